@@ -1,0 +1,59 @@
+/*-------------------------------------------------------------------------
+ *
+ * key.c
+ *	  Checks keys and tags, and finds their prefix.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "base/key.h"
+
+/* False if the name is empty or too long: then *key is unset. */
+bool
+cg_key_init(CacheKey *key, const char *data, Size size)
+{
+	const char *colon;
+
+	if (size < 1 || size > CG_KEY_MAX_BYTES)
+		return false;
+
+	colon = memchr(data, ':', size);
+	key->data = data;
+	key->size = size;
+	key->prefix_size = colon ? colon - data : 0;
+	return true;
+}
+
+static CacheKey
+checked_name(const char *what, const char *data, Size size)
+{
+	CacheKey key;
+
+	if (!cg_key_init(&key, data, size))
+		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				size == 0 ? errmsg("%s must not be empty", what)
+						  : errmsg("%s is too long", what),
+				errdetail("The %s has %zu bytes; 1 to %d are allowed.", what, size,
+						  CG_KEY_MAX_BYTES));
+	return key;
+}
+
+/* The key points into the text.  Raises an error if it is no valid key. */
+CacheKey
+cg_key_from_text(const text *name)
+{
+	return checked_name("key", VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name));
+}
+
+CacheKey
+cg_tag_from_text(const text *name)
+{
+	return checked_name("tag", VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name));
+}
+
+CacheKey
+cg_key_from_cstring(const char *name)
+{
+	return checked_name("key", name, strlen(name));
+}

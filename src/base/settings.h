@@ -1,0 +1,16 @@
+/*-------------------------------------------------------------------------
+ *
+ * settings.h
+ *	  Every setting of cachegrid, alphabetically, and its unit.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CACHEGRID_SETTINGS_H
+#define CACHEGRID_SETTINGS_H
+
+extern int cg_memory; /* megabytes of the store */
+
+/* Functions in settings.c */
+extern void cg_settings_init(void);
+
+#endif /* CACHEGRID_SETTINGS_H */

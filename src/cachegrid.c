@@ -1,0 +1,65 @@
+/*-------------------------------------------------------------------------
+ *
+ * cachegrid.c
+ *	  The top of the tower: load the library, add up the floors' shared
+ *	  memory, start the workers.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "storage/ipc.h"
+#include "storage/lwlock.h"
+#include "storage/shmem.h"
+
+#include "base/compat.h"
+#include "base/settings.h"
+#include "coherence/coherence.h"
+
+PG_MODULE_MAGIC;
+
+void _PG_init(void);
+
+static shmem_request_hook_type previous_shmem_request = NULL;
+static shmem_startup_hook_type previous_shmem_startup = NULL;
+
+static void
+request_shmem(void)
+{
+	if (previous_shmem_request)
+		previous_shmem_request();
+
+	RequestAddinShmemSpace(cg_coherence_shmem_size());
+}
+
+static void
+startup_shmem(void)
+{
+	if (previous_shmem_startup)
+		previous_shmem_startup();
+
+	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+	cg_coherence_shmem_init();
+	LWLockRelease(AddinShmemInitLock);
+}
+
+/*
+ * Without preloading there is no shared memory: fall out quietly, so that
+ * the extension's functions can say so themselves.
+ */
+void
+_PG_init(void)
+{
+	if (!process_shared_preload_libraries_in_progress)
+		return;
+
+	cg_settings_init();
+	cg_coherence_init();
+
+	previous_shmem_request = shmem_request_hook;
+	shmem_request_hook = request_shmem;
+	previous_shmem_startup = shmem_startup_hook;
+	shmem_startup_hook = startup_shmem;
+}

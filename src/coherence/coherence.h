@@ -1,0 +1,113 @@
+/*-------------------------------------------------------------------------
+ *
+ * coherence.h
+ *	  Who lately invalidated what, and whether a snapshot may believe it.
+ *
+ * The stamp protocol.  A dependency (a key, a tag, a prefix of either, a
+ * relation) hashes to a slot in shared memory.  A transaction collects what
+ * it touches, and just before it commits or prepares, still invisible, it
+ * stamps every touched slot: its xid into the slot's list, and the slot's
+ * generation ("gen") one up.  A slot is settled in a snapshot if everybody
+ * in its list is finished in that snapshot.  An entry is served if what it
+ * depends on is settled in the reader's snapshot and has the gens that were
+ * sampled before it was computed; it may be published if its key was settled
+ * when sampled and neither gen nor entry has moved since.
+ *
+ * This floor knows dependencies, slots, snapshots and transactions, and no
+ * entries: whoever keeps entries registers as a listener and is told, after
+ * the stamps, which keys to drop.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CACHEGRID_COHERENCE_H
+#define CACHEGRID_COHERENCE_H
+
+#include "base/key.h"
+#include "utils/snapshot.h"
+
+typedef enum DependencyKind
+{
+	DEPENDENCY_KEY = 1,
+	DEPENDENCY_KEY_PREFIX,
+	DEPENDENCY_TAG,
+	DEPENDENCY_TAG_PREFIX,
+	DEPENDENCY_RELATION,
+	DEPENDENCY_CACHE,	   /* all keys of a cache; name = its name */
+	DEPENDENCY_PRIVILEGES, /* what anybody may read in this database; no name */
+} DependencyKind;
+
+/*
+ * A dependency is named by a 64-bit hash of its kind, its database and its
+ * name.  Two that collide share their fate: a needless miss, never a hit.
+ * The hash of a key's own dependency is also its hash in the store.
+ */
+typedef uint64 Dependency;
+
+/* A dependency and the gen it had when it was sampled. */
+typedef struct DependencyGen
+{
+	Dependency dependency;
+	uint64 gen;
+} DependencyGen;
+
+/*
+ * Told about the ends of the transaction.  Only stamped() may raise errors;
+ * the others run when nothing can be undone and may not even allocate.
+ */
+typedef struct TransactionListener
+{
+	/*
+	 * At PRE_COMMIT, or PRE_PREPARE (preparing), after all stamps: drop the
+	 * entries with these keys.  Called again for keys touched after that.
+	 */
+	void (*stamped)(const Dependency *keys, int count, bool preparing);
+	void (*before_stamp)(void);	   /* just before the stamps: last look at gens */
+	void (*committed)(void);	   /* the transaction is visible to others */
+	void (*aborted)(void);		   /* or prepared: forget everything local */
+	void (*subcommitted)(int level); /* level joins level - 1 */
+	void (*subaborted)(int level);	 /* forget what level did */
+} TransactionListener;
+
+/* Functions in dependency.c: pure */
+extern Dependency cg_dependency(DependencyKind kind, const void *name, Size size);
+extern Dependency cg_dependency_of_key(const CacheKey *key);
+extern Dependency cg_dependency_of_key_prefix(const CacheKey *key);
+extern Dependency cg_dependency_of_tag(const CacheKey *tag);
+extern Dependency cg_dependency_of_tag_prefix(const CacheKey *tag);
+extern Dependency cg_dependency_of_relation(Oid relation);
+
+/*
+ * Functions in pending.c: what the current transaction touches.  May be
+ * called any number of times; may raise out of memory.  A touch after the
+ * transaction's stamp is stamped and dropped at once.
+ */
+extern void cg_coherence_touch_key(const CacheKey *key);
+extern void cg_coherence_touch_tag(const CacheKey *tag);
+extern void cg_coherence_touch(Dependency dependency); /* a prefix, relation, cache ... */
+extern bool cg_coherence_touched_by_me(Dependency dependency);
+extern void cg_coherence_statement_begins(Oid relation);
+extern void cg_coherence_statement_ends(Oid relation);
+
+/*
+ * Functions in snapshot.c: the rule.
+ *
+ * cg_coherence_snapshot() is the active snapshot, or NULL where the cache
+ * must be bypassed for derived entries (SERIALIZABLE, none or no MVCC
+ * snapshot, parallel worker, recovery).  cg_coherence_settled() reads the
+ * dependency's slot whole; true if settled in the snapshot; its gen into
+ * *gen either way.
+ */
+extern Snapshot cg_coherence_snapshot(void);
+extern bool cg_coherence_settled(Dependency dependency, Snapshot snapshot, uint64 *gen);
+extern uint64 cg_coherence_gen(Dependency dependency);
+
+/* Functions in transaction.c */
+extern void cg_coherence_listen(const TransactionListener *listener); /* one, at load time */
+extern bool cg_coherence_stamped(void); /* has this transaction stamped already? */
+
+/* Functions in slots.c */
+extern Size cg_coherence_shmem_size(void);
+extern void cg_coherence_shmem_init(void);
+extern void cg_coherence_init(void);
+
+#endif /* CACHEGRID_COHERENCE_H */

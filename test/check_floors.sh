@@ -1,0 +1,32 @@
+#!/bin/sh
+#
+# check_floors.sh FLOOR...
+#
+# Checks that src/ stands as a tower, its floors named from the lowest up: a
+# file includes its own floor, the lowest one, and of the floors between only
+# their doors, <floor>/<floor>.h.  Checks also that PostgreSQL versions are
+# told apart in base/compat.h alone.
+
+every=$(echo "$*" | tr ' ' '|')
+allowed="$1/"
+status=0
+
+for floor in "$@"
+do
+    [ -d "src/$floor" ] || continue
+    if grep -EnH "^#include \"($every)/" src/"$floor"/*.[ch] |
+        grep -Ev "\"($allowed|$floor/)"
+    then
+        echo "floor \"$floor\" may not include the above" >&2
+        status=1
+    fi
+    allowed="$allowed|$floor/$floor\\.h"
+done
+
+if grep -rn PG_VERSION_NUM src | grep -v '^src/base/compat.h:'
+then
+    echo "PostgreSQL versions are told apart in src/base/compat.h only" >&2
+    status=1
+fi
+
+exit $status
