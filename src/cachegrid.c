@@ -31,7 +31,7 @@ request_shmem(void)
 	if (previous_shmem_request)
 		previous_shmem_request();
 
-	RequestAddinShmemSpace(cg_coherence_shmem_size());
+	cg_coherence_shmem_request();
 }
 
 static void

@@ -20,4 +20,32 @@
 #error "cachegrid needs PostgreSQL 15 or later"
 #endif
 
+/* This process's place among all that can have an xid, from 0. */
+static inline int
+cg_my_proc_number(void)
+{
+#if PG_VERSION_NUM >= 170000
+	return MyProcNumber;
+#else
+	return MyProc->pgprocno;
+#endif
+}
+
+/*
+ * The next full xid to be assigned, or one assigned a moment ago.  Read
+ * without XidGenLock where eight bytes are read at once: it only widens
+ * other xids, and is never far from them.
+ */
+static inline uint64
+cg_next_full_xid(void)
+{
+#ifndef PG_HAVE_8BYTE_SINGLE_COPY_ATOMICITY
+	return U64FromFullTransactionId(ReadNextFullTransactionId());
+#elif PG_VERSION_NUM >= 170000
+	return ((volatile FullTransactionId *) &TransamVariables->nextXid)->value;
+#else
+	return ((volatile FullTransactionId *) &ShmemVariableCache->nextXid)->value;
+#endif
+}
+
 #endif /* CACHEGRID_COMPAT_H */

@@ -19,7 +19,7 @@ cg_settings_init(void)
 	DefineCustomIntVariable("cachegrid.memory",
 							"Sets the size of the shared-memory cache.",
 							"Entries are evicted when it is full.", &cg_memory, 128, 8,
-							INT_MAX / 2, PGC_POSTMASTER, GUC_UNIT_MB, NULL, NULL, NULL);
+							65536, PGC_POSTMASTER, GUC_UNIT_MB, NULL, NULL, NULL);
 
 	MarkGUCPrefixReserved("cachegrid");
 }

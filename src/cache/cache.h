@@ -14,9 +14,11 @@
 #ifndef CACHEGRID_CACHE_H
 #define CACHEGRID_CACHE_H
 
+#include "datatype/timestamp.h"
+#include "nodes/pg_list.h"
+
 #include "base/key.h"
 #include "coherence/coherence.h"
-#include "datatype/timestamp.h"
 
 #define CG_VALUE_MAX_BYTES (16 * 1024 * 1024)
 
@@ -62,12 +64,22 @@ typedef struct CacheFill CacheFill;
 /* Functions in read.c */
 
 /*
- * Look key up for the current snapshot.  identity is a hash of what computes
- * the value (query, arguments, role, search path): a derived entry of
- * another identity is a miss; 0 = any.  A hit inside a fill hands its
- * dependencies on to that fill.
+ * Look key up for the current snapshot; counted as a hit or miss.  identity
+ * is a hash of what computes the value (query, arguments, search path): a
+ * derived entry of another identity is a miss; 0 = any.  Derived entries are
+ * served to the role that computed them only.  A hit inside a fill hands its
+ * dependencies on to that fill.  *value is palloc'd.
  */
 extern CacheOutcome cg_cache_lookup(const CacheKey *key, uint64 identity, CacheValue *value);
+
+/* As lookup, but not counted; *info says more about a hit. */
+typedef struct CacheInfo
+{
+	uint64 version;		  /* the entry's id; 0: set by this transaction, not committed */
+	int64 microseconds;	  /* left to live, or CG_TTL_NEVER */
+	bool derived;
+} CacheInfo;
+extern CacheOutcome cg_cache_inspect(const CacheKey *key, CacheValue *value, CacheInfo *info);
 
 /* Functions in fill.c */
 
@@ -77,17 +89,53 @@ extern CacheFill *cg_cache_fill_begin(const CacheKey *key, uint64 identity);
 extern bool cg_cache_fill_depend(CacheFill *fill, Dependency dependency);
 /* The tag's and its prefix's dependency, and the tag for entries(). */
 extern bool cg_cache_fill_tag(CacheFill *fill, const CacheKey *tag);
-/* True if the value now stands in the store.  Ends the fill. */
-extern bool cg_cache_fill_publish(CacheFill *fill, const CacheValue *value, int64 ttl);
-/* Give up; also needed after an error only if the fill was made outer. */
-extern void cg_cache_fill_abandon(CacheFill *fill);
-/* The token of lookup(), and the fill that it stands for (NULL: malformed or old). */
-extern char *cg_cache_fill_to_token(const CacheFill *fill);
-extern CacheFill *cg_cache_fill_from_token(const CacheKey *key, const char *token);
 extern bool cg_cache_fill_covers_tag(const CacheFill *fill, const CacheKey *tag);
+/* True if the value now stands in the store.  Ends the fill.  ttl: microseconds or CG_TTL_NEVER. */
+extern bool cg_cache_fill_publish(CacheFill *fill, const CacheValue *value, int64 ttl);
+/* Give up.  After an error, the end of the (sub)transaction does it. */
+extern void cg_cache_fill_abandon(CacheFill *fill);
+/*
+ * The token of lookup() stands for a fill; making it ends the fill.  A fill
+ * made from a token cannot be added to.  NULL: malformed, of another key, or
+ * of a transaction that may not fill.
+ */
+extern char *cg_cache_fill_to_token(CacheFill *fill);
+extern CacheFill *cg_cache_fill_from_token(const CacheKey *key, const char *token);
+
+/* Functions in own.c: what the current transaction has set and deleted */
+extern void cg_cache_set(const CacheKey *key, const CacheValue *value, int64 ttl,
+						 const CacheKey *tags, int tag_count);
+extern bool cg_cache_delete(const CacheKey *key);
+extern void cg_cache_invalidate(const CacheKey *key);
+extern void cg_cache_invalidate_tag(const CacheKey *tag);
+extern int64 cg_cache_clear(const CachePolicy *policy);
+
+/* Functions in immediate.c: at once, and not rolled back */
+typedef enum CacheCondition
+{
+	CACHE_ALWAYS,
+	CACHE_IF_ABSENT,
+	CACHE_IF_PRESENT,
+	CACHE_IF_VERSION
+} CacheCondition;
+extern bool cg_cache_put_now(const CacheKey *key, const CacheValue *value, int64 ttl,
+							 const CacheKey *tags, int tag_count, CacheCondition condition,
+							 uint64 version);
+extern int64 cg_cache_increment(const CacheKey *key, int64 by, int64 ttl);
+extern bool cg_cache_expire(const CacheKey *key, int64 ttl);
 
 /* Functions in policy.c */
 extern const CachePolicy *cg_cache_policy(const CacheKey *key);
-extern int64 cg_cache_ttl_from_interval(const Interval *ttl); /* raises on <= 0 */
+extern const CachePolicy *cg_cache_policy_named(const char *name); /* NULL: no such cache */
+extern List *cg_cache_policies(void); /* of CachePolicy *, all of this database */
+extern int64 cg_cache_ttl_from_interval(const Interval *ttl); /* raises errors */
+extern void cg_cache_count_load(const CachePolicy *policy, int64 microseconds);
+extern void cg_cache_policy_changed(void); /* the table cachegrid.cache was written to */
+
+/* Functions in listing.c */
+extern bool cg_cache_entry_is_dead(const struct StoreEntry *entry);
+
+/* At load time. */
+extern void cg_cache_init(void);
 
 #endif /* CACHEGRID_CACHE_H */

@@ -22,8 +22,10 @@
 #ifndef CACHEGRID_COHERENCE_H
 #define CACHEGRID_COHERENCE_H
 
-#include "base/key.h"
+#include "access/transam.h"
 #include "utils/snapshot.h"
+
+#include "base/key.h"
 
 typedef enum DependencyKind
 {
@@ -38,8 +40,9 @@ typedef enum DependencyKind
 
 /*
  * A dependency is named by a 64-bit hash of its kind, its database and its
- * name.  Two that collide share their fate: a needless miss, never a hit.
- * The hash of a key's own dependency is also its hash in the store.
+ * name, its kind in the uppermost three bits.  Two that collide share their
+ * fate: a needless miss, never a hit.  The dependency of a key is also its
+ * hash in the store.
  */
 typedef uint64 Dependency;
 
@@ -61,7 +64,7 @@ typedef struct TransactionListener
 	 * entries with these keys.  Called again for keys touched after that.
 	 */
 	void (*stamped)(const Dependency *keys, int count, bool preparing);
-	void (*before_stamp)(void);	   /* just before the stamps: last look at gens */
+	void (*before_stamp)(bool preparing); /* the last moment to touch something */
 	void (*committed)(void);	   /* the transaction is visible to others */
 	void (*aborted)(void);		   /* or prepared: forget everything local */
 	void (*subcommitted)(int level); /* level joins level - 1 */
@@ -85,8 +88,23 @@ extern void cg_coherence_touch_key(const CacheKey *key);
 extern void cg_coherence_touch_tag(const CacheKey *tag);
 extern void cg_coherence_touch(Dependency dependency); /* a prefix, relation, cache ... */
 extern bool cg_coherence_touched_by_me(Dependency dependency);
-extern void cg_coherence_statement_begins(Oid relation);
-extern void cg_coherence_statement_ends(Oid relation);
+/*
+ * Touches are numbered from 1 as they come: the number of the latest touch
+ * of this dependency, 0 if there is none; while a statement is changing rows
+ * under it, PG_UINT64_MAX.
+ */
+extern uint64 cg_coherence_last_touch(Dependency dependency);
+extern uint64 cg_coherence_touch_count(void);
+
+/*
+ * A statement of this transaction is changing rows under these dependencies
+ * (a relation, the prefixes of its templates), from its BEFORE STATEMENT to
+ * its AFTER STATEMENT trigger.  Row triggers fire late and functions in
+ * RETURNING see new rows before them, so meanwhile all of it counts as
+ * touched.  Nests; ended by the abort of its subtransaction, too.
+ */
+extern void cg_coherence_statement_begins(const Dependency *dependencies, int count);
+extern void cg_coherence_statement_ends(const Dependency *dependencies, int count);
 
 /*
  * Functions in snapshot.c: the rule.
@@ -100,14 +118,19 @@ extern void cg_coherence_statement_ends(Oid relation);
 extern Snapshot cg_coherence_snapshot(void);
 extern bool cg_coherence_settled(Dependency dependency, Snapshot snapshot, uint64 *gen);
 extern uint64 cg_coherence_gen(Dependency dependency);
+extern FullTransactionId cg_coherence_boot_floor(void);
 
 /* Functions in transaction.c */
 extern void cg_coherence_listen(const TransactionListener *listener); /* one, at load time */
 extern bool cg_coherence_stamped(void); /* has this transaction stamped already? */
+/* The gens around this transaction's own stamp; false: it did not stamp that slot. */
+extern bool cg_coherence_own_stamp(Dependency dependency, uint64 *before, uint64 *after);
+
+/* Register the transaction callbacks; at load time. */
+extern void cg_coherence_init(void);
 
 /* Functions in slots.c */
-extern Size cg_coherence_shmem_size(void);
+extern void cg_coherence_shmem_request(void);
 extern void cg_coherence_shmem_init(void);
-extern void cg_coherence_init(void);
 
 #endif /* CACHEGRID_COHERENCE_H */

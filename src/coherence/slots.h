@@ -1,0 +1,55 @@
+/*-------------------------------------------------------------------------
+ *
+ * slots.h
+ *	  The slots in shared memory: only for the files of this floor.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CACHEGRID_SLOTS_H
+#define CACHEGRID_SLOTS_H
+
+#include "coherence/coherence.h"
+
+#define SLOT_XIDS 5
+
+/* What a slot says, read or written as a whole. */
+typedef struct SlotState
+{
+	uint32 count;			/* of xids */
+	uint64 gen;				/* moved by every stamp */
+	uint64 floor;			/* every xid pushed out of the list is at or below */
+	uint64 xids[SLOT_XIDS]; /* full top-level xids of late stampers */
+} SlotState;
+
+/* A transaction's stamp on one slot. */
+typedef struct OwnStamp
+{
+	uint32 slot;
+	uint64 gen_before;
+	uint64 gen_after;
+} OwnStamp;
+
+/* Functions in slots.c */
+extern uint32 cg_slots_index(Dependency dependency);
+extern void cg_slots_read(uint32 slot, SlotState *state);
+extern void cg_slots_stamp(OwnStamp *stamp, uint64 xid, Snapshot fresh);
+extern void cg_slots_announce(uint64 xid, bool preparing, Snapshot fresh);
+extern void cg_slots_withdraw(void);
+
+/* Functions in snapshot.c */
+extern bool cg_snapshot_finished(uint64 xid, Snapshot snapshot, uint64 xmin);
+extern uint64 cg_snapshot_xmin(Snapshot snapshot);
+extern Size cg_snapshot_shmem_size(void);
+extern void cg_snapshot_shmem_init(void);
+
+/* Functions in pending.c */
+extern int cg_pending_slots(OwnStamp **stamps);
+extern int cg_pending_keys(Dependency **keys);
+extern void cg_pending_subcommit(int level);
+extern void cg_pending_subabort(int level);
+extern void cg_pending_reset(void);
+
+/* Functions in transaction.c */
+extern void cg_transaction_stamp_late(Dependency dependency, bool is_key);
+
+#endif /* CACHEGRID_SLOTS_H */

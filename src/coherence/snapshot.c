@@ -1,0 +1,154 @@
+/*-------------------------------------------------------------------------
+ *
+ * snapshot.c
+ *	  The rule: is a slot settled in a snapshot?
+ *
+ * Slots hold full top-level xids.  A snapshot's 32-bit xids are widened by
+ * the next xid to be assigned, from which they are never half the circle
+ * away, so that nothing in a slot ever ages.  Top-level xids always stand in
+ * the snapshot's own arrays, even when it overflowed with subtransactions,
+ * so pg_subtrans is never asked.
+ *
+ * After a start, stamps of transactions that survived it (prepared ones) are
+ * lost with the memory.  So nothing derived is believed by a snapshot that
+ * is older than the first use after the start, or after recovery ended: the
+ * boot floor.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/parallel.h"
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "port/atomics.h"
+#include "storage/shmem.h"
+#include "utils/snapmgr.h"
+
+#include "base/compat.h"
+#include "coherence/slots.h"
+
+/* In shared memory: 0 until the first use after recovery has ended. */
+static pg_atomic_uint64 *boot_floor = NULL;
+
+Size
+cg_snapshot_shmem_size(void)
+{
+	return sizeof(pg_atomic_uint64);
+}
+
+void
+cg_snapshot_shmem_init(void)
+{
+	bool found;
+
+	boot_floor = ShmemInitStruct("cachegrid boot floor", cg_snapshot_shmem_size(), &found);
+	if (!found)
+		pg_atomic_init_u64(boot_floor, 0);
+}
+
+static inline uint64
+widen(TransactionId xid)
+{
+	uint64 next = cg_next_full_xid();
+
+	return next + (int32) (xid - (TransactionId) next);
+}
+
+/* The oldest xid that runs in the snapshot, widened. */
+uint64
+cg_snapshot_xmin(Snapshot snapshot)
+{
+	return widen(snapshot->xmin);
+}
+
+/* Is this top-level xid finished in the snapshot, whose widened xmin is given? */
+bool
+cg_snapshot_finished(uint64 xid, Snapshot snapshot, uint64 xmin)
+{
+	TransactionId low = (TransactionId) xid;
+
+	if (xid < xmin)
+		return true;
+	if (xid >= xmin + (TransactionId) (snapshot->xmax - snapshot->xmin))
+		return false;
+	for (uint32 i = 0; i < snapshot->xcnt; i++)
+		if (snapshot->xip[i] == low)
+			return false;
+	return true;
+}
+
+/*
+ * The next xid as of the first use after recovery: whoever uses the memory
+ * first sets it.
+ */
+static uint64
+boot_floor_set(void)
+{
+	uint64 floor = pg_atomic_read_u64(boot_floor);
+
+	if (unlikely(floor == 0))
+	{
+		uint64 next = U64FromFullTransactionId(ReadNextFullTransactionId());
+
+		if (pg_atomic_compare_exchange_u64(boot_floor, &floor, next))
+			floor = next;
+	}
+	return floor;
+}
+
+/* Transactions below it may have stamped before the memory was made. */
+FullTransactionId
+cg_coherence_boot_floor(void)
+{
+	return FullTransactionIdFromU64(boot_floor_set());
+}
+
+/*
+ * The active snapshot if the rule can be applied in it, else NULL: derived
+ * entries must then be bypassed.
+ */
+Snapshot
+cg_coherence_snapshot(void)
+{
+	Snapshot snapshot;
+
+	if (!ActiveSnapshotSet() || IsolationIsSerializable() || IsParallelWorker() ||
+		RecoveryInProgress())
+		return NULL;
+	snapshot = GetActiveSnapshot();
+	if (snapshot->snapshot_type != SNAPSHOT_MVCC || snapshot->takenDuringRecovery)
+		return NULL;
+	if (cg_snapshot_xmin(snapshot) < boot_floor_set())
+		return NULL;
+	return snapshot;
+}
+
+/*
+ * Is everybody who stamped the dependency's slot finished in the snapshot?
+ * *gen is the slot's gen in either case.
+ */
+bool
+cg_coherence_settled(Dependency dependency, Snapshot snapshot, uint64 *gen)
+{
+	uint64 xmin = cg_snapshot_xmin(snapshot);
+	SlotState slot;
+
+	cg_slots_read(cg_slots_index(dependency), &slot);
+	*gen = slot.gen;
+	if (slot.floor >= xmin)
+		return false;
+	for (uint32 i = 0; i < slot.count; i++)
+		if (!cg_snapshot_finished(slot.xids[i], snapshot, xmin))
+			return false;
+	return true;
+}
+
+uint64
+cg_coherence_gen(Dependency dependency)
+{
+	SlotState slot;
+
+	cg_slots_read(cg_slots_index(dependency), &slot);
+	return slot.gen;
+}
