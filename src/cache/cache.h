@@ -19,6 +19,7 @@
 
 #include "base/key.h"
 #include "coherence/coherence.h"
+#include "store/store.h"
 
 #define CG_VALUE_MAX_BYTES (16 * 1024 * 1024)
 
@@ -132,8 +133,8 @@ extern int64 cg_cache_ttl_from_interval(const Interval *ttl); /* raises errors *
 extern void cg_cache_count_load(const CachePolicy *policy, int64 microseconds);
 extern void cg_cache_policy_changed(void); /* the table cachegrid.cache was written to */
 
-/* Functions in listing.c */
-extern bool cg_cache_entry_is_dead(const struct StoreEntry *entry);
+/* For the sweep; may be called under a partition lock. */
+extern bool cg_cache_entry_is_dead(const StoreEntry *entry);
 
 /* At load time. */
 extern void cg_cache_init(void);

@@ -1,0 +1,102 @@
+/*-------------------------------------------------------------------------
+ *
+ * cache_internal.h
+ *	  What the files of this floor share.
+ *
+ * An entry's meta, as the store keeps it for us:
+ *
+ *	EntryMeta | gens: DependencyGen[gen_count] | tags: (size, bytes)...
+ *
+ * The gens are of everything the entry depends on but its own key: the key's
+ * prefix first, then (in the default cache) the cache, then tags, their
+ * prefixes, relations.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CACHEGRID_CACHE_INTERNAL_H
+#define CACHEGRID_CACHE_INTERNAL_H
+
+#include "cache/cache.h"
+#include "store/store.h"
+
+typedef struct EntryMeta
+{
+	uint64 identity; /* of what computed it; plain entries: 0 */
+	Oid role;		 /* derived: who computed it */
+	uint32 shape;	 /* of a composite type when it was put, else 0 */
+	uint16 gen_count;
+	uint16 tag_count;
+	uint32 tag_bytes;
+} EntryMeta;
+
+/* A flattened value, ready for the store. */
+typedef struct FlatValue
+{
+	Oid type;
+	uint8 flags; /* STORE_VARLENA, STORE_NULL */
+	uint32 shape;
+	const char *data;
+	uint32 size;
+	int64 by_value; /* what data points to, for types passed by value */
+} FlatValue;
+
+/* Meta under construction, in a buffer of the largest size. */
+typedef struct MetaBuilder
+{
+	EntryMeta meta;
+	MemoryContext context;
+	int gen_size; /* allocated */
+	DependencyGen *gens;
+	char *tags; /* (uint16 size, bytes)... */
+} MetaBuilder;
+
+static inline const DependencyGen *
+meta_gens(const EntryMeta *meta)
+{
+	return (const DependencyGen *) (meta + 1);
+}
+
+static inline const char *
+meta_tags(const EntryMeta *meta)
+{
+	return (const char *) (meta_gens(meta) + meta->gen_count);
+}
+
+/* Functions in value.c */
+extern void cg_value_flatten(const CacheValue *value, FlatValue *flat);
+extern bool cg_value_restore(const StoreCopy *copy, uint32 shape, CacheValue *value);
+
+/* Functions in meta.c */
+extern void cg_meta_init(MetaBuilder *builder, MemoryContext context, uint64 identity,
+						 Oid role);
+extern void cg_meta_add_gen(MetaBuilder *builder, Dependency dependency, uint64 gen);
+extern void cg_meta_add_tag_name(MetaBuilder *builder, const CacheKey *tag);
+extern bool cg_meta_covers(const MetaBuilder *builder, Dependency dependency);
+extern Size cg_meta_size(const MetaBuilder *builder);
+extern char *cg_meta_finish(const MetaBuilder *builder);
+extern bool cg_meta_gens_current(const EntryMeta *meta);
+
+/* Functions in policy.c */
+extern StoreKey cg_policy_store_key(const CachePolicy *policy, const CacheKey *key,
+									Dependency dependency);
+extern StoreTime cg_policy_expiry(int64 ttl);
+extern int cg_policy_home(const CachePolicy *policy, const CacheKey *key, Dependency *home);
+
+/* Functions in fill.c */
+extern CacheFill *cg_fill_current(void);
+extern void cg_fill_inherit(CacheFill *fill, Dependency key, uint64 key_gen,
+							const EntryMeta *meta);
+extern void cg_fill_forget(int level);
+
+/* Functions in own.c */
+typedef enum OwnAnswer
+{
+	OWN_NOTHING, /* this transaction did not write the key */
+	OWN_VALUE,
+	OWN_DELETED
+} OwnAnswer;
+extern OwnAnswer cg_own_lookup(const CacheKey *key, Dependency dependency, CacheValue *value,
+							   StoreTime *expires_at);
+extern const TransactionListener cg_own_listener;
+
+#endif /* CACHEGRID_CACHE_INTERNAL_H */

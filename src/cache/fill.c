@@ -1,0 +1,342 @@
+/*-------------------------------------------------------------------------
+ *
+ * fill.c
+ *	  Life of a fill: sample, compute, publish.
+ *
+ * Sampled before computing: the key's gen, the id of its present entry, and
+ * the gens of everything else the value depends on, all settled in the
+ * snapshot.  Published under the partition's lock only if the key's gen and
+ * the entry are still the sampled ones.  The other gens need no second look:
+ * a reader compares them.
+ *
+ * A transaction with an xid never fills: what it sees may be its own, and
+ * uncommitted.
+ *
+ * Fills nest: while one is under way, a loader may read other keys.  What
+ * those depend on, the outer fill depends on, too; and if an inner one could
+ * not be sampled, the outer one is dead.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+#include "cache/cache_internal.h"
+
+struct CacheFill
+{
+	CacheFill *outer;
+	int level; /* of the subtransaction that began it */
+	Dependency key;
+	uint64 key_gen;
+	uint64 entry_id; /* of the present entry, 0: none */
+	char key_data[CG_KEY_MAX_BYTES];
+	uint16 key_size;
+	Snapshot snapshot; /* as it was active when the fill began; compared only */
+	bool dead;
+	MetaBuilder builder;
+};
+
+/* Backend-local: the innermost fill under way. */
+static CacheFill *current = NULL;
+
+CacheFill *
+cg_fill_current(void)
+{
+	return current;
+}
+
+/* The subtransactions from this level on are aborted, and their memory with them. */
+void
+cg_fill_forget(int level)
+{
+	while (current && current->level >= level)
+		current = current->outer;
+}
+
+static void
+count_refused(const CacheKey *key)
+{
+	cg_store_count(cg_cache_policy(key)->number, COUNT_REFUSED, 1);
+}
+
+static CacheFill *
+make_fill(const CacheKey *key, Dependency dependency, uint64 identity)
+{
+	CacheFill *fill = MemoryContextAllocZero(TopTransactionContext, sizeof(CacheFill));
+
+	fill->level = GetCurrentTransactionNestLevel();
+	fill->key = dependency;
+	memcpy(fill->key_data, key->data, key->size);
+	fill->key_size = key->size;
+	cg_meta_init(&fill->builder, TopTransactionContext, identity, GetUserId());
+	return fill;
+}
+
+static void
+free_fill(CacheFill *fill)
+{
+	pfree(fill->builder.gens);
+	if (fill->builder.tags)
+		pfree(fill->builder.tags);
+	pfree(fill);
+}
+
+static CacheKey
+key_of(const CacheFill *fill)
+{
+	CacheKey key;
+
+	if (!cg_key_init(&key, fill->key_data, fill->key_size))
+		elog(ERROR, "fill without a key");
+	return key;
+}
+
+/* The id of the key's present entry, 0 if there is none. */
+static uint64
+present_id(const CachePolicy *policy, const CacheKey *key, Dependency dependency)
+{
+	StoreKey store_key = cg_policy_store_key(policy, key, dependency);
+	StoreEntry entry;
+
+	return cg_store_peek(&store_key, &entry) ? entry.id : 0;
+}
+
+/* Sample the key and what all its entries depend on; false: unsettled. */
+static bool
+sample(CacheFill *fill, const CacheKey *key)
+{
+	const CachePolicy *policy = cg_cache_policy(key);
+	Dependency home[2];
+	int count = cg_policy_home(policy, key, home);
+
+	if (cg_coherence_touched_by_me(fill->key) ||
+		!cg_coherence_settled(fill->key, fill->snapshot, &fill->key_gen))
+		return false;
+	fill->entry_id = present_id(policy, key, fill->key);
+	for (int i = 0; i < count; i++)
+		if (!cg_cache_fill_depend(fill, home[i]))
+			return false;
+	return true;
+}
+
+/*
+ * Begin to fill the key under the active snapshot.  NULL if this transaction
+ * or snapshot may not, or if a slot is unsettled: then the value may be
+ * computed, but not published.
+ */
+CacheFill *
+cg_cache_fill_begin(const CacheKey *key, uint64 identity)
+{
+	Snapshot snapshot = cg_coherence_snapshot();
+	CacheFill *fill;
+
+	if (snapshot != NULL && !TransactionIdIsValid(GetTopTransactionIdIfAny()))
+	{
+		fill = make_fill(key, cg_dependency_of_key(key), identity);
+		fill->snapshot = snapshot;
+		if (sample(fill, key))
+		{
+			fill->outer = current;
+			current = fill;
+			return fill;
+		}
+		free_fill(fill);
+	}
+	count_refused(key);
+	if (current)
+		current->dead = true;
+	return NULL;
+}
+
+bool
+cg_cache_fill_depend(CacheFill *fill, Dependency dependency)
+{
+	uint64 gen;
+
+	if (fill->dead)
+		return false;
+	if (cg_meta_covers(&fill->builder, dependency))
+		return true;
+	if (cg_coherence_touched_by_me(dependency) ||
+		!cg_coherence_settled(dependency, fill->snapshot, &gen))
+		fill->dead = true;
+	else
+		cg_meta_add_gen(&fill->builder, dependency, gen);
+	return !fill->dead;
+}
+
+bool
+cg_cache_fill_tag(CacheFill *fill, const CacheKey *tag)
+{
+	if (!cg_cache_fill_covers_tag(fill, tag))
+	{
+		if (!cg_cache_fill_depend(fill, cg_dependency_of_tag(tag)) ||
+			!cg_cache_fill_depend(fill, cg_dependency_of_tag_prefix(tag)))
+			return false;
+		cg_meta_add_tag_name(&fill->builder, tag);
+	}
+	return !fill->dead;
+}
+
+bool
+cg_cache_fill_covers_tag(const CacheFill *fill, const CacheKey *tag)
+{
+	return cg_meta_covers(&fill->builder, cg_dependency_of_tag(tag));
+}
+
+/* The fill's value was computed from a derived entry: take over its dependencies. */
+void
+cg_fill_inherit(CacheFill *fill, Dependency key, uint64 key_gen, const EntryMeta *meta)
+{
+	const DependencyGen *gens = meta_gens(meta);
+
+	cg_meta_add_gen(&fill->builder, key, key_gen);
+	for (int i = 0; i < meta->gen_count; i++)
+		cg_meta_add_gen(&fill->builder, gens[i].dependency, gens[i].gen);
+}
+
+/* What the fill's value depends on, the outer fill's value depends on, too. */
+static void
+hand_on(const CacheFill *fill, CacheFill *outer)
+{
+	outer->dead |= fill->dead;
+	cg_meta_add_gen(&outer->builder, fill->key, fill->key_gen);
+	for (int i = 0; i < fill->builder.meta.gen_count; i++)
+		cg_meta_add_gen(&outer->builder, fill->builder.gens[i].dependency,
+						fill->builder.gens[i].gen);
+}
+
+/* Take the fill off the stack, where one made from a token never was. */
+static void
+end_fill(CacheFill *fill)
+{
+	if (current == fill)
+	{
+		current = fill->outer;
+		if (current)
+			hand_on(fill, current);
+	}
+	free_fill(fill);
+}
+
+/* Under the partition's lock: is the key still as it was sampled? */
+static StoreVerdict
+judge_publication(const StoreEntry *present, StoreEntry *next, void *arg)
+{
+	const CacheFill *fill = arg;
+	uint64 present_id = present ? present->id : 0;
+
+	if (present_id != fill->entry_id || cg_coherence_gen(fill->key) != fill->key_gen)
+		return STORE_LEAVE;
+	return STORE_REPLACE;
+}
+
+static bool
+may_publish(const CacheFill *fill)
+{
+	return !fill->dead && !TransactionIdIsValid(GetTopTransactionIdIfAny()) &&
+		   cg_meta_size(&fill->builder) <= CG_STORE_META_MAX;
+}
+
+bool
+cg_cache_fill_publish(CacheFill *fill, const CacheValue *value, int64 ttl)
+{
+	CacheKey key = key_of(fill);
+	const CachePolicy *policy = cg_cache_policy(&key);
+	StoreKey store_key = cg_policy_store_key(policy, &key, fill->key);
+	StoreEntry entry = {0};
+	FlatValue flat;
+	bool published = false;
+
+	if (may_publish(fill))
+	{
+		cg_value_flatten(value, &flat);
+		fill->builder.meta.shape = flat.shape;
+		entry.type = flat.type;
+		entry.flags = flat.flags | STORE_DERIVED;
+		entry.created_at = cg_store_now();
+		entry.expires_at = cg_policy_expiry(ttl);
+		entry.meta = cg_meta_finish(&fill->builder);
+		entry.meta_size = cg_meta_size(&fill->builder);
+		entry.value = flat.data;
+		entry.value_size = flat.size;
+		published = cg_store_put(&store_key, &entry, judge_publication, fill);
+	}
+	if (!published)
+		cg_store_count(policy->number, COUNT_REFUSED, 1);
+	end_fill(fill);
+	return published;
+}
+
+void
+cg_cache_fill_abandon(CacheFill *fill)
+{
+	end_fill(fill);
+}
+
+/*
+ * A token: key, its gen, entry's id, dead or not, then dependencies and gens,
+ * in hexadecimal.  Written for programs outside to give back, not to read.
+ * Gens start at random, so no token survives a restart.
+ */
+#define TOKEN_WORDS_FIXED 5
+
+char *
+cg_cache_fill_to_token(CacheFill *fill)
+{
+	int count = fill->builder.meta.gen_count;
+	uint64 words[TOKEN_WORDS_FIXED] = {fill->key, fill->key_gen, fill->entry_id,
+									   fill->dead ? 1 : 0, count};
+	Size fixed = sizeof(words);
+	Size gens = count * sizeof(DependencyGen);
+	char *bytes = palloc(fixed + gens);
+	char *token = palloc(2 * (fixed + gens) + 1);
+
+	memcpy(bytes, words, fixed);
+	memcpy(bytes + fixed, fill->builder.gens, gens);
+	token[hex_encode(bytes, fixed + gens, token)] = '\0';
+	end_fill(fill);
+	return token;
+}
+
+/* Every hexadecimal digit in pairs, and room for the fixed words. */
+static bool
+token_is_wellformed(const char *token, Size length)
+{
+	return length % (2 * sizeof(uint64)) == 0 &&
+		   length >= 2 * TOKEN_WORDS_FIXED * sizeof(uint64) &&
+		   length <= 4 * CG_STORE_META_MAX &&
+		   strspn(token, "0123456789abcdef") == length;
+}
+
+CacheFill *
+cg_cache_fill_from_token(const CacheKey *key, const char *token)
+{
+	Size length = strlen(token);
+	Dependency dependency = cg_dependency_of_key(key);
+	CacheFill *fill;
+	uint64 *words;
+
+	if (!token_is_wellformed(token, length))
+		return NULL;
+	words = palloc(length / 2);
+	hex_decode(token, length, (char *) words);
+	if (words[0] != dependency ||
+		words[4] != (length / 2 / sizeof(uint64) - TOKEN_WORDS_FIXED) / 2)
+		return NULL;
+
+	fill = make_fill(key, dependency, 0);
+	fill->key_gen = words[1];
+	fill->entry_id = words[2];
+	fill->dead = words[3] != 0;
+	for (uint64 i = 0; i < words[4]; i++)
+		cg_meta_add_gen(&fill->builder, words[TOKEN_WORDS_FIXED + 2 * i],
+						words[TOKEN_WORDS_FIXED + 2 * i + 1]);
+	return fill;
+}

@@ -1,0 +1,229 @@
+/*-------------------------------------------------------------------------
+ *
+ * immediate.c
+ *	  Writes that take effect at once and are not rolled back, like
+ *	  sequences.
+ *
+ * What they decide, they decide under the partition's lock, so that two who
+ * add the same key, or increment it, cannot both be first.  They see the
+ * store, not what this transaction has set and not committed.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "common/int.h"
+
+#include "cache/cache_internal.h"
+
+typedef struct Condition
+{
+	CacheCondition condition;
+	uint64 version;
+} Condition;
+
+/* Is it more than a shell: nothing it depends on has been stamped since? */
+static inline bool
+is_current(const StoreEntry *present)
+{
+	return present != NULL && cg_meta_gens_current((const EntryMeta *) present->meta);
+}
+
+static StoreVerdict
+judge_condition(const StoreEntry *present, StoreEntry *next, void *arg)
+{
+	const Condition *wanted = arg;
+	bool current = is_current(present);
+
+	switch (wanted->condition)
+	{
+		case CACHE_IF_ABSENT:
+			return current ? STORE_LEAVE : STORE_REPLACE;
+		case CACHE_IF_PRESENT:
+			return current ? STORE_REPLACE : STORE_LEAVE;
+		case CACHE_IF_VERSION:
+			return current && present->id == wanted->version ? STORE_REPLACE : STORE_LEAVE;
+		case CACHE_ALWAYS:
+			break;
+	}
+	return STORE_REPLACE;
+}
+
+/* Meta of an entry that depends on its home and these tags, as of now. */
+static void
+build_meta(MetaBuilder *builder, const CachePolicy *policy, const CacheKey *key,
+		   const CacheKey *tags, int tag_count)
+{
+	Dependency home[2];
+	int count = cg_policy_home(policy, key, home);
+
+	cg_meta_init(builder, CurrentMemoryContext, 0, InvalidOid);
+	for (int i = 0; i < count; i++)
+		cg_meta_add_gen(builder, home[i], cg_coherence_gen(home[i]));
+	for (int i = 0; i < tag_count; i++)
+	{
+		Dependency tag = cg_dependency_of_tag(&tags[i]);
+		Dependency prefix = cg_dependency_of_tag_prefix(&tags[i]);
+
+		cg_meta_add_gen(builder, tag, cg_coherence_gen(tag));
+		cg_meta_add_gen(builder, prefix, cg_coherence_gen(prefix));
+		cg_meta_add_tag_name(builder, &tags[i]);
+	}
+	if (cg_meta_size(builder) > CG_STORE_META_MAX)
+		ereport(ERROR, errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED), errmsg("too many tags"),
+				errdetail("The tags of one entry may take about %d bytes together.",
+						  CG_STORE_META_MAX));
+}
+
+/* Put the value now, if the condition holds.  True if it was put. */
+bool
+cg_cache_put_now(const CacheKey *key, const CacheValue *value, int64 ttl,
+				 const CacheKey *tags, int tag_count, CacheCondition condition,
+				 uint64 version)
+{
+	const CachePolicy *policy = cg_cache_policy(key);
+	StoreKey store_key = cg_policy_store_key(policy, key, cg_dependency_of_key(key));
+	Condition wanted = {condition, version};
+	StoreEntry entry = {0};
+	MetaBuilder builder;
+	FlatValue flat;
+
+	cg_store_count(policy->number, COUNT_SETS, 1);
+	build_meta(&builder, policy, key, tags, tag_count);
+	cg_value_flatten(value, &flat);
+	builder.meta.shape = flat.shape;
+	entry.type = flat.type;
+	entry.flags = flat.flags;
+	entry.created_at = cg_store_now();
+	entry.expires_at = cg_policy_expiry(ttl);
+	entry.meta = cg_meta_finish(&builder);
+	entry.meta_size = cg_meta_size(&builder);
+	entry.value = flat.data;
+	entry.value_size = flat.size;
+	return cg_store_put(&store_key, &entry, judge_condition, &wanted);
+}
+
+typedef struct Increment
+{
+	int64 by;
+	int64 result;
+	bool not_a_number;
+	bool overflow;
+} Increment;
+
+/* The digits of a text value, at most 20 bytes; no error may be raised here. */
+static bool
+parse_integer(const char *digits, uint32 size, int64 *number)
+{
+	bool negative = size > 0 && digits[0] == '-';
+	uint32 i = negative ? 1 : 0;
+
+	*number = 0;
+	if (i == size)
+		return false;
+	for (; i < size; i++)
+	{
+		int digit = digits[i] - '0';
+
+		if (digit < 0 || digit > 9 || pg_mul_s64_overflow(*number, 10, number) ||
+			pg_sub_s64_overflow(*number, digit, number))
+			return false;
+	}
+	return negative || (*number != PG_INT64_MIN && (*number = -*number, true));
+}
+
+static bool
+integer_of(const StoreEntry *present, int64 *number)
+{
+	Datum datum;
+
+	if (present->value == NULL || (present->flags & STORE_NULL))
+		return false;
+	if (present->type == TEXTOID)
+		return parse_integer(present->value, present->value_size, number);
+	if (present->type != INT8OID && present->type != INT4OID && present->type != INT2OID)
+		return false;
+	memcpy(&datum, present->value, sizeof(datum));
+	*number = present->type == INT8OID	 ? DatumGetInt64(datum)
+			  : present->type == INT4OID ? DatumGetInt32(datum)
+										 : DatumGetInt16(datum);
+	return true;
+}
+
+static StoreVerdict
+judge_increment(const StoreEntry *present, StoreEntry *next, void *arg)
+{
+	Increment *increment = arg;
+	int64 number = 0;
+
+	if (is_current(present))
+	{
+		increment->not_a_number = !integer_of(present, &number);
+		if (increment->not_a_number)
+			return STORE_LEAVE;
+		next->expires_at = present->expires_at;
+	}
+	increment->overflow = pg_add_s64_overflow(number, increment->by, &increment->result);
+	if (increment->overflow)
+		return STORE_LEAVE;
+	/* next->value points to the result. */
+	return STORE_REPLACE;
+}
+
+/*
+ * Add by to the key's integer, which begins at 0 and then lives for ttl; an
+ * existing one keeps its expiry.  Returns the sum.
+ */
+int64
+cg_cache_increment(const CacheKey *key, int64 by, int64 ttl)
+{
+	const CachePolicy *policy = cg_cache_policy(key);
+	StoreKey store_key = cg_policy_store_key(policy, key, cg_dependency_of_key(key));
+	Increment increment = {.by = by};
+	StoreEntry entry = {0};
+	MetaBuilder builder;
+
+	build_meta(&builder, policy, key, NULL, 0);
+	entry.type = INT8OID;
+	entry.created_at = cg_store_now();
+	entry.expires_at = cg_policy_expiry(ttl);
+	entry.meta = cg_meta_finish(&builder);
+	entry.meta_size = cg_meta_size(&builder);
+	entry.value = (const char *) &increment.result;
+	entry.value_size = sizeof(increment.result);
+	(void) cg_store_put(&store_key, &entry, judge_increment, &increment);
+
+	if (increment.not_a_number)
+		ereport(ERROR, errcode(ERRCODE_DATATYPE_MISMATCH),
+				errmsg("value of key \"%.*s\" is not an integer", key->size, key->data));
+	if (increment.overflow)
+		ereport(ERROR, errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+				errmsg("bigint out of range"),
+				errdetail("The value of key \"%.*s\" would not fit.", key->size, key->data));
+	return increment.result;
+}
+
+static StoreVerdict
+judge_expire(const StoreEntry *present, StoreEntry *next, void *arg)
+{
+	return is_current(present) ? STORE_RETIME : STORE_LEAVE;
+}
+
+/* Give the living entry a new time to live, from now.  False: no such key. */
+bool
+cg_cache_expire(const CacheKey *key, int64 ttl)
+{
+	const CachePolicy *policy = cg_cache_policy(key);
+	StoreKey store_key = cg_policy_store_key(policy, key, cg_dependency_of_key(key));
+	StoreEntry next = {.expires_at = cg_policy_expiry(ttl)};
+
+	return cg_store_judge(&store_key, &next, judge_expire, NULL) == STORE_RETIME;
+}
+
+/* For the sweep: nobody will ever be served this entry. */
+bool
+cg_cache_entry_is_dead(const StoreEntry *entry)
+{
+	return !cg_meta_gens_current((const EntryMeta *) entry->meta);
+}

@@ -1,0 +1,97 @@
+/*-------------------------------------------------------------------------
+ *
+ * meta.c
+ *	  What an entry depends on, beside its value: made and judged.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "cache/cache_internal.h"
+
+/* The builder's memory is of this context, as it grows. */
+void
+cg_meta_init(MetaBuilder *builder, MemoryContext context, uint64 identity, Oid role)
+{
+	memset(builder, 0, sizeof(*builder));
+	builder->meta.identity = identity;
+	builder->meta.role = role;
+	builder->context = context;
+	builder->gen_size = 8;
+	builder->gens = MemoryContextAlloc(context, builder->gen_size * sizeof(DependencyGen));
+}
+
+/* The first gen of a dependency counts: a later one may hide a change. */
+void
+cg_meta_add_gen(MetaBuilder *builder, Dependency dependency, uint64 gen)
+{
+	if (cg_meta_covers(builder, dependency))
+		return;
+	if (builder->meta.gen_count == builder->gen_size)
+	{
+		builder->gen_size *= 2;
+		builder->gens =
+			repalloc(builder->gens, builder->gen_size * sizeof(DependencyGen));
+	}
+	builder->gens[builder->meta.gen_count++] = (DependencyGen){dependency, gen};
+}
+
+/* The tag's name, for those who list entries; its gen is added apart. */
+void
+cg_meta_add_tag_name(MetaBuilder *builder, const CacheKey *tag)
+{
+	uint32 used = builder->meta.tag_bytes;
+	uint16 size = tag->size;
+
+	if (builder->tags == NULL)
+		builder->tags = MemoryContextAlloc(builder->context, used + sizeof(size) + size);
+	else
+		builder->tags = repalloc(builder->tags, used + sizeof(size) + size);
+	memcpy(builder->tags + used, &size, sizeof(size));
+	memcpy(builder->tags + used + sizeof(size), tag->data, size);
+	builder->meta.tag_bytes += sizeof(size) + size;
+	builder->meta.tag_count++;
+}
+
+bool
+cg_meta_covers(const MetaBuilder *builder, Dependency dependency)
+{
+	for (int i = 0; i < builder->meta.gen_count; i++)
+		if (builder->gens[i].dependency == dependency)
+			return true;
+	return false;
+}
+
+/* Bytes that the finished meta takes; the store takes CG_STORE_META_MAX. */
+Size
+cg_meta_size(const MetaBuilder *builder)
+{
+	return sizeof(EntryMeta) + builder->meta.gen_count * sizeof(DependencyGen) +
+		   builder->meta.tag_bytes;
+}
+
+/* The meta in one piece, palloc'd. */
+char *
+cg_meta_finish(const MetaBuilder *builder)
+{
+	Size gens = builder->meta.gen_count * sizeof(DependencyGen);
+	char *meta = palloc(cg_meta_size(builder));
+
+	memcpy(meta, &builder->meta, sizeof(EntryMeta));
+	memcpy(meta + sizeof(EntryMeta), builder->gens, gens);
+	if (builder->meta.tag_bytes > 0)
+		memcpy(meta + sizeof(EntryMeta) + gens, builder->tags, builder->meta.tag_bytes);
+	return meta;
+}
+
+/* Has nothing that the entry depends on been stamped since? */
+bool
+cg_meta_gens_current(const EntryMeta *meta)
+{
+	const DependencyGen *gens = meta_gens(meta);
+
+	for (int i = 0; i < meta->gen_count; i++)
+		if (cg_coherence_gen(gens[i].dependency) != gens[i].gen)
+			return false;
+	return true;
+}

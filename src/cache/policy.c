@@ -1,0 +1,272 @@
+/*-------------------------------------------------------------------------
+ *
+ * policy.c
+ *	  Named caches: what the table cachegrid.cache says.
+ *
+ * Every backend keeps the table's rows in a hash table of its own, by name,
+ * and reads them again after a relcache invalidation of the table, which its
+ * trigger sends.  Creating, altering and dropping a cache also stamps the
+ * prefix of its keys, so entries made under the old policy end with the
+ * transaction that changed it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/relation.h"
+#include "access/table.h"
+#include "catalog/namespace.h"
+#include "utils/builtins.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/timestamp.h"
+
+#include "cache/cache_internal.h"
+#include "common/int.h"
+
+#define DEFAULT_CACHE "default"
+
+/* Columns of cachegrid.cache. */
+enum
+{
+	COLUMN_NAME = 1,
+	COLUMN_TTL,
+	COLUMN_LOADER,
+	COLUMN_TRANSACTIONAL,
+	COLUMNS = COLUMN_TRANSACTIONAL
+};
+
+/* Backend-local: the rows, valid for this relation until it is invalidated. */
+static HTAB *policies = NULL;
+static MemoryContext policies_context = NULL;
+static Oid policies_relation = InvalidOid;
+static bool policies_valid = false;
+static CachePolicy *default_policy = NULL;
+
+static void
+invalidate_policies(Datum arg, Oid relation)
+{
+	if (!OidIsValid(relation) || relation == policies_relation)
+		policies_valid = false;
+}
+
+static Oid
+policy_relation(void)
+{
+	Oid schema = get_namespace_oid("cachegrid", true);
+	Oid relation = OidIsValid(schema) ? get_relname_relid("cache", schema) : InvalidOid;
+
+	if (!OidIsValid(relation))
+		ereport(ERROR, errcode(ERRCODE_UNDEFINED_OBJECT),
+				errmsg("extension \"cachegrid\" is not installed in this database"),
+				errhint("Run CREATE EXTENSION cachegrid."));
+	return relation;
+}
+
+static CachePolicy *
+add_policy(const char *name)
+{
+	NameData key;
+	CachePolicy *policy;
+	bool found;
+
+	namestrcpy(&key, name);
+	policy = hash_search(policies, &key, HASH_ENTER, &found);
+	policy->transactional = true;
+	policy->ttl = CG_TTL_NEVER;
+	policy->loader = NULL;
+	if (!cg_store_cache_open(MyDatabaseId, name, &policy->number))
+		ereport(ERROR, errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				errmsg("too many caches"),
+				errdetail("All databases of the server together have at most 256."));
+	return policy;
+}
+
+static void
+read_row(HeapTuple row, TupleDesc descriptor)
+{
+	Datum values[16];
+	bool nulls[16];
+	CachePolicy *policy;
+
+	Assert(descriptor->natts >= COLUMNS && descriptor->natts <= lengthof(values));
+	heap_deform_tuple(row, descriptor, values, nulls);
+	policy = add_policy(NameStr(*DatumGetName(values[COLUMN_NAME - 1])));
+	if (!nulls[COLUMN_TTL - 1])
+		policy->ttl =
+			cg_cache_ttl_from_interval(DatumGetIntervalP(values[COLUMN_TTL - 1]));
+	if (!nulls[COLUMN_LOADER - 1])
+		policy->loader = MemoryContextStrdup(
+			policies_context, TextDatumGetCString(values[COLUMN_LOADER - 1]));
+	if (!nulls[COLUMN_TRANSACTIONAL - 1])
+		policy->transactional = DatumGetBool(values[COLUMN_TRANSACTIONAL - 1]);
+}
+
+static void
+make_table(void)
+{
+	HASHCTL control = {.keysize = sizeof(NameData), .entrysize = sizeof(CachePolicy)};
+
+	if (policies_context == NULL)
+	{
+		policies_context =
+			AllocSetContextCreate(CacheMemoryContext, "cachegrid caches", ALLOCSET_SMALL_SIZES);
+		CacheRegisterRelcacheCallback(invalidate_policies, (Datum) 0);
+	}
+	MemoryContextReset(policies_context);
+	control.hcxt = policies_context;
+	policies = hash_create("cachegrid caches", 32, &control,
+						   HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+}
+
+static void
+read_policies(void)
+{
+	Relation relation;
+	SysScanDesc scan;
+	HeapTuple row;
+
+	policies_relation = policy_relation();
+	make_table();
+	policies_valid = true; /* unless an invalidation comes while we read */
+	add_policy(DEFAULT_CACHE);
+
+	relation = table_open(policies_relation, AccessShareLock);
+	scan = systable_beginscan(relation, InvalidOid, false, NULL, 0, NULL);
+	while (HeapTupleIsValid(row = systable_getnext(scan)))
+		read_row(row, RelationGetDescr(relation));
+	systable_endscan(scan);
+	table_close(relation, AccessShareLock);
+	default_policy = unconstify(CachePolicy *, cg_cache_policy_named(DEFAULT_CACHE));
+}
+
+static void
+ensure_policies(void)
+{
+	if (likely(policies_valid))
+		return;
+	PG_TRY();
+	{
+		read_policies();
+	}
+	PG_CATCH();
+	{
+		policies_valid = false;
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+}
+
+static CachePolicy *
+find_policy(const char *name, Size size)
+{
+	NameData key = {{0}};
+
+	if (size == 0 || size >= NAMEDATALEN)
+		return NULL;
+	memcpy(NameStr(key), name, size);
+	return hash_search(policies, &key, HASH_FIND, NULL);
+}
+
+/* The policy of the cache of this name; NULL if there is none. */
+const CachePolicy *
+cg_cache_policy_named(const char *name)
+{
+	ensure_policies();
+	return find_policy(name, strlen(name));
+}
+
+/* The policy that governs the key: its prefix's cache, or the default one. */
+const CachePolicy *
+cg_cache_policy(const CacheKey *key)
+{
+	CachePolicy *policy;
+
+	ensure_policies();
+	policy = find_policy(key->data, key->prefix_size);
+	return policy ? policy : default_policy;
+}
+
+/* All policies of this database, in no order. */
+List *
+cg_cache_policies(void)
+{
+	HASH_SEQ_STATUS status;
+	CachePolicy *policy;
+	List *all = NIL;
+
+	ensure_policies();
+	hash_seq_init(&status, policies);
+	while ((policy = hash_seq_search(&status)) != NULL)
+		all = lappend(all, policy);
+	return all;
+}
+
+/* Have every backend read the table again, once this transaction commits. */
+void
+cg_cache_policy_changed(void)
+{
+	CacheInvalidateRelcacheByRelid(policy_relation());
+}
+
+void
+cg_cache_count_load(const CachePolicy *policy, int64 microseconds)
+{
+	cg_store_count(policy->number, COUNT_LOADS, 1);
+	cg_store_count(policy->number, COUNT_LOAD_MICROSECONDS, microseconds);
+}
+
+/*
+ * Microseconds; a month counts as 30 days.  Raises an error for what is not
+ * positive, or would end after the clock does.
+ */
+int64
+cg_cache_ttl_from_interval(const Interval *ttl)
+{
+	int64 days = (int64) ttl->month * DAYS_PER_MONTH + ttl->day;
+	int64 microseconds;
+
+	if (pg_mul_s64_overflow(days, USECS_PER_DAY, &microseconds) ||
+		pg_add_s64_overflow(microseconds, ttl->time, &microseconds) ||
+		microseconds > PG_INT64_MAX / 4)
+		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				errmsg("time to live is too long"),
+				errhint("Use NULL for an entry that does not expire by itself."));
+	if (microseconds <= 0)
+		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				errmsg("time to live must be greater than zero"),
+				errdetail("Its length is %lld microseconds.", (long long) microseconds),
+				errhint("To remove an entry, use cachegrid.delete."));
+	return microseconds;
+}
+
+StoreKey
+cg_policy_store_key(const CachePolicy *policy, const CacheKey *key, Dependency dependency)
+{
+	return (StoreKey){dependency, key->data, key->size, policy->number};
+}
+
+StoreTime
+cg_policy_expiry(int64 ttl)
+{
+	return ttl == CG_TTL_NEVER ? CG_STORE_NEVER : cg_store_now() + ttl;
+}
+
+/*
+ * What every entry with this key depends on beside the key itself: its
+ * prefix and, where clearing the cache does not stamp that, its cache.
+ * Returns how many, 1 or 2.
+ */
+int
+cg_policy_home(const CachePolicy *policy, const CacheKey *key, Dependency *home)
+{
+	home[0] = cg_dependency_of_key_prefix(key);
+	if (policy != default_policy)
+		return 1;
+	home[1] = cg_dependency(DEPENDENCY_CACHE, DEFAULT_CACHE, strlen(DEFAULT_CACHE));
+	return 2;
+}

@@ -1,0 +1,150 @@
+/*-------------------------------------------------------------------------
+ *
+ * read.c
+ *	  Life of a read: own writes, the store's copy, the judgement.
+ *
+ * The copy is made first and judged after.  The other way round, a writer
+ * and a newer fill could slip in between, and the copy would be of a value
+ * that the reader's snapshot does not see.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+
+#include "cache/cache_internal.h"
+
+/* Does this transaction touch what every entry of the key depends on? */
+static bool
+touched_at_home(const CachePolicy *policy, const CacheKey *key, Dependency dependency)
+{
+	Dependency home[2];
+	int count;
+
+	if (cg_coherence_touched_by_me(dependency))
+		return true;
+	count = cg_policy_home(policy, key, home);
+	for (int i = 0; i < count; i++)
+		if (cg_coherence_touched_by_me(home[i]))
+			return true;
+	return false;
+}
+
+static bool
+touched_below(const EntryMeta *meta)
+{
+	const DependencyGen *gens = meta_gens(meta);
+
+	for (int i = 0; i < meta->gen_count; i++)
+		if (cg_coherence_touched_by_me(gens[i].dependency))
+			return true;
+	return false;
+}
+
+/* The snapshot rule, for a derived entry. */
+static CacheOutcome
+judge_derived(const EntryMeta *meta, Dependency dependency, uint64 *key_gen)
+{
+	Snapshot snapshot = cg_coherence_snapshot();
+	const DependencyGen *gens = meta_gens(meta);
+
+	if (snapshot == NULL)
+		return CACHE_BYPASS;
+	if (!cg_coherence_settled(dependency, snapshot, key_gen))
+		return CACHE_MISS;
+	for (int i = 0; i < meta->gen_count; i++)
+	{
+		uint64 gen;
+
+		if (!cg_coherence_settled(gens[i].dependency, snapshot, &gen) || gen != gens[i].gen)
+			return CACHE_MISS;
+	}
+	return CACHE_HIT;
+}
+
+static CacheOutcome
+judge(const StoreCopy *copy, Dependency dependency, uint64 identity)
+{
+	const EntryMeta *meta = (const EntryMeta *) copy->meta;
+	CacheFill *outer = cg_fill_current();
+	CacheOutcome outcome;
+	uint64 key_gen = 0;
+
+	if (touched_below(meta))
+		return CACHE_BYPASS;
+	if ((copy->entry.flags & STORE_DERIVED) == 0)
+		return cg_meta_gens_current(meta) ? CACHE_HIT : CACHE_MISS;
+	if (meta->role != GetUserId() || (identity != 0 && meta->identity != identity))
+		return CACHE_MISS;
+
+	outcome = judge_derived(meta, dependency, &key_gen);
+	if (outcome == CACHE_HIT && outer)
+		cg_fill_inherit(outer, dependency, key_gen, meta);
+	return outcome;
+}
+
+static CacheOutcome
+look(const CachePolicy *policy, const CacheKey *key, uint64 identity, CacheValue *value,
+	 CacheInfo *info)
+{
+	Dependency dependency = cg_dependency_of_key(key);
+	StoreKey store_key = cg_policy_store_key(policy, key, dependency);
+	StoreTime expires_at = CG_STORE_NEVER;
+	StoreCopy copy;
+	CacheOutcome outcome;
+
+	memset(info, 0, sizeof(*info));
+	switch (cg_own_lookup(key, dependency, value, &expires_at))
+	{
+		case OWN_VALUE:
+			info->microseconds =
+				expires_at == CG_STORE_NEVER ? CG_TTL_NEVER : expires_at - cg_store_now();
+			return CACHE_HIT;
+		case OWN_DELETED:
+			return CACHE_BYPASS;
+		case OWN_NOTHING:
+			break;
+	}
+	if (touched_at_home(policy, key, dependency))
+		return CACHE_BYPASS;
+	if (!cg_store_lookup(&store_key, &copy))
+		return CACHE_MISS;
+
+	outcome = judge(&copy, dependency, identity);
+	if (outcome == CACHE_HIT &&
+		!cg_value_restore(&copy, ((EntryMeta *) copy.meta)->shape, value))
+		outcome = CACHE_MISS;
+
+	expires_at = copy.entry.expires_at;
+	info->version = copy.entry.id;
+	info->derived = (copy.entry.flags & STORE_DERIVED) != 0;
+	info->microseconds =
+		expires_at == CG_STORE_NEVER ? CG_TTL_NEVER : expires_at - cg_store_now();
+	if (copy.meta != copy.meta_inline)
+		pfree(copy.meta);
+	if (outcome != CACHE_HIT)
+		pfree(copy.value);
+	return outcome;
+}
+
+CacheOutcome
+cg_cache_lookup(const CacheKey *key, uint64 identity, CacheValue *value)
+{
+	const CachePolicy *policy = cg_cache_policy(key);
+	uint16 number = policy->number;
+	CacheInfo info;
+	CacheOutcome outcome = look(policy, key, identity, value, &info);
+
+	cg_store_count(number, outcome == CACHE_HIT	   ? COUNT_HITS
+						   : outcome == CACHE_MISS ? COUNT_MISSES
+												   : COUNT_BYPASSES,
+				   1);
+	return outcome;
+}
+
+CacheOutcome
+cg_cache_inspect(const CacheKey *key, CacheValue *value, CacheInfo *info)
+{
+	return look(cg_cache_policy(key), key, 0, value, info);
+}

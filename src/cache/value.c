@@ -1,0 +1,163 @@
+/*-------------------------------------------------------------------------
+ *
+ * value.c
+ *	  Values of any type, flattened for the store and restored from it.
+ *
+ * A value is kept as its type's datum in one piece: eight bytes by value,
+ * the bytes themselves, or a varlena's body, decompressed and without its
+ * header.  Nothing is converted to text, so a jsonb comes back without
+ * parsing.
+ *
+ * A composite type may be altered while values of it stand in the cache.  So
+ * the shape of the type when a value was put is kept beside it, and a value
+ * of another shape is not restored: reading it by today's would read
+ * nonsense.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/tupdesc.h"
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "common/hashfn.h"
+#include "funcapi.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/typcache.h"
+
+#include "cache/cache_internal.h"
+
+#define SHAPE_DEPTH_MAX 16
+
+static uint32 shape_of_type(Oid type, int depth);
+
+static uint32
+shape_of_row(Oid type, int depth)
+{
+	TupleDesc descriptor = lookup_rowtype_tupdesc(type, -1);
+	uint32 shape = 1;
+
+	for (int i = 0; i < descriptor->natts; i++)
+	{
+		Form_pg_attribute attribute = TupleDescAttr(descriptor, i);
+		uint32 column = attribute->attisdropped
+							? 0
+							: hash_combine(attribute->atttypid, attribute->atttypmod);
+
+		shape = hash_combine(shape, column);
+		if (!attribute->attisdropped)
+			shape = hash_combine(shape, shape_of_type(attribute->atttypid, depth + 1));
+	}
+	ReleaseTupleDesc(descriptor);
+	return shape | 1;
+}
+
+/* 0 for what cannot change under us: everything without a composite in it. */
+static uint32
+shape_of_type(Oid type, int depth)
+{
+	Oid base;
+	Oid element;
+
+	if (type < FirstNormalObjectId || depth > SHAPE_DEPTH_MAX)
+		return 0;
+	check_stack_depth();
+	base = getBaseType(type);
+	element = get_element_type(base);
+	if (OidIsValid(element))
+		return shape_of_type(element, depth + 1);
+	if (get_typtype(base) == TYPTYPE_COMPOSITE)
+		return shape_of_row(base, depth);
+	return 0;
+}
+
+static void
+refuse_type(Oid type)
+{
+	if (type == RECORDOID || type == RECORDARRAYOID)
+		ereport(ERROR, errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				errmsg("cannot cache a value of an anonymous row type"),
+				errhint("Cast the row to a named composite type."));
+	if (get_typtype(type) == TYPTYPE_PSEUDO)
+		ereport(ERROR, errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				errmsg("cannot cache a value of pseudo-type %s", format_type_be(type)));
+}
+
+static void
+flatten_varlena(Datum datum, FlatValue *flat)
+{
+	struct varlena *value = PG_DETOAST_DATUM_PACKED(datum);
+
+	flat->flags = STORE_VARLENA;
+	flat->data = VARDATA_ANY(value);
+	flat->size = VARSIZE_ANY_EXHDR(value);
+}
+
+/*
+ * *flat points into the value or to memory palloc'd for it.  Raises an error
+ * for types that cannot be kept and for values over CG_VALUE_MAX_BYTES.
+ */
+void
+cg_value_flatten(const CacheValue *value, FlatValue *flat)
+{
+	int16 length;
+	bool by_value;
+
+	memset(flat, 0, sizeof(*flat));
+	flat->type = value->type;
+	if (!OidIsValid(value->type))
+	{
+		flat->flags = STORE_NULL;
+		flat->data = "";
+		return;
+	}
+	refuse_type(value->type);
+
+	get_typlenbyval(value->type, &length, &by_value);
+	if (by_value)
+	{
+		flat->by_value = (int64) value->datum;
+		flat->data = (const char *) &flat->by_value;
+		flat->size = sizeof(flat->by_value);
+	}
+	else if (length == -1)
+		flatten_varlena(value->datum, flat);
+	else
+	{
+		flat->data = DatumGetPointer(value->datum);
+		flat->size = length == -2 ? strlen(flat->data) + 1 : length;
+	}
+	flat->shape = shape_of_type(value->type, 0);
+
+	if (flat->size > CG_VALUE_MAX_BYTES)
+		ereport(ERROR, errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				errmsg("value is too large for the cache"),
+				errdetail("The value has %u bytes; at most %d are allowed.", flat->size,
+						  CG_VALUE_MAX_BYTES));
+}
+
+/*
+ * The datum of a copied entry, taking over copy->value.  False if its type
+ * is no longer what it was.
+ */
+bool
+cg_value_restore(const StoreCopy *copy, uint32 shape, CacheValue *value)
+{
+	Oid type = copy->entry.type;
+
+	value->type = type;
+	value->datum = (Datum) 0;
+	if (copy->entry.flags & STORE_NULL)
+		return true;
+	if (type >= FirstNormalObjectId &&
+		(!get_typisdefined(type) || (shape != 0 && shape != shape_of_type(type, 0))))
+		return false;
+
+	if (copy->entry.flags & STORE_VARLENA || !get_typbyval(type))
+		value->datum = PointerGetDatum(copy->value);
+	else
+		value->datum = *(Datum *) copy->value;
+	return true;
+}
