@@ -3,12 +3,265 @@
 \echo Use "CREATE EXTENSION cachegrid" to load this file. \quit
 
 -- roles ---------------------------------------------------------------------
+-- Nothing is granted to PUBLIC.  A writer may do all that a reader may, an
+-- admin all that a writer may.  Roles belong to all databases of the server,
+-- so they may be there already, and stay when the extension is dropped.
+
+DO $$
+DECLARE
+    role text;
+BEGIN
+    FOREACH role IN ARRAY '{cachegrid_reader,cachegrid_writer,cachegrid_admin}'::text[] LOOP
+        IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname OPERATOR(pg_catalog.=) role) THEN
+            EXECUTE pg_catalog.format('CREATE ROLE %I NOLOGIN', role);
+        END IF;
+    END LOOP;
+END
+$$;
+GRANT cachegrid_reader TO cachegrid_writer;
+GRANT cachegrid_writer TO cachegrid_admin;
+GRANT USAGE ON SCHEMA cachegrid TO cachegrid_reader;
+COMMENT ON SCHEMA cachegrid IS 'cachegrid: shared-memory cache, exact under every snapshot, mirrored to Redis Cluster';
 
 -- values --------------------------------------------------------------------
+
+CREATE FUNCTION get(key text) RETURNS text
+    AS 'MODULE_PATHNAME', 'cachegrid_get'
+    LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION get(text) IS
+'Text form of the key''s value; NULL on a miss or for a NULL key. A key is 1 to 512 bytes; the part before its first colon names its cache. Example: SELECT cachegrid.get(''session:42'');';
+
+CREATE FUNCTION get(key text, type anyelement) RETURNS anyelement
+    AS 'MODULE_PATHNAME', 'cachegrid_get_typed'
+    LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION get(text, anyelement) IS
+'The key''s value in the type it was set with; NULL on a miss or for a NULL key; an error if it has another type. Only the type of the second argument counts. Example: SELECT cachegrid.get(''cart:7'', NULL::jsonb) -> ''total'';';
+
+CREATE FUNCTION mget(keys text[]) RETURNS text[]
+    AS 'MODULE_PATHNAME', 'cachegrid_mget'
+    LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION mget(text[]) IS
+'Text forms of the values of many keys, in the order and length of keys; NULL for a miss or a NULL key. Example: SELECT cachegrid.mget(''{a,b,c}'');';
+
+CREATE FUNCTION set(key text, value text, ttl interval DEFAULT NULL, tags text[] DEFAULT NULL) RETURNS void
+    AS 'MODULE_PATHNAME', 'cachegrid_set'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION set(text, text, interval, text[]) IS
+'Sets the key as of the commit of this transaction, which itself sees the value at once. ttl NULL: the time to live of the key''s cache. tags: texts by which invalidate_tags finds the entry. A NULL key or value is an error. Example: SELECT cachegrid.set(''session:42'', ''alice'', ttl => ''30 minutes'');';
+
+CREATE FUNCTION set(key text, value anyelement, ttl interval DEFAULT NULL, tags text[] DEFAULT NULL) RETURNS void
+    AS 'MODULE_PATHNAME', 'cachegrid_set'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION set(text, anyelement, interval, text[]) IS
+'Sets the key as of the commit of this transaction; the value keeps its type and comes back without conversion from get(key, type). ttl NULL: the time to live of the key''s cache. A NULL key or value is an error. Example: SELECT cachegrid.set(''cart:7'', ''{"total": 3}''::jsonb);';
+
+CREATE FUNCTION delete(VARIADIC keys text[]) RETURNS bigint
+    AS 'MODULE_PATHNAME', 'cachegrid_delete'
+    LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION delete(text[]) IS
+'Deletes the keys as of the commit of this transaction; returns how many of them it would have found. A NULL among the keys is an error. Example: SELECT cachegrid.delete(''session:42'', ''session:43'');';
+
+CREATE FUNCTION "exists"(key text) RETURNS boolean
+    AS 'MODULE_PATHNAME', 'cachegrid_exists'
+    LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION "exists"(text) IS
+'Would get find the key? True also for a key whose known value is NULL; NULL for a NULL key. Not counted as a hit or miss. Example: SELECT cachegrid.exists(''session:42'');';
+
+CREATE FUNCTION add(key text, value text, ttl interval DEFAULT NULL, tags text[] DEFAULT NULL) RETURNS boolean
+    AS 'MODULE_PATHNAME', 'cachegrid_add'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION add(text, text, interval, text[]) IS
+'Sets the key at once, and only if there is none: true if it was set. Not rolled back. Of several sessions that add the same key, one gets true. Example: SELECT cachegrid.add(''lock:report'', ''me'', ttl => ''1 minute'');';
+
+CREATE FUNCTION add(key text, value anyelement, ttl interval DEFAULT NULL, tags text[] DEFAULT NULL) RETURNS boolean
+    AS 'MODULE_PATHNAME', 'cachegrid_add'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION add(text, anyelement, interval, text[]) IS
+'As add(text, text, interval, text[]), for a value of any type. Example: SELECT cachegrid.add(''seen:7'', now());';
+
+CREATE FUNCTION replace(key text, value text, ttl interval DEFAULT NULL, tags text[] DEFAULT NULL) RETURNS boolean
+    AS 'MODULE_PATHNAME', 'cachegrid_replace'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION replace(text, text, interval, text[]) IS
+'Sets the key at once, and only if there is one: true if it was set. Not rolled back. Example: SELECT cachegrid.replace(''session:42'', ''bob'');';
+
+CREATE FUNCTION replace(key text, value anyelement, ttl interval DEFAULT NULL, tags text[] DEFAULT NULL) RETURNS boolean
+    AS 'MODULE_PATHNAME', 'cachegrid_replace'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION replace(text, anyelement, interval, text[]) IS
+'As replace(text, text, interval, text[]), for a value of any type. Example: SELECT cachegrid.replace(''cart:7'', ''{}''::jsonb);';
+
+CREATE FUNCTION gets(key text, OUT value text, OUT version bigint)
+    AS 'MODULE_PATHNAME', 'cachegrid_gets'
+    LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION gets(text) IS
+'The value''s text form and the version for cas; both NULL on a miss; version NULL for what this transaction has set and not committed. Example: SELECT * FROM cachegrid.gets(''cart:7'');';
+
+CREATE FUNCTION cas(key text, value text, version bigint, ttl interval DEFAULT NULL) RETURNS boolean
+    AS 'MODULE_PATHNAME', 'cachegrid_cas'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION cas(text, text, bigint, interval) IS
+'Compare and set: sets the key at once, and only if its entry still has this version, from gets; true if it was set. Not rolled back. Example: SELECT cachegrid.cas(''cart:7'', ''new'', version => 12);';
+
+CREATE FUNCTION cas(key text, value anyelement, version bigint, ttl interval DEFAULT NULL) RETURNS boolean
+    AS 'MODULE_PATHNAME', 'cachegrid_cas'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION cas(text, anyelement, bigint, interval) IS
+'As cas(text, text, bigint, interval), for a value of any type. Example: SELECT cachegrid.cas(''cart:7'', ''{}''::jsonb, version => 12);';
+
+CREATE FUNCTION incr(key text, by bigint DEFAULT 1, ttl interval DEFAULT NULL) RETURNS bigint
+    AS 'MODULE_PATHNAME', 'cachegrid_incr'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION incr(text, bigint, interval) IS
+'Adds to the key''s integer at once, and returns the sum; a key that is not there begins at 0 and lives for ttl, one that is keeps its expiry. Not rolled back. An error if the value is no integer. Example: SELECT cachegrid.incr(''visits:home'');';
+
+CREATE FUNCTION decr(key text, by bigint DEFAULT 1, ttl interval DEFAULT NULL) RETURNS bigint
+    AS 'MODULE_PATHNAME', 'cachegrid_decr'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION decr(text, bigint, interval) IS
+'Subtracts from the key''s integer, as incr adds. Example: SELECT cachegrid.decr(''tokens:alice'', 5);';
+
+CREATE FUNCTION ttl(key text) RETURNS interval
+    AS 'MODULE_PATHNAME', 'cachegrid_ttl'
+    LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION ttl(text) IS
+'How long the key has to live; the largest interval (from PostgreSQL 17 on: infinity) if it does not expire; NULL if there is no such key. Example: SELECT cachegrid.ttl(''session:42'');';
+
+CREATE FUNCTION expires_at(key text) RETURNS timestamptz
+    AS 'MODULE_PATHNAME', 'cachegrid_expires_at'
+    LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION expires_at(text) IS
+'When the key expires; infinity if it does not; NULL if there is no such key. Example: SELECT cachegrid.expires_at(''session:42'');';
+
+CREATE FUNCTION expire(key text, ttl interval) RETURNS boolean
+    AS 'MODULE_PATHNAME', 'cachegrid_expire'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION expire(text, interval) IS
+'Gives the living key a new time to live, from now and at once; NULL: it never expires. False if there is no such key. Example: SELECT cachegrid.expire(''session:42'', ''1 hour'');';
+
+CREATE FUNCTION clear(cache text DEFAULT NULL) RETURNS bigint
+    AS 'MODULE_PATHNAME', 'cachegrid_clear'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION clear(text) IS
+'Removes all entries of the cache as of the commit of this transaction, in a time that does not depend on how many there are; NULL: of all caches of this database. Returns how many entries there were. Example: SELECT cachegrid.clear(''session'');';
+
+CREATE FUNCTION entries(pattern text DEFAULT '*', OUT key text, OUT cache text, OUT type regtype, OUT bytes bigint,
+                        OUT created_at timestamptz, OUT expires_at timestamptz, OUT tags text[]) RETURNS SETOF record
+    AS 'MODULE_PATHNAME', 'cachegrid_entries'
+    LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 1000;
+COMMENT ON FUNCTION entries(text) IS
+'The living entries of this database whose key matches the pattern, in which * stands for any text and ? for any character. bytes: of the value; type: NULL for a known NULL; expires_at: infinity if never. What is set or removed meanwhile may be missing. Example: SELECT key, bytes FROM cachegrid.entries(''session:*'');';
 
 -- computing on a miss -------------------------------------------------------
 
 -- policy --------------------------------------------------------------------
+
+CREATE TABLE cache (
+    name          name     PRIMARY KEY CHECK (name <> '' AND position(':' IN name::text) = 0),
+    ttl           interval CHECK (ttl > interval '0'),
+    loader        text,
+    transactional boolean  NOT NULL DEFAULT true
+);
+COMMENT ON TABLE cache IS
+'Named caches: policies for the keys whose part before the first colon is the name. Written by create_cache, alter_cache and drop_cache.';
+COMMENT ON COLUMN cache.ttl IS 'time to live of entries that are given none; NULL: they do not expire';
+COMMENT ON COLUMN cache.loader IS 'SELECT that computes a key''s value; $1, $2, ... are the parts of the key after its prefix, separated by colons';
+COMMENT ON COLUMN cache.transactional IS 'do set and delete take effect at commit (true) or at once';
+SELECT pg_catalog.pg_extension_config_dump('cache', '');
+
+CREATE FUNCTION cache_changed() RETURNS trigger
+    AS 'MODULE_PATHNAME', 'cachegrid_cache_changed'
+    LANGUAGE C;
+COMMENT ON FUNCTION cache_changed() IS 'Trigger of table cachegrid.cache: ends the entries made under the old policy.';
+CREATE TRIGGER changed AFTER INSERT OR UPDATE OR DELETE ON cache FOR EACH ROW EXECUTE FUNCTION cache_changed();
+ALTER TABLE cache ENABLE ALWAYS TRIGGER changed;
+
+CREATE FUNCTION create_cache(name text, ttl interval DEFAULT NULL, loader text DEFAULT NULL, transactional boolean DEFAULT true) RETURNS void
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM cachegrid.check_policy(create_cache.name, create_cache.ttl, create_cache.transactional);
+    IF EXISTS (SELECT FROM cachegrid.cache AS c WHERE c.name = create_cache.name::name) THEN
+        RAISE EXCEPTION 'cache "%" already exists', create_cache.name
+            USING ERRCODE = 'duplicate_object', HINT = 'Use cachegrid.alter_cache to change it.';
+    END IF;
+    INSERT INTO cachegrid.cache VALUES (create_cache.name, create_cache.ttl, create_cache.loader, create_cache.transactional);
+END
+$$;
+COMMENT ON FUNCTION create_cache(text, interval, text, boolean) IS
+'Creates a named cache: a policy for the keys whose part before the first colon is name (1 to 63 bytes, no colon). ttl: time to live of entries that are given none; NULL: they do not expire. loader: a SELECT that computes a key''s value, with $1, $2, ... for the parts of the key after its name, separated by colons. transactional: do set and delete take effect at commit (true) or at once. Entries with such keys that are there already end. Example: SELECT cachegrid.create_cache(''product'', ttl => ''1 hour'', loader => ''SELECT to_jsonb(p) FROM product p WHERE id = $1'');';
+
+CREATE FUNCTION check_policy(name text, ttl interval, transactional boolean) RETURNS void
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF name IS NULL OR octet_length(name) NOT BETWEEN 1 AND 63 OR position(':' IN name) > 0 THEN
+        RAISE EXCEPTION 'invalid cache name %', coalesce(quote_ident(name), 'NULL')
+            USING ERRCODE = 'invalid_parameter_value',
+                  DETAIL = 'The name of a cache has 1 to 63 bytes and no colon.';
+    END IF;
+    IF ttl <= interval '0' THEN
+        RAISE EXCEPTION 'time to live must be greater than zero'
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'Use NULL for entries that do not expire by themselves.';
+    END IF;
+    IF extract(epoch FROM ttl) > 1e12 THEN
+        RAISE EXCEPTION 'time to live is too long'
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'Use NULL for entries that do not expire by themselves.';
+    END IF;
+    IF transactional IS NULL THEN
+        RAISE EXCEPTION 'option "transactional" must not be null'
+            USING ERRCODE = 'null_value_not_allowed';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION check_policy(text, interval, boolean) IS 'Raises an error for options that create_cache and alter_cache refuse.';
+
+CREATE FUNCTION alter_cache(name text, ttl interval DEFAULT NULL, loader text DEFAULT NULL, transactional boolean DEFAULT NULL, reset text[] DEFAULT '{}') RETURNS void
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    unknown text;
+BEGIN
+    PERFORM cachegrid.check_policy(alter_cache.name, alter_cache.ttl, coalesce(alter_cache.transactional, true));
+    SELECT o INTO unknown FROM unnest(reset) AS o WHERE o IS NULL OR o NOT IN ('ttl', 'loader', 'transactional') LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'unknown cache option "%"', coalesce(unknown, 'NULL')
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'Options are ttl, loader and transactional.';
+    END IF;
+    UPDATE cachegrid.cache AS c
+       SET ttl = CASE WHEN 'ttl' = ANY (reset) THEN NULL ELSE coalesce(alter_cache.ttl, c.ttl) END,
+           loader = CASE WHEN 'loader' = ANY (reset) THEN NULL ELSE coalesce(alter_cache.loader, c.loader) END,
+           transactional = CASE WHEN 'transactional' = ANY (reset) THEN true
+                                ELSE coalesce(alter_cache.transactional, c.transactional) END
+     WHERE c.name = alter_cache.name::name;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'cache "%" does not exist', alter_cache.name
+            USING ERRCODE = 'undefined_object', HINT = 'Use cachegrid.create_cache to create it.';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION alter_cache(text, interval, text, boolean, text[]) IS
+'Changes the options of a named cache; those that are NULL or left out stay, those named in reset go back to their defaults. The cache''s entries end. Example: SELECT cachegrid.alter_cache(''product'', ttl => ''5 minutes'', reset => ''{loader}'');';
+
+CREATE FUNCTION drop_cache(name text) RETURNS void
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    DELETE FROM cachegrid.cache AS c WHERE c.name = drop_cache.name::name;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'cache "%" does not exist', coalesce(drop_cache.name, 'NULL')
+            USING ERRCODE = 'undefined_object', HINT = 'Caches are listed in view cachegrid.stat_cache.';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION drop_cache(text) IS
+'Drops a named cache; its entries end, and its keys belong to cache default. Example: SELECT cachegrid.drop_cache(''product'');';
 
 -- tables: watch -------------------------------------------------------------
 
@@ -16,4 +269,41 @@
 
 -- seeing --------------------------------------------------------------------
 
+CREATE FUNCTION stat_cache(OUT cache text, OUT entries bigint, OUT bytes bigint, OUT hits bigint, OUT misses bigint,
+                           OUT hit_ratio double precision, OUT loads bigint, OUT load_ms double precision, OUT evictions bigint,
+                           OUT expirations bigint, OUT invalidations bigint, OUT sets bigint, OUT bypasses bigint,
+                           OUT refused bigint) RETURNS SETOF record
+    AS 'MODULE_PATHNAME', 'cachegrid_stat_cache'
+    LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 10;
+COMMENT ON FUNCTION stat_cache() IS 'Rows of view cachegrid.stat_cache.';
+CREATE VIEW stat_cache AS SELECT * FROM stat_cache();
+COMMENT ON VIEW stat_cache IS
+'One row a cache of this database, counted since the server started. bytes: keys, values and what they depend on. hit_ratio: hits among all reads, NULL without reads. load_ms: time spent in loaders, in milliseconds. bypasses: reads that could not use the cache (own uncommitted changes, SERIALIZABLE). refused: values computed but not kept, because a writer was at work.';
+
+CREATE FUNCTION stat_memory(OUT class text, OUT used_bytes bigint, OUT free_bytes bigint, OUT entries bigint, OUT pages bigint,
+                            OUT waste_bytes bigint) RETURNS SETOF record
+    AS 'MODULE_PATHNAME', 'cachegrid_stat_memory'
+    LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 50;
+COMMENT ON FUNCTION stat_memory() IS 'Rows of view cachegrid.stat_memory.';
+CREATE VIEW stat_memory AS SELECT * FROM stat_memory();
+COMMENT ON VIEW stat_memory IS
+'Where the memory is, of all databases together: one row a size class (class = bytes of a cell) that has pages, then the free pages, then the overhead of index and descriptions. used_bytes and free_bytes of all rows add up to cachegrid.memory. waste_bytes: the part of used_bytes that nobody asked for.';
+
 -- privileges ----------------------------------------------------------------
+
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA cachegrid FROM PUBLIC;
+REVOKE ALL ON ALL TABLES IN SCHEMA cachegrid FROM PUBLIC;
+
+GRANT EXECUTE ON FUNCTION get(text), get(text, anyelement), mget(text[]), "exists"(text), gets(text), ttl(text),
+    expires_at(text), entries(text), stat_cache(), stat_memory() TO cachegrid_reader;
+GRANT SELECT ON stat_cache, stat_memory, cache TO cachegrid_reader;
+
+GRANT EXECUTE ON FUNCTION set(text, text, interval, text[]), set(text, anyelement, interval, text[]), delete(text[]),
+    add(text, text, interval, text[]), add(text, anyelement, interval, text[]),
+    replace(text, text, interval, text[]), replace(text, anyelement, interval, text[]),
+    cas(text, text, bigint, interval), cas(text, anyelement, bigint, interval),
+    incr(text, bigint, interval), decr(text, bigint, interval), expire(text, interval) TO cachegrid_writer;
+
+GRANT EXECUTE ON FUNCTION clear(text), create_cache(text, interval, text, boolean), check_policy(text, interval, boolean),
+    alter_cache(text, interval, text, boolean, text[]), drop_cache(text) TO cachegrid_admin;
+GRANT INSERT, UPDATE, DELETE ON cache TO cachegrid_admin;

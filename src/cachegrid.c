@@ -16,7 +16,9 @@
 
 #include "base/compat.h"
 #include "base/settings.h"
+#include "cache/cache.h"
 #include "coherence/coherence.h"
+#include "store/store.h"
 
 PG_MODULE_MAGIC;
 
@@ -31,6 +33,7 @@ request_shmem(void)
 	if (previous_shmem_request)
 		previous_shmem_request();
 
+	cg_store_shmem_request();
 	cg_coherence_shmem_request();
 }
 
@@ -41,6 +44,7 @@ startup_shmem(void)
 		previous_shmem_startup();
 
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+	cg_store_shmem_init();
 	cg_coherence_shmem_init();
 	LWLockRelease(AddinShmemInitLock);
 }
@@ -57,6 +61,7 @@ _PG_init(void)
 
 	cg_settings_init();
 	cg_coherence_init();
+	cg_cache_init();
 
 	previous_shmem_request = shmem_request_hook;
 	shmem_request_hook = request_shmem;

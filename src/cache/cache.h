@@ -126,15 +126,28 @@ extern int64 cg_cache_increment(const CacheKey *key, int64 by, int64 ttl);
 extern bool cg_cache_expire(const CacheKey *key, int64 ttl);
 
 /* Functions in policy.c */
+extern void cg_cache_require_loaded(void);
 extern const CachePolicy *cg_cache_policy(const CacheKey *key);
 extern const CachePolicy *cg_cache_policy_named(const char *name); /* NULL: no such cache */
 extern List *cg_cache_policies(void); /* of CachePolicy *, all of this database */
 extern int64 cg_cache_ttl_from_interval(const Interval *ttl); /* raises errors */
 extern void cg_cache_count_load(const CachePolicy *policy, int64 microseconds);
-extern void cg_cache_policy_changed(void); /* the table cachegrid.cache was written to */
+extern void cg_cache_policy_changed(const char *name);
 
-/* For the sweep; may be called under a partition lock. */
+/* For the sweep: nobody will be served it again.  May be called under a partition lock. */
 extern bool cg_cache_entry_is_dead(const StoreEntry *entry);
+
+/* Functions in listing.c */
+typedef struct CacheEntryInfo
+{
+	const char *cache; /* its name */
+	int tag_count;
+	CacheKey *tags; /* palloc'd, pointing into the entry's meta */
+} CacheEntryInfo;
+
+/* False if the scanned entry is of another database, or dead. */
+extern bool cg_cache_entry_info(const StoreKey *key, const StoreEntry *entry,
+								CacheEntryInfo *info);
 
 /* At load time. */
 extern void cg_cache_init(void);

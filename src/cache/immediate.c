@@ -220,10 +220,3 @@ cg_cache_expire(const CacheKey *key, int64 ttl)
 
 	return cg_store_judge(&store_key, &next, judge_expire, NULL) == STORE_RETIME;
 }
-
-/* For the sweep: nobody will ever be served this entry. */
-bool
-cg_cache_entry_is_dead(const StoreEntry *entry)
-{
-	return !cg_meta_gens_current((const EntryMeta *) entry->meta);
-}

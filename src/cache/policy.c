@@ -14,9 +14,12 @@
 #include "postgres.h"
 
 #include "access/genam.h"
+#include "access/htup_details.h"
 #include "access/relation.h"
 #include "access/table.h"
 #include "catalog/namespace.h"
+#include "common/int.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
@@ -26,7 +29,6 @@
 #include "utils/timestamp.h"
 
 #include "cache/cache_internal.h"
-#include "common/int.h"
 
 #define DEFAULT_CACHE "default"
 
@@ -144,11 +146,24 @@ read_policies(void)
 	default_policy = unconstify(CachePolicy *, cg_cache_policy_named(DEFAULT_CACHE));
 }
 
+/* Raises an error unless the library was loaded at server start. */
+void
+cg_cache_require_loaded(void)
+{
+	if (!cg_store_attached())
+		ereport(ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				errmsg("cachegrid must be loaded via \"shared_preload_libraries\""),
+				errdetail("The cache lives in shared memory that is set aside when the "
+						  "server starts."),
+				errhint("Add cachegrid to \"shared_preload_libraries\" and restart the server."));
+}
+
 static void
 ensure_policies(void)
 {
 	if (likely(policies_valid))
 		return;
+	cg_cache_require_loaded();
 	PG_TRY();
 	{
 		read_policies();
@@ -206,11 +221,17 @@ cg_cache_policies(void)
 	return all;
 }
 
-/* Have every backend read the table again, once this transaction commits. */
+/*
+ * The cache of this name was created, altered or dropped: have every backend
+ * read the table again once this transaction commits, and end the entries
+ * made under the old policy.
+ */
 void
-cg_cache_policy_changed(void)
+cg_cache_policy_changed(const char *name)
 {
 	CacheInvalidateRelcacheByRelid(policy_relation());
+	cg_coherence_touch(cg_dependency(DEPENDENCY_KEY_PREFIX, name, strlen(name)));
+	cg_coherence_touch(cg_dependency(DEPENDENCY_CACHE, name, strlen(name)));
 }
 
 void

@@ -37,6 +37,13 @@ cg_store_now(void)
 	return (StoreTime) now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
 
+/* Is there a store?  Not unless the library was loaded at server start. */
+bool
+cg_store_attached(void)
+{
+	return store != NULL;
+}
+
 static Size
 segment_size(void)
 {

@@ -83,6 +83,7 @@ typedef bool (*StoreIsDead)(const StoreEntry *entry);
 /* Functions in shmem.c */
 extern void cg_store_shmem_request(void);
 extern void cg_store_shmem_init(void);
+extern bool cg_store_attached(void);
 extern StoreTime cg_store_now(void);
 
 /* Functions in lookup.c */

@@ -1,0 +1,190 @@
+/*-------------------------------------------------------------------------
+ *
+ * seeing.c
+ *	  SQL functions behind the views: entries, caches, memory.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "funcapi.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "api/api.h"
+#include "base/compat.h"
+#include "store/store.h"
+
+PG_FUNCTION_INFO_V1(cachegrid_entries);
+PG_FUNCTION_INFO_V1(cachegrid_stat_cache);
+PG_FUNCTION_INFO_V1(cachegrid_stat_memory);
+
+static TimestampTz
+wall_clock(StoreTime time)
+{
+	if (time == CG_STORE_NEVER)
+		return DT_NOEND;
+	return GetCurrentTimestamp() + (time - cg_store_now());
+}
+
+/* Does the key match a pattern in which * is any text and ? any character? */
+static bool
+matches(const char *pattern, const char *pattern_end, const char *key, const char *key_end)
+{
+	const char *star = NULL;
+	const char *resume = NULL;
+
+	while (key < key_end)
+	{
+		if (pattern < pattern_end && *pattern == '*')
+		{
+			star = pattern++;
+			resume = key;
+		}
+		else if (pattern < pattern_end && (*pattern == '?' || *pattern == *key))
+		{
+			key += *pattern == '?' ? pg_mblen(key) : 1;
+			pattern++;
+		}
+		else if (star)
+		{
+			pattern = star + 1;
+			key = ++resume;
+		}
+		else
+			return false;
+	}
+	while (pattern < pattern_end && *pattern == '*')
+		pattern++;
+	return pattern == pattern_end;
+}
+
+static Datum
+tag_array(const CacheEntryInfo *info)
+{
+	Datum *tags = palloc(Max(info->tag_count, 1) * sizeof(Datum));
+
+	for (int i = 0; i < info->tag_count; i++)
+		tags[i] = PointerGetDatum(
+			cstring_to_text_with_len(info->tags[i].data, info->tags[i].size));
+	return PointerGetDatum(
+		construct_array(tags, info->tag_count, TEXTOID, -1, false, TYPALIGN_INT));
+}
+
+/* entries(pattern text) -> SETOF (key, cache, type, bytes, created_at, expires_at, tags) */
+Datum
+cachegrid_entries(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	text *pattern = PG_GETARG_TEXT_PP(0);
+	const char *glob = VARDATA_ANY(pattern);
+	const char *glob_end = glob + VARSIZE_ANY_EXHDR(pattern);
+	StoreScan *scan;
+	StoreKey key;
+	StoreEntry entry;
+
+	cg_cache_require_loaded();
+	InitMaterializedSRF(fcinfo, 0);
+	scan = cg_store_scan_begin();
+	while (cg_store_scan_next(scan, &key, &entry))
+	{
+		Datum values[7];
+		bool nulls[7] = {false};
+		CacheEntryInfo info;
+
+		if (!cg_cache_entry_info(&key, &entry, &info) ||
+			!matches(glob, glob_end, key.data, key.data + key.size))
+			continue;
+		values[0] = PointerGetDatum(cstring_to_text_with_len(key.data, key.size));
+		values[1] = CStringGetTextDatum(info.cache);
+		values[2] = ObjectIdGetDatum(entry.type);
+		nulls[2] = !OidIsValid(entry.type);
+		values[3] = Int64GetDatum((int64) entry.value_size);
+		values[4] = TimestampTzGetDatum(wall_clock(entry.created_at));
+		values[5] = TimestampTzGetDatum(wall_clock(entry.expires_at));
+		values[6] = tag_array(&info);
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	}
+	cg_store_scan_end(scan);
+	return (Datum) 0;
+}
+
+static void
+put_cache(ReturnSetInfo *result, const CachePolicy *policy)
+{
+	Datum values[14];
+	bool nulls[14] = {false};
+	StoreCacheStat stat;
+	int64 hits, reads;
+
+	cg_store_cache_stat(policy->number, &stat);
+	hits = stat.counters[COUNT_HITS];
+	reads = hits + stat.counters[COUNT_MISSES] + stat.counters[COUNT_BYPASSES];
+
+	values[0] = CStringGetTextDatum(NameStr(policy->name));
+	values[1] = Int64GetDatum(stat.entries);
+	values[2] = Int64GetDatum(stat.bytes);
+	values[3] = Int64GetDatum(hits);
+	values[4] = Int64GetDatum(stat.counters[COUNT_MISSES]);
+	values[5] = Float8GetDatum(reads > 0 ? (double) hits / reads : 0);
+	nulls[5] = reads == 0;
+	values[6] = Int64GetDatum(stat.counters[COUNT_LOADS]);
+	values[7] = Float8GetDatum(stat.counters[COUNT_LOAD_MICROSECONDS] / 1000.0);
+	values[8] = Int64GetDatum(stat.evictions);
+	values[9] = Int64GetDatum(stat.expirations);
+	values[10] = Int64GetDatum(stat.counters[COUNT_INVALIDATIONS]);
+	values[11] = Int64GetDatum(stat.counters[COUNT_SETS]);
+	values[12] = Int64GetDatum(stat.counters[COUNT_BYPASSES]);
+	values[13] = Int64GetDatum(stat.counters[COUNT_REFUSED]);
+	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+}
+
+/* One row a cache of this database. */
+Datum
+cachegrid_stat_cache(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	ListCell *cell;
+
+	cg_cache_require_loaded();
+	InitMaterializedSRF(fcinfo, 0);
+	foreach (cell, cg_cache_policies())
+		put_cache(result, lfirst(cell));
+	return (Datum) 0;
+}
+
+/* One row a size class in use, the free pages, and the overhead. */
+Datum
+cachegrid_stat_memory(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+
+	cg_cache_require_loaded();
+	InitMaterializedSRF(fcinfo, 0);
+	for (int i = 0; i < cg_store_class_count(); i++)
+	{
+		Datum values[6];
+		bool nulls[6] = {false};
+		StoreClassStat stat;
+		char *name;
+
+		cg_store_class_stat(i, &stat);
+		if (stat.cell_bytes > 0 && stat.pages == 0)
+			continue;
+		name = stat.cell_bytes > 0	  ? psprintf("%d", stat.cell_bytes)
+			   : stat.cell_bytes == 0 ? "free pages"
+									  : "overhead";
+		values[0] = CStringGetTextDatum(name);
+		values[1] = Int64GetDatum(stat.used_bytes);
+		values[2] = Int64GetDatum(stat.free_bytes);
+		values[3] = Int64GetDatum(stat.entries);
+		values[4] = Int64GetDatum(stat.pages);
+		values[5] = Int64GetDatum(stat.waste_bytes);
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	}
+	return (Datum) 0;
+}
