@@ -18,7 +18,7 @@
 
 /* One bucket for this many bytes of memory: short chains at small entries. */
 #define BYTES_PER_BUCKET	256
-#define BYTES_PER_PARTITION (1024 * 1024)
+#define BYTES_PER_PARTITION (4 * 1024 * 1024)
 #define CLASS_GROWTH		1.125
 #define CELLS_PER_PAGE_MIN	4
 

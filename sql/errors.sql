@@ -1,0 +1,69 @@
+-- Bad input: one clear error, with its code, and nothing left half done.
+
+CREATE FUNCTION error_of(statement text, OUT code text, OUT message text, OUT detail text, OUT hint text) LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE statement;
+    message := 'no error';
+EXCEPTION WHEN OTHERS THEN
+    GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+END
+$$;
+\pset format unaligned
+\pset tuples_only on
+SELECT * FROM error_of($$SELECT cachegrid.get('')$$);
+SELECT cachegrid.get(repeat('k', 512)) IS NULL AS longest;
+SELECT * FROM error_of($$SELECT cachegrid.get(repeat('k', 513))$$);
+SELECT * FROM error_of($$SELECT cachegrid.set(NULL, 'x')$$);
+SELECT * FROM error_of($$SELECT cachegrid.set('', 'x')$$);
+SELECT * FROM error_of($$SELECT cachegrid.set(repeat('ä', 257), 'x')$$);
+SELECT * FROM error_of($$SELECT cachegrid.set('k', NULL)$$);
+SELECT * FROM error_of($$SELECT cachegrid.set('k', NULL::int)$$);
+SELECT * FROM error_of($$SELECT cachegrid.set('k', ROW(1, 2))$$);
+SELECT * FROM error_of($$SELECT cachegrid.set('k', ARRAY[ROW(1, 2)])$$);
+SELECT * FROM error_of($$SELECT cachegrid.set('k', 'x', tags => '{a,NULL}')$$);
+SELECT * FROM error_of($$SELECT cachegrid.set('k', 'x', tags => '{""}')$$);
+SELECT * FROM error_of($$SELECT cachegrid.set('k', 'x', tags => ARRAY[repeat('t', 513)])$$);
+SELECT * FROM error_of($$SELECT cachegrid.set('k', 'x', tags => (SELECT array_agg('tag:' || i) FROM generate_series(1, 200) i))$$);
+SELECT * FROM error_of($$SELECT cachegrid.delete('k', NULL)$$);
+SELECT * FROM error_of($$SELECT cachegrid.mget('{""}')$$);
+
+-- odd keys are keys like others
+SELECT cachegrid.set(k, k) FROM unnest(ARRAY[':', '::', ' ', '*', '?', '{}', '{k}', '''', '"', '\', '%', E'\t', E'\x01', E'\\000', 'ключ', '😀']) k;
+SELECT bool_and(cachegrid.get(k) = k) AS all_there
+  FROM unnest(ARRAY[':', '::', ' ', '*', '?', '{}', '{k}', '''', '"', '\', '%', E'\t', E'\x01', E'\\000', 'ключ', '😀']) k;
+
+-- times to live
+SELECT * FROM error_of($$SELECT cachegrid.set('k', 'x', ttl => '0')$$);
+SELECT * FROM error_of($$SELECT cachegrid.set('k', 'x', ttl => '-1 second')$$);
+SELECT * FROM error_of($$SELECT cachegrid.set('k', 'x', ttl => '1 month -31 days')$$);
+SELECT * FROM error_of($$SELECT cachegrid.set('k', 'x', ttl => '178000000 years')$$);
+SELECT * FROM error_of($$SELECT cachegrid.set('k', 'x', ttl => 'infinity'::timestamp - now()::timestamp)$$);
+SELECT * FROM error_of($$SELECT cachegrid.expire('k', '0')$$);
+SELECT cachegrid.get('k') IS NULL AS nothing_left;
+
+SELECT * FROM error_of($$SELECT cachegrid.incr('k', NULL)$$);
+SELECT * FROM error_of($$SELECT cachegrid.cas('k', 'x', NULL)$$);
+SELECT * FROM error_of($$SELECT cachegrid.decr('k', (-9223372036854775808)::bigint)$$);
+
+-- caches
+SELECT * FROM error_of($$SELECT cachegrid.create_cache('')$$);
+SELECT * FROM error_of($$SELECT cachegrid.create_cache(NULL)$$);
+SELECT * FROM error_of($$SELECT cachegrid.create_cache('a:b')$$);
+SELECT * FROM error_of($$SELECT cachegrid.create_cache(repeat('n', 64))$$);
+SELECT * FROM error_of($$SELECT cachegrid.create_cache('n', ttl => '0')$$);
+SELECT * FROM error_of($$SELECT cachegrid.create_cache('n', ttl => '178000000 years')$$);
+SELECT * FROM error_of($$SELECT cachegrid.create_cache('n', transactional => NULL)$$);
+SELECT cachegrid.create_cache('n');
+SELECT * FROM error_of($$SELECT cachegrid.create_cache('n')$$);
+SELECT * FROM error_of($$SELECT cachegrid.alter_cache('n', reset => '{colour}')$$);
+SELECT * FROM error_of($$SELECT cachegrid.alter_cache('none')$$);
+SELECT cachegrid.drop_cache('n');
+SELECT * FROM error_of($$SELECT cachegrid.drop_cache('n')$$);
+SELECT * FROM error_of($$SELECT cachegrid.drop_cache(NULL)$$);
+SELECT * FROM error_of($$SELECT cachegrid.clear('none')$$);
+
+SELECT * FROM error_of($$SET cachegrid.memory = '64MB'$$);
+SELECT * FROM error_of($$SET cachegrid.no_such_setting = 1$$);
+SELECT * FROM error_of($$SELECT cachegrid.cache_changed()$$);
+
+DROP FUNCTION error_of(text);

@@ -1,0 +1,52 @@
+-- Time to live: given, inherited from the cache, changed; and entries that expire.
+
+CREATE FUNCTION wait_until_gone(key text) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+    FOR i IN 1..1000 LOOP
+        IF cachegrid.get(key) IS NULL THEN
+            RETURN true;
+        END IF;
+        PERFORM pg_sleep(0.01);
+    END LOOP;
+    RETURN false;
+END
+$$;
+
+SELECT cachegrid.set('e:1', 'x', ttl => '1 hour');
+SELECT cachegrid.ttl('e:1') BETWEEN '59 minutes' AND '1 hour' AS about_an_hour,
+       cachegrid.expires_at('e:1') - now() BETWEEN '59 minutes' AND '61 minutes' AS in_an_hour;
+SELECT cachegrid.set('e:2', 'x');
+SELECT cachegrid.expires_at('e:2'), cachegrid.ttl('e:2') > '1000 years' AS never;
+SELECT cachegrid.ttl('e:none') IS NULL AS no_such_key, cachegrid.expires_at('e:none') IS NULL AS no_such_key;
+
+SELECT cachegrid.expire('e:2', '5 minutes'), cachegrid.ttl('e:2') <= '5 minutes' AS shorter;
+SELECT cachegrid.expire('e:1', NULL), cachegrid.expires_at('e:1');
+SELECT cachegrid.expire('e:none', '5 minutes');
+
+SELECT cachegrid.set('e:3', 'x', ttl => '30 milliseconds');
+SELECT wait_until_gone('e:3'), cachegrid.exists('e:3'), cachegrid.ttl('e:3');
+SELECT cachegrid.expire('e:3', '1 hour') AS revived;
+
+-- in the transaction that set it, too
+BEGIN;
+SELECT cachegrid.set('e:4', 'x', ttl => '30 milliseconds');
+SELECT wait_until_gone('e:4');
+COMMIT;
+SELECT cachegrid.get('e:4') IS NULL AS expired;
+
+-- a counter keeps its expiry
+SELECT cachegrid.incr('e:5', 1, '1 hour'), cachegrid.incr('e:5', 1, '5 hours');
+SELECT cachegrid.ttl('e:5') <= '1 hour' AS kept;
+
+-- a month counts as 30 days
+SELECT cachegrid.set('e:6', 'x', ttl => '1 month');
+SELECT cachegrid.ttl('e:6') BETWEEN '29 days' AND '30 days' AS a_month;
+
+-- the cache's own
+SELECT cachegrid.create_cache('brief', ttl => '10 minutes');
+SELECT cachegrid.set('brief:1', 'x');
+SELECT cachegrid.set('brief:2', 'x', ttl => '2 hours');
+SELECT cachegrid.ttl('brief:1') <= '10 minutes' AS inherited, cachegrid.ttl('brief:2') > '1 hour' AS given;
+SELECT cachegrid.drop_cache('brief');
+
+DROP FUNCTION wait_until_gone(text);
