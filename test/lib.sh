@@ -29,7 +29,7 @@ umask 022
 REPO=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd) # the clone
 RUN=                  # folder of this run; set by begin_run
 RUN_USER=             # the user that servers run as; set by begin_run
-RUN_STATUS=           # set it to "failed" to keep the folder
+RUN_KEPT=${KEEP:-}     # not empty: the folder stays; see keep_run
 PG_BIN=               # programs of the private installation
 PGPORT=5432           # within PGHOST, a folder that no other run uses
 PGHOST=               # set by start_server
@@ -66,6 +66,7 @@ postgres_major()
     esac
 }
 
+[ -z "$PG_CONFIG" ] || PG_CONFIG=$(command -v "$PG_CONFIG") || die "there is no such PG_CONFIG"
 PG_MAJOR=$(postgres_major)
 : "${PG_MAJOR:=18}"
 BUILD_PACKAGES="gcc libc6-dev make postgresql-server-dev-$PG_MAJOR libhiredis-dev"
@@ -185,7 +186,7 @@ calm_services_end()
 #
 # Makes $RUN below build/ of the clone, or below /tmp where the ordinary user
 # cannot go there or its name is too long for a socket.  It is removed at the
-# end, but kept when RUN_STATUS is "failed" or KEEP is set.
+# end, unless KEEP is set or keep_run was called.
 begin_run()
 {
     [ -z "$RUN" ] || die "begin_run was called before"
@@ -209,6 +210,7 @@ begin_run()
             die "could not make a folder below /tmp"
     fi
     as_user mkdir home tmp log sock
+    [ -z "$RUN_KEPT" ] || say "kept for a look: $RUN"
 }
 
 own_run()
@@ -303,14 +305,19 @@ end_run()
     done
     [ -n "$RUN" ] || exit $status
     stop_processes
-    if [ -n "$KEEP" ] || [ "$RUN_STATUS" = failed ]
+    if [ -z "$RUN_KEPT" ]
     then
-        say "kept for a look: $RUN" >&2
-    else
         rm -rf "$RUN"
         rmdir "$REPO/build" 2>/dev/null
     fi
     exit $status
+}
+
+# Has the folder stay, and says so: for logs of what failed.
+keep_run()
+{
+    [ -n "$RUN_KEPT" ] || say "kept for a look: $RUN"
+    RUN_KEPT=yes
 }
 
 # PostgreSQL ----------------------------------------------------------------
