@@ -60,7 +60,7 @@ demo:
 
 # The model of the coherence protocol; `make check-model FULL=1` walks all of it.
 check-model:
-	@test/model/run.sh $(if $(FULL),--full)
+	@test/model/run $(if $(FULL),--full)
 
 format:
 	$(FORMATTER) -i $(shell find src -name '*.[ch]')

@@ -307,7 +307,7 @@ end_run()
     stop_processes
     if [ -z "$RUN_KEPT" ]
     then
-        rm -rf "$RUN"
+        rm -rf --one-file-system "$RUN"
         rmdir "$REPO/build" 2>/dev/null
     fi
     exit $status
