@@ -112,28 +112,22 @@ install_missing()
         "$REPO/test/lib.sh" "$@" </dev/null || die "apt could not install $missing"
 }
 
-# Under the lock: installs the missing packages quietly; shows what apt says
-# only when it fails.
+# Under the lock, in a shell of its own: installs the missing packages quietly;
+# shows what apt says only when it fails.
 apt_install()
 {
-    local missing log status
+    local missing
 
     missing=$(missing_packages "$@")
     [ -n "$missing" ] || return 0
-    log=$(mktemp)
-    trap 'calm_services_end; rm -f "$log"' EXIT
+    apt_log=$(mktemp)
+    trap 'calm_services_end; rm -f "$apt_log"' EXIT
     trap 'exit 130' INT TERM HUP
     calm_services
     # shellcheck disable=SC2086
-    if apt_get $missing >"$log" 2>&1 ||
-        { apt-get -q update >>"$log" 2>&1 && apt_get $missing >>"$log" 2>&1; }
-    then
-        status=0
-    else
-        status=1
-        tail -n 30 "$log" >&2
-    fi
-    return $status
+    apt_get $missing >"$apt_log" 2>&1 ||
+        { apt-get -q update && apt_get $missing; } >>"$apt_log" 2>&1 ||
+        { tail -n 30 "$apt_log" >&2; return 1; }
 }
 
 apt_get()
