@@ -197,7 +197,7 @@ begin_run()
 
     mkdir -p "$REPO/build" 2>/dev/null &&
         RUN=$(mktemp -d "$REPO/build/$1.XXXXXX" 2>/dev/null) && own_run
-    if [ -z "$RUN" ] || [ ${#RUN} -gt 60 ] || ! as_user test -w . 2>/dev/null
+    if [ -z "$RUN" ] || [ ${#RUN} -gt 60 ] || ! as_user test -w "$RUN" 2>/dev/null
     then
         [ -z "$RUN" ] || rm -rf "$RUN"
         RUN=$(mktemp -d "/tmp/cachegrid-$1.XXXXXX") && own_run ||

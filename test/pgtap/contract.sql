@@ -37,7 +37,7 @@ INSERT INTO promised_function (name, arguments, result, may_call) VALUES
     ('ttl', 'key text', 'interval', 'reader'),
     ('expires_at', 'key text', 'timestamp with time zone', 'reader'),
     ('expire', 'key text, ttl interval', 'boolean', 'writer'),
-    ('clear', 'cache text = NULL', 'bigint', 'writer'),
+    ('clear', 'cache text = NULL', 'bigint', 'admin'),
     ('entries', 'pattern text = ''*''', 'SETOF (key text, cache text, type regtype, bytes bigint, '
         'created_at timestamp with time zone, expires_at timestamp with time zone, tags text[])', 'reader'),
     -- computing on a miss
@@ -206,8 +206,9 @@ SELECT is_empty($$SELECT oid::regclass FROM extension_relation
 
 -- What holds for each function and view.
 
-SELECT is_empty($$SELECT oid::regprocedure FROM extension_function WHERE proparallel = 's'$$,
-                'no function runs in parallel workers');
+SELECT is_empty($$SELECT p.oid::regprocedure FROM kept_function f JOIN pg_proc p USING (oid)
+                  WHERE p.proparallel = 's'$$,
+                'no promised function runs in parallel workers');
 SELECT is_empty($$SELECT p.oid::regprocedure FROM extension_function p
                   JOIN pg_language l ON l.oid = p.prolang
                   WHERE l.lanname IN ('sql', 'plpgsql')
