@@ -29,16 +29,38 @@ SHLIB_LINK +=
 # Bitcode for inlining buys nothing here and would need clang on every machine.
 override with_llvm = no
 
+# These goals need no PostgreSQL at hand: they find or install one, or none.
+SCRIPTED = test matrix demo check-model format format-check floors-check
+
+ifneq ($(filter-out $(SCRIPTED),$(or $(MAKECMDGOALS),all)),)
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 
 # PGXS tracks no headers: any change to one rebuilds everything.
 $(OBJS): $(wildcard src/*/*.h)
+endif
 
 FORMATTER ?= clang-format
 
-.PHONY: format format-check floors-check
+.PHONY: $(SCRIPTED)
+export PG_CONFIG
+
+# Runs every suite; `make test ONLY="regress:values tap"` runs some.
+test:
+	@test/run $(ONLY)
+
+# The same on newer PostgreSQL, each in a Debian of its own.
+matrix:
+	@test/matrix
+
+# What it is good for, in one table; `make demo SECONDS=20` is a shorter one.
+demo:
+	@demo/run $(SECONDS)
+
+# The model of the coherence protocol; `make check-model FULL=1` walks all of it.
+check-model:
+	@test/model/run $(if $(FULL),--full)
 
 format:
 	$(FORMATTER) -i $(shell find src -name '*.[ch]')
