@@ -12,12 +12,19 @@
 #define CACHEGRID_COMPAT_H
 
 #include "access/transam.h"
+#include "catalog/pg_class.h"
+#include "commands/trigger.h"
 #include "miscadmin.h"
 #include "storage/lwlock.h"
 #include "storage/proc.h"
+#include "utils/acl.h"
 
 #if PG_VERSION_NUM < 150000
 #error "cachegrid needs PostgreSQL 15 or later"
+#endif
+
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
 #endif
 
 /* This process's place among all that can have an xid, from 0. */
@@ -45,6 +52,39 @@ cg_next_full_xid(void)
 	return ((volatile FullTransactionId *) &TransamVariables->nextXid)->value;
 #else
 	return ((volatile FullTransactionId *) &ShmemVariableCache->nextXid)->value;
+#endif
+}
+
+/* The number of this process's top-level transaction, with or without an xid. */
+static inline LocalTransactionId
+cg_local_transaction_id(void)
+{
+#if PG_VERSION_NUM >= 170000
+	return MyProc->vxid.lxid;
+#else
+	return MyProc->lxid;
+#endif
+}
+
+#if PG_VERSION_NUM < 160000
+/* Of the classes, 15 knows pg_class only. */
+static inline bool
+object_ownercheck(Oid class, Oid object, Oid role)
+{
+	Assert(class == RelationRelationId);
+	return pg_class_ownercheck(object, role);
+}
+#endif
+
+/* ALTER TABLE ... ENABLE TRIGGER name, on the relation's partitions, too. */
+static inline void
+cg_enable_trigger(Relation relation, const char *name, char fires_when)
+{
+#if PG_VERSION_NUM >= 160000
+	EnableDisableTrigger(relation, name, InvalidOid, fires_when, false, true,
+						 ShareRowExclusiveLock);
+#else
+	EnableDisableTrigger(relation, name, fires_when, false, ShareRowExclusiveLock);
 #endif
 }
 

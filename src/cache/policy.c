@@ -115,8 +115,8 @@ make_table(void)
 
 	if (policies_context == NULL)
 	{
-		policies_context =
-			AllocSetContextCreate(CacheMemoryContext, "cachegrid caches", ALLOCSET_SMALL_SIZES);
+		policies_context = AllocSetContextCreate(CacheMemoryContext, "cachegrid caches",
+												 ALLOCSET_SMALL_SIZES);
 		CacheRegisterRelcacheCallback(invalidate_policies, (Datum) 0);
 	}
 	MemoryContextReset(policies_context);

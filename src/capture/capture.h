@@ -41,19 +41,21 @@ typedef struct CaptureSpec
  * lock on the relation, which keeps the answer true; palloc'd.
  */
 extern CaptureSpec *cg_capture_spec(Relation relation);
+/* The same with triggers that are disabled: what was asked for, not what holds. */
+extern CaptureSpec *cg_capture_declared_spec(Relation relation);
 
 /*
  * Functions in watch.c
  *
- * All of them lock the table in SHARE ROW EXCLUSIVE mode to the end of the
- * transaction, and touch the relation and the prefixes of its templates, old
- * and new.  They check that the caller owns the table, and that it is one
- * whose changes can be captured.
+ * All of them check that the caller owns the table and that its changes can
+ * be captured, lock it to the end of the transaction (SHARE ROW EXCLUSIVE;
+ * ACCESS EXCLUSIVE where something is taken away), and touch the relation
+ * and the prefixes of its templates, old and new.
  *
  * watch() replaces the templates; keys and tags are lists of char *.
  * watch_key() adds one key template to those that are there.  set_mirror()
- * replaces the mirror's columns; drop_mirror() does nothing if it is not
- * there.
+ * replaces the mirror's columns; drop_mirror() does nothing if the mirror or
+ * the table is not there.
  */
 extern void cg_capture_watch(Oid relation, List *keys, List *tags);
 extern void cg_capture_watch_key(Oid relation, const char *key);
@@ -62,7 +64,14 @@ extern void cg_capture_set_mirror(Oid relation, int32 mirror, const AttrNumber *
 								  int count);
 extern void cg_capture_drop_mirror(Oid relation, int32 mirror);
 
-/* Functions in ddl.c: installs the hook for commands that no event trigger sees. */
+/*
+ * Functions in utility.c
+ *
+ * init() installs the hook for commands that no event trigger sees; at load
+ * time.  is_on() is false where the library was not preloaded: there is no
+ * shared memory then.
+ */
 extern void cg_capture_init(void);
+extern bool cg_capture_is_on(void);
 
 #endif /* CACHEGRID_CAPTURE_H */

@@ -101,10 +101,11 @@ find_by_number(const TemplateReader *reader, const char *name)
 	}
 	if (!exists)
 		ereport(ERROR, errcode(ERRCODE_UNDEFINED_COLUMN),
-				errmsg("relation \"%s\" lacks a column of its template",
+				errmsg("a template of relation \"%s\" has lost its column",
 					   RelationGetRelationName(reader->relation)),
-				errdetail("The template's column is {%s}.", name),
-				errhint("Call cachegrid.unwatch and cachegrid.watch for the relation."));
+				errdetail("The column was {%s}.", name),
+				errhint("Call cachegrid.unwatch before you drop the column, or "
+						"cachegrid.watch with other templates."));
 	return number;
 }
 
