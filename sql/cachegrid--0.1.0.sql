@@ -391,14 +391,14 @@ GRANT EXECUTE ON FUNCTION clear(text), create_cache(text, interval, text, boolea
     alter_cache(text, interval, text, boolean, text[]), drop_cache(text) TO cachegrid_admin;
 GRANT INSERT, UPDATE, DELETE ON cache TO cachegrid_admin;
 
--- Who creates a trigger, as watch() does, needs to execute its function; who
--- fires it does not.
+-- Who creates a trigger, as watch() does and who adds a partition, needs to
+-- execute its function; who fires it does not.
 GRANT EXECUTE ON FUNCTION
     cachegrid.capture(),
     cachegrid.capture_statement(),
     cachegrid.watch(regclass, text[], text[]),
     cachegrid.unwatch(regclass)
-    TO cachegrid_admin;
+    TO cachegrid_writer;
 
 GRANT EXECUTE ON FUNCTION cachegrid.watched() TO cachegrid_reader;
 GRANT SELECT ON cachegrid.watched TO cachegrid_reader;

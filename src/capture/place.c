@@ -16,6 +16,7 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "access/transam.h"
 #include "catalog/catalog.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
@@ -35,7 +36,7 @@ check_kind(Relation relation)
 				errmsg("cannot capture changes of relation \"%s\"", name),
 				errdetail_relkind_not_supported(relation->rd_rel->relkind),
 				errhint("Name the tables that it takes its rows from."));
-	if (IsSystemRelation(relation) || IsCatalogRelation(relation) ||
+	if (IsSystemRelation(relation) || RelationGetRelid(relation) < FirstNormalObjectId ||
 		RelationGetNamespace(relation) == get_namespace_oid("cachegrid", true))
 		ereport(ERROR, errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				errmsg("cannot capture changes of relation \"%s\"", name),

@@ -147,6 +147,21 @@ cg_triggers_root(Relation relation)
 	return llast_oid(get_partition_ancestors(RelationGetRelid(relation)));
 }
 
+static bool
+may_execute(Oid role, const char *function)
+{
+	return DatumGetBool(DirectFunctionCall3(
+		has_function_privilege_id_id, ObjectIdGetDatum(role),
+		ObjectIdGetDatum(function_named(function)), CStringGetTextDatum("EXECUTE")));
+}
+
+bool
+cg_triggers_may_be_created_by(Oid role)
+{
+	return may_execute(role, ROW_KIND.function) &&
+		   may_execute(role, STATEMENT_KINDS[0].function);
+}
+
 /* Create it, or change the arguments of the one that is there. */
 static void
 put(Oid relation, const TriggerKind *kind, List *arguments)
@@ -156,8 +171,6 @@ put(Oid relation, const TriggerKind *kind, List *arguments)
 
 	statement->replace = true;
 	statement->trigname = pstrdup(kind->name);
-	statement->funcname =
-		list_make2(makeString("cachegrid"), makeString(pstrdup(kind->function)));
 	foreach (cell, arguments)
 		statement->args = lappend(statement->args, makeString(lfirst(cell)));
 	statement->row = kind->row == TRIGGER_TYPE_ROW;
@@ -165,8 +178,8 @@ put(Oid relation, const TriggerKind *kind, List *arguments)
 	statement->events = kind->events;
 
 	(void) CreateTriggerFiringOn(statement, NULL, relation, InvalidOid, InvalidOid,
-								 InvalidOid, InvalidOid, InvalidOid, NULL, false, false,
-								 TRIGGER_FIRES_ALWAYS);
+								 InvalidOid, function_named(kind->function), InvalidOid,
+								 NULL, false, false, TRIGGER_FIRES_ALWAYS);
 	CommandCounterIncrement();
 }
 

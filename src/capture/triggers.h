@@ -40,6 +40,9 @@ extern Oid cg_triggers_root(Relation relation);
  */
 extern void cg_triggers_put(Relation relation, List *arguments);
 
+/* May the role create the triggers on its tables? */
+extern bool cg_triggers_may_be_created_by(Oid role);
+
 /* Drop them.  The caller holds ACCESS EXCLUSIVE; so with the partitions. */
 extern void cg_triggers_drop(Relation relation);
 

@@ -59,8 +59,27 @@ open_owned(Oid relid, LOCKMODE mode, bool missing_ok)
 	relation = try_relation_open(relid, mode);
 	if (relation == NULL && !missing_ok)
 		ereport(ERROR, errcode(ERRCODE_UNDEFINED_TABLE),
-				errmsg("relation with OID %u does not exist", relid));
+				errmsg("relation with OID %u does not exist", relid),
+				errhint("Name a table that exists."));
 	return relation;
+}
+
+/*
+ * PostgreSQL clones the row trigger to every new partition, as the user who
+ * creates that: better an error now than one in a nightly job.
+ */
+static void
+check_owner(Relation relation)
+{
+	Oid owner = relation->rd_rel->relowner;
+
+	if (!cg_triggers_may_be_created_by(owner))
+		ereport(ERROR, errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				errmsg("owner of relation \"%s\" is not a member of cachegrid_writer",
+					   RelationGetRelationName(relation)),
+				errdetail("Role \"%s\" could not create partitions or rename columns.",
+						  GetUserNameFromId(owner, false)),
+				errhint("GRANT cachegrid_writer to that role."));
 }
 
 static List *
@@ -150,6 +169,7 @@ cg_capture_watch(Oid relid, List *keys, List *tags)
 	ListCell *cell;
 
 	cg_place_check(relation);
+	check_owner(relation);
 	foreach (cell, keys)
 		arguments = append_new(arguments, cg_arguments_key(lfirst(cell), relation));
 	foreach (cell, tags)
@@ -160,7 +180,8 @@ cg_capture_watch(Oid relid, List *keys, List *tags)
 					   RelationGetRelationName(relation)),
 				errdetail("Every changed row reports a key or a tag for each; at most %d "
 						  "are allowed.",
-						  MAX_TEMPLATES));
+						  MAX_TEMPLATES),
+				errhint("Let one tag stand for several of them."));
 
 	arguments = list_concat(arguments, mirrors_of(old_arguments));
 	change_arguments(relation, old_arguments, arguments);
@@ -175,6 +196,7 @@ cg_capture_watch_key(Oid relid, const char *key)
 	List *arguments = list_copy(old_arguments);
 
 	cg_place_check(relation);
+	check_owner(relation);
 	arguments = append_new(arguments, cg_arguments_watch());
 	arguments = append_new(arguments, cg_arguments_key(key, relation));
 	change_arguments(relation, old_arguments, arguments);
@@ -208,6 +230,7 @@ cg_capture_set_mirror(Oid relid, int32 mirror, const AttrNumber *attnums, int co
 	List *arguments = without_mirror(old_arguments, mirror);
 
 	cg_place_check(relation);
+	check_owner(relation);
 	arguments = lappend(arguments, cg_arguments_mirror(mirror, attnums, count,
 													   RelationGetDescr(relation)));
 	change_arguments(relation, old_arguments, arguments);
