@@ -12,12 +12,9 @@
 #define CACHEGRID_COMPAT_H
 
 #include "access/transam.h"
-#include "catalog/pg_class.h"
-#include "commands/trigger.h"
 #include "miscadmin.h"
 #include "storage/lwlock.h"
 #include "storage/proc.h"
-#include "utils/acl.h"
 
 #if PG_VERSION_NUM < 150000
 #error "cachegrid needs PostgreSQL 15 or later"
@@ -66,26 +63,21 @@ cg_local_transaction_id(void)
 #endif
 }
 
-#if PG_VERSION_NUM < 160000
-/* Of the classes, 15 knows pg_class only. */
-static inline bool
-object_ownercheck(Oid class, Oid object, Oid role)
-{
-	Assert(class == RelationRelationId);
-	return pg_class_ownercheck(object, role);
-}
-#endif
-
-/* ALTER TABLE ... ENABLE TRIGGER name, on the relation's partitions, too. */
-static inline void
-cg_enable_trigger(Relation relation, const char *name, char fires_when)
-{
+/*
+ * Macros, so that only who uses them needs the headers they stand on.
+ *
+ * object_ownercheck(): 15 has a function for each class, and only pg_class is
+ * asked for here.  cg_enable_trigger() is ALTER TABLE ... ENABLE TRIGGER name,
+ * on the relation's partitions, too.
+ */
 #if PG_VERSION_NUM >= 160000
-	EnableDisableTrigger(relation, name, InvalidOid, fires_when, false, true,
-						 ShareRowExclusiveLock);
+#define cg_enable_trigger(relation, name, fires_when)                         \
+	EnableDisableTrigger(relation, name, InvalidOid, fires_when, false, true, \
+						 ShareRowExclusiveLock)
 #else
-	EnableDisableTrigger(relation, name, fires_when, false, ShareRowExclusiveLock);
+#define object_ownercheck(class, object, role) pg_class_ownercheck(object, role)
+#define cg_enable_trigger(relation, name, fires_when) \
+	EnableDisableTrigger(relation, name, fires_when, false, ShareRowExclusiveLock)
 #endif
-}
 
 #endif /* CACHEGRID_COMPAT_H */

@@ -151,11 +151,13 @@ void
 cg_cache_require_loaded(void)
 {
 	if (!cg_store_attached())
-		ereport(ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				errmsg("cachegrid must be loaded via \"shared_preload_libraries\""),
-				errdetail("The cache lives in shared memory that is set aside when the "
-						  "server starts."),
-				errhint("Add cachegrid to \"shared_preload_libraries\" and restart the server."));
+		ereport(
+			ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			errmsg("cachegrid must be loaded via \"shared_preload_libraries\""),
+			errdetail("The cache lives in shared memory that is set aside when the "
+					  "server starts."),
+			errhint(
+				"Add cachegrid to \"shared_preload_libraries\" and restart the server."));
 }
 
 static void
