@@ -265,6 +265,80 @@ COMMENT ON FUNCTION drop_cache(text) IS
 
 -- tables: watch -------------------------------------------------------------
 
+CREATE FUNCTION capture() RETURNS trigger
+    AS 'MODULE_PATHNAME', 'cachegrid_capture'
+    LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION capture() IS
+'Row trigger of watched and mirrored tables: reports each changed row. Its arguments are written by cachegrid.watch and cachegrid.mirror; do not create it by hand.';
+
+CREATE FUNCTION capture_statement() RETURNS trigger
+    AS 'MODULE_PATHNAME', 'cachegrid_capture_statement'
+    LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION capture_statement() IS
+'Statement trigger of watched and mirrored tables: reports that rows are about to change, and TRUNCATE. Do not create it by hand.';
+
+CREATE FUNCTION capture_command() RETURNS event_trigger
+    AS 'MODULE_PATHNAME', 'cachegrid_capture_command'
+    LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION capture_command() IS
+'Event trigger: DDL invalidates what was computed from its objects.';
+
+CREATE FUNCTION capture_drop() RETURNS event_trigger
+    AS 'MODULE_PATHNAME', 'cachegrid_capture_drop'
+    LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION capture_drop() IS
+'Event trigger: DROP invalidates what was computed from its objects.';
+
+CREATE FUNCTION capture_rewrite() RETURNS event_trigger
+    AS 'MODULE_PATHNAME', 'cachegrid_capture_rewrite'
+    LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION capture_rewrite() IS
+'Event trigger: a rewritten table is invalidated as a whole, and its mirrors are swept.';
+
+CREATE EVENT TRIGGER cachegrid_command ON ddl_command_end
+    EXECUTE FUNCTION capture_command();
+CREATE EVENT TRIGGER cachegrid_drop ON sql_drop
+    EXECUTE FUNCTION capture_drop();
+CREATE EVENT TRIGGER cachegrid_rewrite ON table_rewrite
+    EXECUTE FUNCTION capture_rewrite();
+
+-- Restores and replication apply run as "replica".
+ALTER EVENT TRIGGER cachegrid_command ENABLE ALWAYS;
+ALTER EVENT TRIGGER cachegrid_drop ENABLE ALWAYS;
+ALTER EVENT TRIGGER cachegrid_rewrite ENABLE ALWAYS;
+
+CREATE FUNCTION watch("table" regclass, keys text[] DEFAULT NULL,
+                                tags text[] DEFAULT NULL)
+    RETURNS void
+    AS 'MODULE_PATHNAME', 'cachegrid_watch'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION watch(regclass, text[], text[]) IS
+$$Puts a table under watch: from this transaction's commit on, every change of its rows invalidates what was computed from them.
+"table": a table that the caller owns. keys, tags: templates, with columns in braces, of the keys and tags that a changed row invalidates, the old and the new row's; NULL or empty: none. Without keys and tags the table is watched as a whole. Watching again replaces the templates. Locks the table against writers until the end of the transaction.
+Example: SELECT cachegrid.watch('product', keys => ARRAY['product:{id}'], tags => ARRAY['category:{category_id}']);$$;
+
+CREATE FUNCTION unwatch("table" regclass)
+    RETURNS void
+    AS 'MODULE_PATHNAME', 'cachegrid_unwatch'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION unwatch(regclass) IS
+$$Ends the watch of a table, and with it what was computed from it. Mirrors stay.
+"table": a watched table that the caller owns. Locks it against everybody until the end of the transaction.
+Example: SELECT cachegrid.unwatch('product');$$;
+
+CREATE FUNCTION watched(OUT "table" regclass, OUT keys text[], OUT tags text[],
+                                  OUT active boolean)
+    RETURNS SETOF record
+    AS 'MODULE_PATHNAME', 'cachegrid_watched'
+    LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION watched() IS
+'What the view cachegrid.watched shows.';
+
+CREATE VIEW watched AS
+    SELECT "table", keys, tags, active FROM watched();
+COMMENT ON VIEW watched IS
+$$The watched tables of this database. keys, tags: their templates, empty arrays if there are none. active: false if a trigger is disabled, so that changes are not reported for certain; then nothing computed from the table is cached for good.$$;
+
 -- tables: mirror ------------------------------------------------------------
 
 -- seeing --------------------------------------------------------------------
@@ -307,3 +381,10 @@ GRANT EXECUTE ON FUNCTION set(text, text, interval, text[]), set(text, anyelemen
 GRANT EXECUTE ON FUNCTION clear(text), create_cache(text, interval, text, boolean), check_policy(text, interval, boolean),
     alter_cache(text, interval, text, boolean, text[]), drop_cache(text) TO cachegrid_admin;
 GRANT INSERT, UPDATE, DELETE ON cache TO cachegrid_admin;
+
+-- Who creates a trigger, as watch() does and who adds a partition, needs to
+-- execute its function; who fires it does not.
+GRANT EXECUTE ON FUNCTION capture(), capture_statement(), watch(regclass, text[], text[]), unwatch(regclass)
+    TO cachegrid_writer;
+GRANT EXECUTE ON FUNCTION watched() TO cachegrid_reader;
+GRANT SELECT ON watched TO cachegrid_reader;

@@ -17,6 +17,7 @@
 #include "base/compat.h"
 #include "base/settings.h"
 #include "cache/cache.h"
+#include "capture/capture.h"
 #include "coherence/coherence.h"
 #include "store/store.h"
 
@@ -62,6 +63,7 @@ _PG_init(void)
 	cg_settings_init();
 	cg_coherence_init();
 	cg_cache_init();
+	cg_capture_init();
 
 	previous_shmem_request = shmem_request_hook;
 	shmem_request_hook = request_shmem;

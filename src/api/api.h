@@ -15,7 +15,8 @@
 /* Functions in arguments.c: read the arguments of the call, or raise errors */
 extern CacheKey cg_api_key(FunctionCallInfo fcinfo, int argument);
 extern int64 cg_api_ttl(FunctionCallInfo fcinfo, int argument, const CacheKey *key);
-extern int cg_api_names(FunctionCallInfo fcinfo, int argument, bool tags, CacheKey **names);
+extern int cg_api_names(FunctionCallInfo fcinfo, int argument, bool tags,
+						CacheKey **names);
 extern void cg_api_value(FunctionCallInfo fcinfo, int argument, CacheValue *value);
 extern text *cg_api_value_to_text(const CacheValue *value);
 

@@ -20,7 +20,8 @@ CacheKey
 cg_api_key(FunctionCallInfo fcinfo, int argument)
 {
 	if (PG_ARGISNULL(argument))
-		ereport(ERROR, errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("key must not be null"));
+		ereport(ERROR, errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				errmsg("key must not be null"));
 	return cg_key_from_text(PG_GETARG_TEXT_PP(argument));
 }
 
@@ -51,7 +52,8 @@ cg_api_names(FunctionCallInfo fcinfo, int argument, bool tags, CacheKey **names)
 	{
 		if (nulls[i])
 			ereport(ERROR, errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-					tags ? errmsg("tag must not be null") : errmsg("key must not be null"));
+					tags ? errmsg("tag must not be null")
+						 : errmsg("key must not be null"));
 		(*names)[i] = tags ? cg_tag_from_text(DatumGetTextPP(elements[i]))
 						   : cg_key_from_text(DatumGetTextPP(elements[i]));
 	}

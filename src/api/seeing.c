@@ -33,7 +33,8 @@ wall_clock(StoreTime time)
 
 /* Does the key match a pattern in which * is any text and ? any character? */
 static bool
-matches(const char *pattern, const char *pattern_end, const char *key, const char *key_end)
+matches(const char *pattern, const char *pattern_end, const char *key,
+		const char *key_end)
 {
 	const char *star = NULL;
 	const char *resume = NULL;

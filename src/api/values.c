@@ -96,9 +96,9 @@ cachegrid_mget(PG_FUNCTION_ARGS)
 	}
 	if (count == 0)
 		PG_RETURN_ARRAYTYPE_P(construct_empty_array(TEXTOID));
-	PG_RETURN_ARRAYTYPE_P(construct_md_array(elements, nulls, ARR_NDIM(keys), ARR_DIMS(keys),
-											 ARR_LBOUND(keys), TEXTOID, -1, false,
-											 TYPALIGN_INT));
+	PG_RETURN_ARRAYTYPE_P(construct_md_array(elements, nulls, ARR_NDIM(keys),
+											 ARR_DIMS(keys), ARR_LBOUND(keys), TEXTOID,
+											 -1, false, TYPALIGN_INT));
 }
 
 /* set(key text, value text | anyelement, ttl interval, tags text[]) */
@@ -189,7 +189,8 @@ cachegrid_gets(PG_FUNCTION_ARGS)
 		values[1] = Int64GetDatum((int64) info.version);
 		nulls[1] = info.version == 0;
 	}
-	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(descriptor), values, nulls)));
+	PG_RETURN_DATUM(
+		HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(descriptor), values, nulls)));
 }
 
 /* cas(key text, value, version bigint, ttl interval) -> boolean */

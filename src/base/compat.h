@@ -20,6 +20,10 @@
 #error "cachegrid needs PostgreSQL 15 or later"
 #endif
 
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
 /* This process's place among all that can have an xid, from 0. */
 static inline int
 cg_my_proc_number(void)
@@ -47,5 +51,33 @@ cg_next_full_xid(void)
 	return ((volatile FullTransactionId *) &ShmemVariableCache->nextXid)->value;
 #endif
 }
+
+/* The number of this process's top-level transaction, with or without an xid. */
+static inline LocalTransactionId
+cg_local_transaction_id(void)
+{
+#if PG_VERSION_NUM >= 170000
+	return MyProc->vxid.lxid;
+#else
+	return MyProc->lxid;
+#endif
+}
+
+/*
+ * Macros, so that only who uses them needs the headers they stand on.
+ *
+ * object_ownercheck(): 15 has a function for each class, and only pg_class is
+ * asked for here.  cg_enable_trigger() is ALTER TABLE ... ENABLE TRIGGER name,
+ * on the relation's partitions, too.
+ */
+#if PG_VERSION_NUM >= 160000
+#define cg_enable_trigger(relation, name, fires_when)                         \
+	EnableDisableTrigger(relation, name, InvalidOid, fires_when, false, true, \
+						 ShareRowExclusiveLock)
+#else
+#define object_ownercheck(class, object, role) pg_class_ownercheck(object, role)
+#define cg_enable_trigger(relation, name, fires_when) \
+	EnableDisableTrigger(relation, name, fires_when, false, ShareRowExclusiveLock)
+#endif
 
 #endif /* CACHEGRID_COMPAT_H */

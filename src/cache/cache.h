@@ -43,7 +43,7 @@ typedef struct CachePolicy
 /* A value of any type, flat: what the store keeps. */
 typedef struct CacheValue
 {
-	Oid type;	/* InvalidOid: SQL NULL, computed on purpose */
+	Oid type;	 /* InvalidOid: SQL NULL, computed on purpose */
 	Datum datum; /* of that type; palloc'd if by reference */
 } CacheValue;
 
@@ -71,16 +71,18 @@ typedef struct CacheFill CacheFill;
  * served to the role that computed them only.  A hit inside a fill hands its
  * dependencies on to that fill.  *value is palloc'd.
  */
-extern CacheOutcome cg_cache_lookup(const CacheKey *key, uint64 identity, CacheValue *value);
+extern CacheOutcome cg_cache_lookup(const CacheKey *key, uint64 identity,
+									CacheValue *value);
 
 /* As lookup, but not counted; *info says more about a hit. */
 typedef struct CacheInfo
 {
-	uint64 version;		  /* the entry's id; 0: set by this transaction, not committed */
-	int64 microseconds;	  /* left to live, or CG_TTL_NEVER */
+	uint64 version;		/* the entry's id; 0: set by this transaction, not committed */
+	int64 microseconds; /* left to live, or CG_TTL_NEVER */
 	bool derived;
 } CacheInfo;
-extern CacheOutcome cg_cache_inspect(const CacheKey *key, CacheValue *value, CacheInfo *info);
+extern CacheOutcome cg_cache_inspect(const CacheKey *key, CacheValue *value,
+									 CacheInfo *info);
 
 /* Functions in fill.c */
 
@@ -120,16 +122,17 @@ typedef enum CacheCondition
 	CACHE_IF_VERSION
 } CacheCondition;
 extern bool cg_cache_put_now(const CacheKey *key, const CacheValue *value, int64 ttl,
-							 const CacheKey *tags, int tag_count, CacheCondition condition,
-							 uint64 version);
+							 const CacheKey *tags, int tag_count,
+							 CacheCondition condition, uint64 version);
 extern int64 cg_cache_increment(const CacheKey *key, int64 by, int64 ttl);
 extern bool cg_cache_expire(const CacheKey *key, int64 ttl);
 
 /* Functions in policy.c */
 extern void cg_cache_require_loaded(void);
 extern const CachePolicy *cg_cache_policy(const CacheKey *key);
-extern const CachePolicy *cg_cache_policy_named(const char *name); /* NULL: no such cache */
-extern List *cg_cache_policies(void); /* of CachePolicy *, all of this database */
+extern const CachePolicy *
+cg_cache_policy_named(const char *name); /* NULL: no such cache */
+extern List *cg_cache_policies(void);	 /* of CachePolicy *, all of this database */
 extern int64 cg_cache_ttl_from_interval(const Interval *ttl); /* raises errors */
 extern void cg_cache_count_load(const CachePolicy *policy, int64 microseconds);
 extern void cg_cache_policy_changed(const char *name);

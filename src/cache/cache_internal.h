@@ -80,7 +80,8 @@ extern bool cg_meta_gens_current(const EntryMeta *meta);
 extern StoreKey cg_policy_store_key(const CachePolicy *policy, const CacheKey *key,
 									Dependency dependency);
 extern StoreTime cg_policy_expiry(int64 ttl);
-extern int cg_policy_home(const CachePolicy *policy, const CacheKey *key, Dependency *home);
+extern int cg_policy_home(const CachePolicy *policy, const CacheKey *key,
+						  Dependency *home);
 
 /* Functions in fill.c */
 extern CacheFill *cg_fill_current(void);
@@ -95,8 +96,8 @@ typedef enum OwnAnswer
 	OWN_VALUE,
 	OWN_DELETED
 } OwnAnswer;
-extern OwnAnswer cg_own_lookup(const CacheKey *key, Dependency dependency, CacheValue *value,
-							   StoreTime *expires_at);
+extern OwnAnswer cg_own_lookup(const CacheKey *key, Dependency dependency,
+							   CacheValue *value, StoreTime *expires_at);
 extern const TransactionListener cg_own_listener;
 
 #endif /* CACHEGRID_CACHE_INTERNAL_H */

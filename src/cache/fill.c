@@ -311,8 +311,7 @@ token_is_wellformed(const char *token, Size length)
 {
 	return length % (2 * sizeof(uint64)) == 0 &&
 		   length >= 2 * TOKEN_WORDS_FIXED * sizeof(uint64) &&
-		   length <= 4 * CG_STORE_META_MAX &&
-		   strspn(token, "0123456789abcdef") == length;
+		   length <= 4 * CG_STORE_META_MAX && strspn(token, "0123456789abcdef") == length;
 }
 
 CacheFill *

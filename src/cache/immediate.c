@@ -43,7 +43,8 @@ judge_condition(const StoreEntry *present, StoreEntry *next, void *arg)
 		case CACHE_IF_PRESENT:
 			return current ? STORE_REPLACE : STORE_LEAVE;
 		case CACHE_IF_VERSION:
-			return current && present->id == wanted->version ? STORE_REPLACE : STORE_LEAVE;
+			return current && present->id == wanted->version ? STORE_REPLACE
+															 : STORE_LEAVE;
 		case CACHE_ALWAYS:
 			break;
 	}
@@ -198,9 +199,10 @@ cg_cache_increment(const CacheKey *key, int64 by, int64 ttl)
 		ereport(ERROR, errcode(ERRCODE_DATATYPE_MISMATCH),
 				errmsg("value of key \"%.*s\" is not an integer", key->size, key->data));
 	if (increment.overflow)
-		ereport(ERROR, errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
-				errmsg("bigint out of range"),
-				errdetail("The value of key \"%.*s\" would not fit.", key->size, key->data));
+		ereport(
+			ERROR, errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+			errmsg("bigint out of range"),
+			errdetail("The value of key \"%.*s\" would not fit.", key->size, key->data));
 	return increment.result;
 }
 

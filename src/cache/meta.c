@@ -18,7 +18,8 @@ cg_meta_init(MetaBuilder *builder, MemoryContext context, uint64 identity, Oid r
 	builder->meta.role = role;
 	builder->context = context;
 	builder->gen_size = 8;
-	builder->gens = MemoryContextAlloc(context, builder->gen_size * sizeof(DependencyGen));
+	builder->gens =
+		MemoryContextAlloc(context, builder->gen_size * sizeof(DependencyGen));
 }
 
 /* The first gen of a dependency counts: a later one may hide a change. */

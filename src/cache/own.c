@@ -42,7 +42,7 @@ typedef struct OwnWrite
 	uint64 touch_number; /* touches up to this one came before */
 	int64 ttl;
 	StoreTime expires_at;
-	FlatValue flat; /* its data is our copy */
+	FlatValue flat;		 /* its data is our copy */
 	uint64 key_gen;		 /* sampled when set */
 	MetaBuilder builder; /* dependencies sampled when set, and tags */
 	StoreEntry entry;	 /* made ready before the commit */
@@ -92,7 +92,7 @@ begin_own_writes(void)
 									ALLOCSET_DEFAULT_SIZES);
 	control.hcxt = context;
 	keys_by_hash = hash_create("cachegrid own writes", 64, &control,
-						HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+							   HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 }
 
 static CacheKey
@@ -171,13 +171,14 @@ sample_write(OwnWrite *write, const CachePolicy *policy, const CacheKey *key,
 	int count = cg_policy_home(policy, key, dependencies);
 	uint64 gen;
 
-	write->unsettled = snapshot == NULL ||
-					!cg_coherence_settled(cg_dependency_of_key(key), snapshot, &write->key_gen);
+	write->unsettled =
+		snapshot == NULL ||
+		!cg_coherence_settled(cg_dependency_of_key(key), snapshot, &write->key_gen);
 	cg_meta_init(&write->builder, context, 0, InvalidOid);
 	for (int i = 0; i < count; i++)
 	{
-		write->unsettled |= snapshot == NULL ||
-						 !cg_coherence_settled(dependencies[i], snapshot, &gen);
+		write->unsettled |=
+			snapshot == NULL || !cg_coherence_settled(dependencies[i], snapshot, &gen);
 		cg_meta_add_gen(&write->builder, dependencies[i],
 						cg_coherence_gen(dependencies[i]));
 	}
@@ -190,16 +191,15 @@ sample_write(OwnWrite *write, const CachePolicy *policy, const CacheKey *key,
 		cg_meta_add_tag_name(&write->builder, &tags[i]);
 	}
 	if (cg_meta_size(&write->builder) > CG_STORE_META_MAX)
-		ereport(ERROR, errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				errmsg("too many tags"),
+		ereport(ERROR, errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED), errmsg("too many tags"),
 				errdetail("The tags of one entry may take about %d bytes together.",
 						  CG_STORE_META_MAX));
 }
 
 /* Set the key as of this transaction's commit.  tags point to the caller's bytes. */
 void
-cg_cache_set(const CacheKey *key, const CacheValue *value, int64 ttl, const CacheKey *tags,
-			 int tag_count)
+cg_cache_set(const CacheKey *key, const CacheValue *value, int64 ttl,
+			 const CacheKey *tags, int tag_count)
 {
 	const CachePolicy *policy = cg_cache_policy(key);
 	MemoryContext caller;
@@ -307,7 +307,8 @@ touched_since(const OwnKey *own, const OwnWrite *write)
 	if (cg_coherence_last_touch(own->dependency) > write->touch_number)
 		return true;
 	for (int i = 0; i < write->builder.meta.gen_count; i++)
-		if (cg_coherence_last_touch(write->builder.gens[i].dependency) > write->touch_number)
+		if (cg_coherence_last_touch(write->builder.gens[i].dependency) >
+			write->touch_number)
 			return true;
 	return false;
 }
@@ -338,7 +339,8 @@ cg_own_lookup(const CacheKey *key, Dependency dependency, CacheValue *value,
 
 	if (write == NULL)
 		return OWN_NOTHING;
-	if (write->deleted || write->expires_at <= cg_store_now() || touched_since(own, write))
+	if (write->deleted || write->expires_at <= cg_store_now() ||
+		touched_since(own, write))
 		return OWN_DELETED;
 	*expires_at = write->expires_at;
 	if (!cg_value_restore(copy_of(write, &copy), write->flat.shape, value))
@@ -456,7 +458,8 @@ judge_installation(const StoreEntry *present, StoreEntry *next, void *arg)
 {
 	const OwnKey *own = arg;
 
-	bool filled = present != NULL && cg_meta_gens_current((const EntryMeta *) present->meta);
+	bool filled =
+		present != NULL && cg_meta_gens_current((const EntryMeta *) present->meta);
 
 	if (own->nobody_else &&
 		(filled || cg_coherence_gen(own->dependency) != own->gen_at_commit))

@@ -115,8 +115,8 @@ make_table(void)
 
 	if (policies_context == NULL)
 	{
-		policies_context =
-			AllocSetContextCreate(CacheMemoryContext, "cachegrid caches", ALLOCSET_SMALL_SIZES);
+		policies_context = AllocSetContextCreate(CacheMemoryContext, "cachegrid caches",
+												 ALLOCSET_SMALL_SIZES);
 		CacheRegisterRelcacheCallback(invalidate_policies, (Datum) 0);
 	}
 	MemoryContextReset(policies_context);
@@ -151,11 +151,13 @@ void
 cg_cache_require_loaded(void)
 {
 	if (!cg_store_attached())
-		ereport(ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				errmsg("cachegrid must be loaded via \"shared_preload_libraries\""),
-				errdetail("The cache lives in shared memory that is set aside when the "
-						  "server starts."),
-				errhint("Add cachegrid to \"shared_preload_libraries\" and restart the server."));
+		ereport(
+			ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			errmsg("cachegrid must be loaded via \"shared_preload_libraries\""),
+			errdetail("The cache lives in shared memory that is set aside when the "
+					  "server starts."),
+			errhint(
+				"Add cachegrid to \"shared_preload_libraries\" and restart the server."));
 }
 
 static void

@@ -57,7 +57,8 @@ judge_derived(const EntryMeta *meta, Dependency dependency, uint64 *key_gen)
 	{
 		uint64 gen;
 
-		if (!cg_coherence_settled(gens[i].dependency, snapshot, &gen) || gen != gens[i].gen)
+		if (!cg_coherence_settled(gens[i].dependency, snapshot, &gen) ||
+			gen != gens[i].gen)
 			return CACHE_MISS;
 	}
 	return CACHE_HIT;
@@ -136,9 +137,10 @@ cg_cache_lookup(const CacheKey *key, uint64 identity, CacheValue *value)
 	CacheInfo info;
 	CacheOutcome outcome = look(policy, key, identity, value, &info);
 
-	cg_store_count(number, outcome == CACHE_HIT	   ? COUNT_HITS
-						   : outcome == CACHE_MISS ? COUNT_MISSES
-												   : COUNT_BYPASSES,
+	cg_store_count(number,
+				   outcome == CACHE_HIT	   ? COUNT_HITS
+				   : outcome == CACHE_MISS ? COUNT_MISSES
+										   : COUNT_BYPASSES,
 				   1);
 	return outcome;
 }

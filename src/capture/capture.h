@@ -3,6 +3,15 @@
  * capture.h
  *	  From a changed row to touched keys and tags.
  *
+ * A watched or mirrored table has one row trigger, which reports every
+ * changed row, and two statement triggers, which report that rows are about
+ * to change and TRUNCATE.  What to report stands in the row trigger's
+ * arguments and nowhere else: so it is as current as the table's lock, and
+ * dump and restore carry it along.
+ *
+ * The row trigger of a partitioned table is cloned to its partitions.  All
+ * of them report under the table that was put under watch, the root.
+ *
  *-------------------------------------------------------------------------
  */
 #ifndef CACHEGRID_CAPTURE_H
@@ -12,14 +21,57 @@
 #include "utils/rel.h"
 
 #include "base/key.h"
+#include "capture/template.h"
 
-/* A watched relation's templates, from its trigger's arguments. */
+/* A watched relation's templates, as its row trigger reports them. */
 typedef struct CaptureSpec
 {
+	Oid root; /* whose DEPENDENCY_RELATION is stamped: this one or an ancestor */
 	int key_count;
 	int tag_count;
-	struct CaptureTemplate **keys; /* see template.h for what may be asked of one */
-	struct CaptureTemplate **tags;
+	CaptureTemplate **keys; /* columns numbered as in this relation */
+	CaptureTemplate **tags;
 } CaptureSpec;
+
+/*
+ * Functions in spec.c
+ *
+ * NULL if changes of the relation are not reported for certain: it is not
+ * watched, or one of its triggers is not enabled ALWAYS.  The caller holds a
+ * lock on the relation, which keeps the answer true; palloc'd.
+ */
+extern CaptureSpec *cg_capture_spec(Relation relation);
+/* The same with triggers that are disabled: what was asked for, not what holds. */
+extern CaptureSpec *cg_capture_declared_spec(Relation relation);
+
+/*
+ * Functions in watch.c
+ *
+ * All of them check that the caller owns the table and that its changes can
+ * be captured, lock it to the end of the transaction (SHARE ROW EXCLUSIVE;
+ * ACCESS EXCLUSIVE where something is taken away), and touch the relation
+ * and the prefixes of its templates, old and new.
+ *
+ * watch() replaces the templates; keys and tags are lists of char *.
+ * watch_key() adds one key template to those that are there.  set_mirror()
+ * replaces the mirror's columns; drop_mirror() does nothing if the mirror or
+ * the table is not there.
+ */
+extern void cg_capture_watch(Oid relation, List *keys, List *tags);
+extern void cg_capture_watch_key(Oid relation, const char *key);
+extern void cg_capture_unwatch(Oid relation);
+extern void cg_capture_set_mirror(Oid relation, int32 mirror, const AttrNumber *attnums,
+								  int count);
+extern void cg_capture_drop_mirror(Oid relation, int32 mirror);
+
+/*
+ * Functions in utility.c
+ *
+ * init() installs the hook for commands that no event trigger sees; at load
+ * time.  is_on() is false where the library was not preloaded: there is no
+ * shared memory then.
+ */
+extern void cg_capture_init(void);
+extern bool cg_capture_is_on(void);
 
 #endif /* CACHEGRID_CAPTURE_H */

@@ -65,10 +65,10 @@ typedef struct TransactionListener
 	 */
 	void (*stamped)(const Dependency *keys, int count, bool preparing);
 	void (*before_stamp)(bool preparing); /* the last moment to touch something */
-	void (*committed)(void);	   /* the transaction is visible to others */
-	void (*aborted)(void);		   /* or prepared: forget everything local */
-	void (*subcommitted)(int level); /* level joins level - 1 */
-	void (*subaborted)(int level);	 /* forget what level did */
+	void (*committed)(void);			  /* the transaction is visible to others */
+	void (*aborted)(void);				  /* or prepared: forget everything local */
+	void (*subcommitted)(int level);	  /* level joins level - 1 */
+	void (*subaborted)(int level);		  /* forget what level did */
 } TransactionListener;
 
 /* Functions in dependency.c: pure */
@@ -121,7 +121,8 @@ extern uint64 cg_coherence_gen(Dependency dependency);
 extern FullTransactionId cg_coherence_boot_floor(void);
 
 /* Functions in transaction.c */
-extern void cg_coherence_listen(const TransactionListener *listener); /* one, at load time */
+extern void
+cg_coherence_listen(const TransactionListener *listener); /* one, at load time */
 extern bool cg_coherence_stamped(void); /* has this transaction stamped already? */
 /* The gens around this transaction's own stamp; false: it did not stamp that slot. */
 extern bool cg_coherence_own_stamp(Dependency dependency, uint64 *before, uint64 *after);

@@ -23,7 +23,8 @@ cg_dependency(DependencyKind kind, const void *name, Size size)
 {
 	uint64 hash = cg_hash(name, size, ((uint64) MyDatabaseId << 8) | kind);
 
-	return (hash & (UINT64CONST(-1) >> (64 - KIND_SHIFT))) | ((uint64) kind << KIND_SHIFT);
+	return (hash & (UINT64CONST(-1) >> (64 - KIND_SHIFT))) |
+		   ((uint64) kind << KIND_SHIFT);
 }
 
 Dependency

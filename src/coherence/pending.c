@@ -33,13 +33,13 @@ typedef struct Touch
 	char status;	   /* for simplehash */
 } Touch;
 
-#define SH_PREFIX			  touch
-#define SH_ELEMENT_TYPE		  Touch
-#define SH_KEY_TYPE			  Dependency
-#define SH_KEY				  dependency
-#define SH_HASH_KEY(tb, key)  ((uint32) (key))
-#define SH_EQUAL(tb, a, b)	  ((a) == (b))
-#define SH_SCOPE			  static inline
+#define SH_PREFIX			 touch
+#define SH_ELEMENT_TYPE		 Touch
+#define SH_KEY_TYPE			 Dependency
+#define SH_KEY				 dependency
+#define SH_HASH_KEY(tb, key) ((uint32) (key))
+#define SH_EQUAL(tb, a, b)	 ((a) == (b))
+#define SH_SCOPE			 static inline
 #define SH_DECLARE
 #define SH_DEFINE
 #include "lib/simplehash.h"
@@ -52,8 +52,8 @@ typedef struct InFlight
 } InFlight;
 
 static touch_hash *touches = NULL;
-static int key_count = 0;	 /* touches that are keys */
-static int deepest = 0;		 /* no touch has a higher level */
+static int key_count = 0;	   /* touches that are keys */
+static int deepest = 0;		   /* no touch has a higher level */
 static uint64 touch_count = 0; /* in this transaction, all calls */
 
 static InFlight *in_flight = NULL;
@@ -191,7 +191,8 @@ cg_coherence_statement_begins(const Dependency *dependencies, int count)
 		int size = Max(32, 2 * (in_flight_count + count));
 
 		if (in_flight == NULL)
-			in_flight = MemoryContextAlloc(TopTransactionContext, size * sizeof(InFlight));
+			in_flight =
+				MemoryContextAlloc(TopTransactionContext, size * sizeof(InFlight));
 		else
 			in_flight = repalloc(in_flight, size * sizeof(InFlight));
 		in_flight_size = size;

@@ -68,9 +68,9 @@ StaticAssertDecl(sizeof(Slot) == 64, "a slot fills one cache line");
 /* In shared memory. */
 typedef struct SlotsShared
 {
-	uint64 salt;				 /* odd; fixed after initialisation */
-	uint32 region_size;			 /* a power of two; fixed */
-	uint32 announced_count;		 /* fixed; one a process, then the prepared ones */
+	uint64 salt;			/* odd; fixed after initialisation */
+	uint32 region_size;		/* a power of two; fixed */
+	uint32 announced_count; /* fixed; one a process, then the prepared ones */
 	pg_atomic_uint64 announced[FLEXIBLE_ARRAY_MEMBER]; /* xid, or 0 */
 } SlotsShared;
 
@@ -84,9 +84,9 @@ static const struct
 	uint8 first;
 	uint8 size;
 } regions[] = {
-	[DEPENDENCY_KEY] = {0, 4},		[DEPENDENCY_TAG] = {4, 2},
-	[DEPENDENCY_RELATION] = {6, 1}, [DEPENDENCY_KEY_PREFIX] = {7, 1},
-	[DEPENDENCY_CACHE] = {7, 1},	[DEPENDENCY_TAG_PREFIX] = {7, 1},
+	[DEPENDENCY_KEY] = {0, 4},		  [DEPENDENCY_TAG] = {4, 2},
+	[DEPENDENCY_RELATION] = {6, 1},	  [DEPENDENCY_KEY_PREFIX] = {7, 1},
+	[DEPENDENCY_CACHE] = {7, 1},	  [DEPENDENCY_TAG_PREFIX] = {7, 1},
 	[DEPENDENCY_PRIVILEGES] = {7, 1},
 };
 

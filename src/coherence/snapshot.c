@@ -42,7 +42,8 @@ cg_snapshot_shmem_init(void)
 {
 	bool found;
 
-	boot_floor = ShmemInitStruct("cachegrid boot floor", cg_snapshot_shmem_size(), &found);
+	boot_floor =
+		ShmemInitStruct("cachegrid boot floor", cg_snapshot_shmem_size(), &found);
 	if (!found)
 		pg_atomic_init_u64(boot_floor, 0);
 }

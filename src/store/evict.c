@@ -80,7 +80,8 @@ advance_hand(SizeClass *class, uint32 cell_bytes)
 		class->lap_took = now - class->lap_began;
 		class->lap_began = now;
 	}
-	cell = store_arena + (Size) class->hand_page * PAGE_BYTES + class->hand_cell * cell_bytes;
+	cell = store_arena + (Size) class->hand_page * PAGE_BYTES +
+		   class->hand_cell * cell_bytes;
 	if (++class->hand_cell >= store_pages[class->hand_page].cells)
 	{
 		class->hand_page = store_pages[class->hand_page].next;

@@ -16,7 +16,8 @@
 static inline void
 begin_change(Partition *partition)
 {
-	pg_atomic_write_u32(&partition->chain_seq, pg_atomic_read_u32(&partition->chain_seq) + 1);
+	pg_atomic_write_u32(&partition->chain_seq,
+						pg_atomic_read_u32(&partition->chain_seq) + 1);
 	pg_write_barrier();
 }
 
@@ -24,7 +25,8 @@ static inline void
 end_change(Partition *partition)
 {
 	pg_write_barrier();
-	pg_atomic_write_u32(&partition->chain_seq, pg_atomic_read_u32(&partition->chain_seq) + 1);
+	pg_atomic_write_u32(&partition->chain_seq,
+						pg_atomic_read_u32(&partition->chain_seq) + 1);
 }
 
 /* The key's item, alive or not; NULL if there is none. */

@@ -16,9 +16,9 @@
 
 #include "store/store_internal.h"
 
-#define LOOKUP_TRIES	  4
-#define CHAIN_STEPS_MAX	  1024
-#define LOCKED_TRIES	  8
+#define LOOKUP_TRIES	4
+#define CHAIN_STEPS_MAX 1024
+#define LOCKED_TRIES	8
 
 typedef enum Found
 {

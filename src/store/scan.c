@@ -95,7 +95,8 @@ next_batch(StoreScan *scan)
 
 		LWLockAcquire(partition->lock, LW_SHARED);
 		while (scan->bucket < end &&
-			   (fits = copy_bucket_locked(scan, pg_atomic_read_u32(&buckets[scan->bucket]), now)))
+			   (fits = copy_bucket_locked(
+					scan, pg_atomic_read_u32(&buckets[scan->bucket]), now)))
 			scan->bucket++;
 		LWLockRelease(partition->lock);
 

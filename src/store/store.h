@@ -75,7 +75,8 @@ typedef enum StoreVerdict
  * (NULL: none that is alive).  May change what it is about to put, as long
  * as the size stays.  Must not raise errors, allocate or lock.
  */
-typedef StoreVerdict (*StoreJudge)(const StoreEntry *present, StoreEntry *next, void *arg);
+typedef StoreVerdict (*StoreJudge)(const StoreEntry *present, StoreEntry *next,
+								   void *arg);
 
 /* May an entry be thrown away, though it has not expired?  Same rules. */
 typedef bool (*StoreIsDead)(const StoreEntry *entry);
@@ -91,9 +92,10 @@ extern bool cg_store_lookup(const StoreKey *key, StoreCopy *copy);
 extern bool cg_store_peek(const StoreKey *key, StoreEntry *entry);
 
 /* Functions in write.c */
-extern bool cg_store_put(const StoreKey *key, StoreEntry *entry, StoreJudge judge, void *arg);
-extern StoreVerdict cg_store_judge(const StoreKey *key, StoreEntry *next, StoreJudge judge,
-								   void *arg);
+extern bool cg_store_put(const StoreKey *key, StoreEntry *entry, StoreJudge judge,
+						 void *arg);
+extern StoreVerdict cg_store_judge(const StoreKey *key, StoreEntry *next,
+								   StoreJudge judge, void *arg);
 extern void cg_store_drop(uint64 hash);
 
 /* Functions in sweep.c */
@@ -140,11 +142,11 @@ extern int cg_store_cache_count(void);
 /* Functions in stat.c: memory by size class */
 typedef struct StoreClassStat
 {
-	int32 cell_bytes;	/* 0: free pages, -1: everything that is no page */
+	int32 cell_bytes; /* 0: free pages, -1: everything that is no page */
 	int64 pages;
-	int64 used_bytes;	/* whole cells of live entries */
+	int64 used_bytes; /* whole cells of live entries */
 	int64 free_bytes;
-	int64 waste_bytes;	/* of the used: not asked for */
+	int64 waste_bytes; /* of the used: not asked for */
 	int64 entries;
 } StoreClassStat;
 

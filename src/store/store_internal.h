@@ -66,9 +66,9 @@ typedef struct Item
 	uint16 cache;
 	uint16 key_size;
 	uint16 meta_size;
-	uint8 flags;	  /* STORE_... */
-	uint8 referenced; /* set by readers without a lock */
-	uint32 epoch;	  /* of the cache when it was put */
+	uint8 flags;					  /* STORE_... */
+	uint8 referenced;				  /* set by readers without a lock */
+	uint32 epoch;					  /* of the cache when it was put */
 	char data[FLEXIBLE_ARRAY_MEMBER]; /* meta, key, value or its beginning */
 } Item;
 
@@ -108,7 +108,7 @@ typedef struct Page
 /* A size class in a partition. */
 typedef struct SizeClass
 {
-	uint32 pages;	  /* first page number, 0 = none */
+	uint32 pages; /* first page number, 0 = none */
 	uint32 page_count;
 	uint32 room;	  /* first page with a free cell, 0 = none */
 	uint32 hand_page; /* where the clock's hand stands, 0 = nowhere */
@@ -123,7 +123,7 @@ typedef struct SizeClass
 
 typedef struct PartitionCache
 {
-	uint32 epoch;  /* the entries and bytes are of this one */
+	uint32 epoch; /* the entries and bytes are of this one */
 	int64 entries;
 	int64 bytes; /* keys, metas and values */
 	int64 evictions;
@@ -132,7 +132,7 @@ typedef struct PartitionCache
 
 typedef struct Partition
 {
-	LWLock *lock; /* guards all below and all entries hashed here */
+	LWLock *lock;				/* guards all below and all entries hashed here */
 	pg_atomic_uint32 chain_seq; /* odd while a bucket's chain is being changed */
 	uint64 last_id;
 	SizeClass classes[CLASS_MAX];
@@ -170,8 +170,8 @@ extern pg_atomic_uint32 *store_buckets;
 extern Page *store_pages;
 extern char *store_arena;
 
-#define ref_address(ref) ((void *) (store_arena + (Size) (ref) * ITEM_ALIGN))
-#define address_ref(cell) ((ItemRef) (((char *) (cell) - store_arena) / ITEM_ALIGN))
+#define ref_address(ref)  ((void *) (store_arena + (Size) (ref) *ITEM_ALIGN))
+#define address_ref(cell) ((ItemRef) (((char *) (cell) -store_arena) / ITEM_ALIGN))
 #define ref_page(ref)	  ((ref) / (PAGE_BYTES / ITEM_ALIGN))
 
 static inline Partition *
@@ -204,7 +204,8 @@ extern void cg_store_counters_request(void);
 extern void cg_store_counters_init(void);
 
 /* Functions in arena.c: the partition's lock is held, exclusively */
-extern void *cg_arena_allocate_locked(Partition *partition, int size_class, uint32 wanted);
+extern void *cg_arena_allocate_locked(Partition *partition, int size_class,
+									  uint32 wanted);
 extern void cg_arena_free_locked(Partition *partition, void *cell, uint32 wanted);
 extern bool cg_arena_adopt_page_locked(Partition *partition, int size_class);
 extern void cg_arena_release_page_locked(Partition *partition, uint32 page);
@@ -221,7 +222,8 @@ extern void cg_index_link_locked(Partition *partition, Item *item);
 extern void cg_index_unlink_locked(Partition *partition, Item *item);
 
 /* Functions in item.c */
-extern Item *cg_item_make(Partition *partition, const StoreKey *key, const StoreEntry *entry);
+extern Item *cg_item_make(Partition *partition, const StoreKey *key,
+						  const StoreEntry *entry);
 extern void cg_item_free_locked(Partition *partition, Item *item);
 extern void cg_item_view(const Item *item, StoreEntry *entry);
 

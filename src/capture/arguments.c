@@ -1,0 +1,234 @@
+/*-------------------------------------------------------------------------
+ *
+ * arguments.c
+ *	  Reads and writes the arguments of row triggers.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "lib/stringinfo.h"
+#include "nodes/value.h"
+#include "utils/builtins.h"
+
+#include "capture/arguments.h"
+
+static const char *const WATCH = "watch";
+static const char *const KEY = "key=";
+static const char *const TAG = "tag=";
+static const char *const MIRROR = "mirror=";
+
+/* What comes after the label; NULL if the argument has another one. */
+static const char *
+after_label(const char *argument, const char *label)
+{
+	Size size = strlen(label);
+
+	return strncmp(argument, label, size) == 0 ? argument + size : NULL;
+}
+
+List *
+cg_arguments_of_trigger(const Trigger *trigger)
+{
+	List *arguments = NIL;
+
+	for (int i = 0; i < trigger->tgnargs; i++)
+		arguments = lappend(arguments, pstrdup(trigger->tgargs[i]));
+	return arguments;
+}
+
+bool
+cg_arguments_is_mirror(const char *argument, int32 *mirror)
+{
+	const char *number = after_label(argument, MIRROR);
+
+	if (number == NULL)
+		return false;
+	*mirror = (int32) strtol(number, NULL, 10);
+	return true;
+}
+
+/*
+ * The columns of "7:{1=id}{2=shop}" make a template once the number is cut
+ * off, with an empty prefix.
+ */
+static CaptureTemplate *
+read_mirror_columns(const char *argument, Relation relation)
+{
+	const char *columns = strchr(argument, ':');
+
+	if (columns == NULL)
+		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				errmsg("invalid argument \"%s\" of a capture trigger", argument),
+				errhint("Do not create these triggers by hand: call cachegrid.watch or "
+						"cachegrid.mirror."));
+	return cg_capture_template_from_argument(columns, relation);
+}
+
+static CaptureMirror *
+read_mirror(const char *argument, Relation relation)
+{
+	CaptureTemplate *columns = read_mirror_columns(argument, relation);
+	CaptureMirror *result = palloc0(sizeof(CaptureMirror));
+
+	(void) cg_arguments_is_mirror(argument, &result->mirror);
+	result->count = columns->column_count;
+	for (int i = 0; i < columns->column_count; i++)
+		result->attnums[i] = columns->columns[i].attnum;
+	pfree(columns);
+	return result;
+}
+
+CaptureArguments *
+cg_arguments_read(List *arguments, Relation relation)
+{
+	CaptureArguments *result = palloc0(sizeof(CaptureArguments));
+	ListCell *cell;
+
+	foreach (cell, arguments)
+	{
+		const char *argument = lfirst(cell);
+		const char *text;
+
+		if (strcmp(argument, WATCH) == 0)
+			result->watched = true;
+		else if ((text = after_label(argument, KEY)) != NULL)
+			result->keys =
+				lappend(result->keys, cg_capture_template_from_argument(text, relation));
+		else if ((text = after_label(argument, TAG)) != NULL)
+			result->tags =
+				lappend(result->tags, cg_capture_template_from_argument(text, relation));
+		else if (after_label(argument, MIRROR) != NULL)
+			result->mirrors = lappend(result->mirrors, read_mirror(argument, relation));
+		else
+			ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					errmsg("invalid argument \"%s\" of a capture trigger", argument),
+					errhint("Do not create these triggers by hand: call cachegrid.watch "
+							"or cachegrid.mirror."));
+	}
+	return result;
+}
+
+/* label, then the template "text" as it reads today. */
+static char *
+renew(const char *label, const char *text, Relation relation)
+{
+	CaptureTemplate *template = cg_capture_template_from_argument(text, relation);
+
+	return psprintf(
+		"%s%s", label,
+		cg_capture_template_to_argument(template, RelationGetDescr(relation)));
+}
+
+List *
+cg_arguments_renew(List *arguments, Relation relation)
+{
+	List *result = NIL;
+	ListCell *cell;
+
+	foreach (cell, arguments)
+	{
+		char *argument = lfirst(cell);
+		const char *text;
+
+		if ((text = after_label(argument, KEY)) != NULL)
+			argument = renew(KEY, text, relation);
+		else if ((text = after_label(argument, TAG)) != NULL)
+			argument = renew(TAG, text, relation);
+		else if (after_label(argument, MIRROR) != NULL)
+		{
+			CaptureMirror *mirror = read_mirror(argument, relation);
+
+			argument = cg_arguments_mirror(mirror->mirror, mirror->attnums, mirror->count,
+										   RelationGetDescr(relation));
+		}
+		result = lappend(result, argument);
+	}
+	return result;
+}
+
+char *
+cg_arguments_watch(void)
+{
+	return pstrdup(WATCH);
+}
+
+static char *
+write_template(const char *label, const char *text, Relation relation)
+{
+	CaptureTemplate *template = cg_capture_parse_template(text, relation);
+
+	return psprintf(
+		"%s%s", label,
+		cg_capture_template_to_argument(template, RelationGetDescr(relation)));
+}
+
+/* text is the template as a user wrote it. */
+char *
+cg_arguments_key(const char *text, Relation relation)
+{
+	return write_template(KEY, text, relation);
+}
+
+char *
+cg_arguments_tag(const char *text, Relation relation)
+{
+	return write_template(TAG, text, relation);
+}
+
+char *
+cg_arguments_mirror(int32 mirror, const AttrNumber *attnums, int count, TupleDesc desc)
+{
+	Size size = offsetof(CaptureTemplate, columns) + count * sizeof(TemplateColumn);
+	CaptureTemplate *columns = palloc0(size);
+
+	columns->column_count = count;
+	for (int i = 0; i < count; i++)
+		columns->columns[i].attnum = attnums[i];
+	return psprintf("%s%d:%s", MIRROR, mirror,
+					cg_capture_template_to_argument(columns, desc));
+}
+
+/*
+ * The prefix of a template as it stands in an argument, where braces are
+ * doubled and no column comes before the first colon.
+ */
+static Dependency
+prefix_of_argument(DependencyKind kind, const char *text)
+{
+	const char *colon = strchr(text, ':');
+	StringInfoData prefix;
+	Dependency result;
+
+	initStringInfo(&prefix);
+	while (colon != NULL && text < colon)
+	{
+		if (*text == '{' || *text == '}')
+			text++;
+		appendStringInfoChar(&prefix, *text++);
+	}
+	result = cg_dependency(kind, prefix.data, prefix.len);
+	pfree(prefix.data);
+	return result;
+}
+
+Dependency *
+cg_arguments_dependencies(List *arguments, Oid root, int *count)
+{
+	Dependency *result = palloc((list_length(arguments) + 1) * sizeof(Dependency));
+	ListCell *cell;
+	int size = 0;
+
+	result[size++] = cg_dependency_of_relation(root);
+	foreach (cell, arguments)
+	{
+		const char *text;
+
+		if ((text = after_label(lfirst(cell), KEY)) != NULL)
+			result[size++] = prefix_of_argument(DEPENDENCY_KEY_PREFIX, text);
+		else if ((text = after_label(lfirst(cell), TAG)) != NULL)
+			result[size++] = prefix_of_argument(DEPENDENCY_TAG_PREFIX, text);
+	}
+	*count = size;
+	return result;
+}

@@ -1,0 +1,21 @@
+/*-------------------------------------------------------------------------
+ *
+ * place.h
+ *	  Can the changes of a relation be captured, where it stands? Only for
+ *	  the files of this floor.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CACHEGRID_PLACE_H
+#define CACHEGRID_PLACE_H
+
+#include "nodes/pg_list.h"
+#include "utils/rel.h"
+
+/* Raises an error that says why not.  The relation is locked. */
+extern void cg_place_check(Relation relation);
+
+/* The tables that it inherits from, or is a partition of: at most one level up. */
+extern List *cg_place_parents(Oid relation);
+
+#endif /* CACHEGRID_PLACE_H */

@@ -1,0 +1,133 @@
+/*-------------------------------------------------------------------------
+ *
+ * utility.c
+ *	  The hooks: commands that no event trigger sees, or sees too late.
+ *
+ * Roles belong to the whole cluster, and event triggers do not fire for
+ * them.  DETACH PARTITION CONCURRENTLY commits in its middle, before its
+ * event trigger.  And once a table is dropped nobody can tell any more what
+ * its triggers reported.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/dependency.h"
+#include "catalog/namespace.h"
+#include "catalog/objectaccess.h"
+#include "catalog/pg_trigger.h"
+#include "nodes/parsenodes.h"
+#include "storage/lmgr.h"
+#include "tcop/utility.h"
+
+#include "capture/capture.h"
+#include "capture/triggers.h"
+#include "capture/whole.h"
+
+static bool is_on = false; /* set before backends are forked */
+static ProcessUtility_hook_type previous_utility = NULL;
+static object_access_hook_type previous_object_access = NULL;
+
+/* May the command change who may read what, without firing event triggers? */
+static bool
+changes_roles(Node *command)
+{
+	switch (nodeTag(command))
+	{
+		case T_GrantRoleStmt:
+		case T_AlterRoleStmt:
+		case T_AlterRoleSetStmt:
+		case T_DropRoleStmt:
+		case T_DropOwnedStmt:
+		case T_ReassignOwnedStmt:
+		case T_AlterOwnerStmt:
+		case T_CreateExtensionStmt:
+			return true;
+		case T_DropStmt:
+			return ((DropStmt *) command)->removeType == OBJECT_EXTENSION;
+		default:
+			return false;
+	}
+}
+
+/* The first of the two transactions of DETACH PARTITION CONCURRENTLY. */
+static void
+before_detach(Node *command)
+{
+	AlterTableStmt *alter = (AlterTableStmt *) command;
+	ListCell *cell;
+
+	if (!IsA(command, AlterTableStmt))
+		return;
+	foreach (cell, alter->cmds)
+	{
+		AlterTableCmd *part = lfirst_node(AlterTableCmd, cell);
+		Oid relid;
+
+		if (part->subtype != AT_DetachPartition ||
+			!castNode(PartitionCmd, part->def)->concurrent)
+			continue;
+		relid = RangeVarGetRelid(alter->relation, NoLock, true);
+		if (relid == InvalidOid)
+			continue;
+		cg_whole_touch_oid(relid, true);
+		UnlockRelationOid(relid, AccessShareLock);
+	}
+}
+
+static void
+run_utility(PlannedStmt *statement, const char *query, bool read_only,
+			ProcessUtilityContext context, ParamListInfo parameters,
+			QueryEnvironment *environment, DestReceiver *destination,
+			QueryCompletion *completion)
+{
+	bool roles = changes_roles(statement->utilityStmt);
+
+	before_detach(statement->utilityStmt);
+	if (previous_utility)
+		previous_utility(statement, query, read_only, context, parameters, environment,
+						 destination, completion);
+	else
+		standard_ProcessUtility(statement, query, read_only, context, parameters,
+								environment, destination, completion);
+	if (roles)
+		cg_whole_touch_privileges();
+}
+
+/* A trigger of ours goes, by itself or with its table: this is the last look. */
+static void
+before_drop(Oid trigger)
+{
+	bool is_row = false;
+	Oid relid = cg_triggers_relation(trigger, &is_row);
+
+	if (relid != InvalidOid)
+		cg_whole_touch_oid(relid, true);
+}
+
+static void
+on_object_access(ObjectAccessType access, Oid class, Oid object, int column, void *arg)
+{
+	if (previous_object_access)
+		previous_object_access(access, class, object, column, arg);
+
+	if (access == OAT_DROP && class == TriggerRelationId &&
+		!(((ObjectAccessDrop *) arg)->dropflags & PERFORM_DELETION_INTERNAL))
+		before_drop(object);
+}
+
+bool
+cg_capture_is_on(void)
+{
+	return is_on;
+}
+
+void
+cg_capture_init(void)
+{
+	is_on = true;
+	previous_utility = ProcessUtility_hook;
+	ProcessUtility_hook = run_utility;
+	previous_object_access = object_access_hook;
+	object_access_hook = on_object_access;
+}

@@ -1,0 +1,76 @@
+/*-------------------------------------------------------------------------
+ *
+ * whole.c
+ *	  Changes of a table as a whole.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/relation.h"
+#include "catalog/partition.h"
+#include "catalog/pg_class.h"
+
+#include "capture/arguments.h"
+#include "capture/triggers.h"
+#include "capture/whole.h"
+#include "outbox/outbox.h"
+
+static void
+touch_arguments(Relation relation, bool rows_changed)
+{
+	const Trigger *trigger = cg_triggers_row(relation);
+	List *arguments = trigger ? cg_arguments_of_trigger(trigger) : NIL;
+	int count;
+	Dependency *whole =
+		cg_arguments_dependencies(arguments, cg_triggers_root(relation), &count);
+	ListCell *cell;
+
+	for (int i = 0; i < count; i++)
+		cg_coherence_touch(whole[i]);
+	pfree(whole);
+
+	foreach (cell, arguments)
+	{
+		int32 mirror;
+
+		if (rows_changed && cg_arguments_is_mirror(lfirst(cell), &mirror))
+			cg_outbox_sweep(mirror);
+	}
+}
+
+void
+cg_whole_touch(Relation relation, bool rows_changed)
+{
+	Oid relid = RelationGetRelid(relation);
+
+	cg_coherence_touch(cg_dependency_of_relation(relid));
+	touch_arguments(relation, rows_changed);
+	if (relation->rd_rel->relispartition)
+	{
+		ListCell *cell;
+
+		foreach (cell, get_partition_ancestors(relid))
+			cg_coherence_touch(cg_dependency_of_relation(lfirst_oid(cell)));
+	}
+}
+
+void
+cg_whole_touch_oid(Oid relid, bool rows_changed)
+{
+	Relation relation = try_relation_open(relid, AccessShareLock);
+
+	if (relation == NULL)
+	{
+		cg_coherence_touch(cg_dependency_of_relation(relid));
+		return;
+	}
+	cg_whole_touch(relation, rows_changed);
+	relation_close(relation, NoLock);
+}
+
+void
+cg_whole_touch_privileges(void)
+{
+	cg_coherence_touch(cg_dependency(DEPENDENCY_PRIVILEGES, "", 0));
+}
