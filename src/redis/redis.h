@@ -91,9 +91,11 @@ typedef enum RedisScanState
  *
  * set_option takes one option of CREATE SERVER or CREATE USER MAPPING; false:
  * no such option in that place; raises on a bad value.  Strings are not copied.
+ * check_options raises if those of a server do not go together; open does too.
  */
 extern bool cg_redis_set_option(RedisOptions *options, RedisOptionPlace place,
 								const char *name, const char *value);
+extern void cg_redis_check_options(const RedisOptions *options);
 
 /*
  * Functions in grid.c
