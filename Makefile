@@ -24,7 +24,7 @@ ISOLATION_OPTS = $(SERVER_OPTS) --temp-instance=tmp_check_iso --inputdir=test
 
 PG_CPPFLAGS = -Isrc
 PG_CFLAGS += -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers
-SHLIB_LINK +=
+SHLIB_LINK += -lhiredis
 
 # Bitcode for inlining buys nothing here and would need clang on every machine.
 override with_llvm = no

@@ -13,8 +13,11 @@
 
 #include "access/transam.h"
 #include "miscadmin.h"
+#include "storage/latch.h"
 #include "storage/lwlock.h"
 #include "storage/proc.h"
+#include "utils/memutils.h"
+#include "utils/wait_event.h"
 
 #if PG_VERSION_NUM < 150000
 #error "cachegrid needs PostgreSQL 15 or later"
@@ -78,6 +81,21 @@ cg_local_transaction_id(void)
 #define object_ownercheck(class, object, role) pg_class_ownercheck(object, role)
 #define cg_enable_trigger(relation, name, fires_when) \
 	EnableDisableTrigger(relation, name, fires_when, false, ShareRowExclusiveLock)
+#endif
+
+#if PG_VERSION_NUM < 170000
+
+/* Wait events have no names of ours before 17. */
+static inline uint32
+WaitEventExtensionNew(const char *wait_event_name)
+{
+	return PG_WAIT_EXTENSION;
+}
+
+/* Only for sets that no resource owner holds: they live until FreeWaitEventSet. */
+#define CreateWaitEventSet(resowner, nevents) \
+	(AssertMacro((resowner) == NULL), CreateWaitEventSet(TopMemoryContext, (nevents)))
+
 #endif
 
 #endif /* CACHEGRID_COMPAT_H */

@@ -7,11 +7,15 @@
  */
 #include "postgres.h"
 
+#include <limits.h>
+
 #include "utils/guc.h"
 
 #include "base/settings.h"
 
 int cg_memory = 128;
+int cg_redis_connect_timeout = 2000;
+int cg_redis_timeout = 5000;
 
 void
 cg_settings_init(void)
@@ -20,6 +24,17 @@ cg_settings_init(void)
 							"Sets the size of the shared-memory cache.",
 							"Entries are evicted when it is full.", &cg_memory, 128, 8,
 							65536, PGC_POSTMASTER, GUC_UNIT_MB, NULL, NULL, NULL);
+
+	DefineCustomIntVariable("cachegrid.redis_connect_timeout",
+							"Sets how long to wait for a connection to a Redis node.",
+							NULL, &cg_redis_connect_timeout, 2000, 1, INT_MAX / 2,
+							PGC_USERSET, GUC_UNIT_MS, NULL, NULL, NULL);
+
+	DefineCustomIntVariable("cachegrid.redis_timeout",
+							"Sets how long a Redis node may owe a reply without a byte.",
+							"Its connection is given up then, and made again.",
+							&cg_redis_timeout, 5000, 1, INT_MAX / 2, PGC_USERSET,
+							GUC_UNIT_MS, NULL, NULL, NULL);
 
 	MarkGUCPrefixReserved("cachegrid");
 }

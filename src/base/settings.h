@@ -8,7 +8,9 @@
 #ifndef CACHEGRID_SETTINGS_H
 #define CACHEGRID_SETTINGS_H
 
-extern int cg_memory; /* megabytes of the store */
+extern int cg_memory;				 /* megabytes of the store */
+extern int cg_redis_connect_timeout; /* milliseconds */
+extern int cg_redis_timeout;		 /* milliseconds */
 
 /* Functions in settings.c */
 extern void cg_settings_init(void);

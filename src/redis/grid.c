@@ -1,0 +1,159 @@
+/*-------------------------------------------------------------------------
+ *
+ * grid.c
+ *	  Opens, connects and closes a grid.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "utils/memutils.h"
+
+#include "redis/redis_internal.h"
+
+/* Gives back what memory contexts do not: sockets, hiredis's memory, the wait set. */
+static void
+release_grid(void *argument)
+{
+	RedisGrid *grid = argument;
+	dlist_iter iter;
+
+	cg_redis_forget_wait_set(grid);
+	dlist_foreach(iter, &grid->nodes)
+	{
+		cg_redis_unlink_node(dlist_container(RedisNode, link, iter.cur));
+	}
+}
+
+static char *
+copy_option(const char *value)
+{
+	return value ? pstrdup(value) : NULL;
+}
+
+static void
+check_name(const char *name)
+{
+	for (const char *c = name; *c; c++)
+	{
+		if (*c <= ' ' || *c > '~')
+			elog(ERROR, "invalid name of a Redis connection: \"%s\"", name);
+	}
+}
+
+/*
+ * A client for the options, in a context below parent, which owns all of it.
+ * Touches no network.  Raises an error if the options do not describe a server.
+ */
+RedisGrid *
+cg_redis_open(MemoryContext parent, const RedisOptions *options)
+{
+	MemoryContext context;
+	MemoryContext old;
+	RedisGrid *grid;
+
+	cg_redis_check_options(options);
+	if (options->name)
+		check_name(options->name);
+	context = AllocSetContextCreate(parent, "Redis client", ALLOCSET_DEFAULT_SIZES);
+	old = MemoryContextSwitchTo(context);
+	grid = palloc0(sizeof(RedisGrid));
+	grid->context = context;
+	grid->mode = options->mode;
+	grid->username = copy_option(options->username);
+	grid->password = copy_option(options->password);
+	grid->name = copy_option(options->name);
+	grid->seeds = cg_redis_parse_endpoints(options->endpoints);
+	dlist_init(&grid->nodes);
+	slist_init(&grid->spare);
+	initStringInfo(&grid->scratch);
+	grid->round_context =
+		AllocSetContextCreate(context, "Redis client round", ALLOCSET_DEFAULT_SIZES);
+	grid->on_reset.func = release_grid;
+	grid->on_reset.arg = grid;
+	MemoryContextRegisterResetCallback(context, &grid->on_reset);
+	MemoryContextSwitchTo(old);
+	return grid;
+}
+
+/* Closes all sockets and frees the grid.  Commands in flight get no callback. */
+void
+cg_redis_close(RedisGrid *grid)
+{
+	MemoryContextDelete(grid->context);
+}
+
+/* Closes connections that ended while they were idle. */
+static void
+drop_dead_connections(RedisGrid *grid)
+{
+	dlist_iter iter;
+
+	dlist_foreach(iter, &grid->nodes)
+	{
+		RedisNode *node = dlist_container(RedisNode, link, iter.cur);
+
+		if (node->connection && !cg_redis_node_is_alive(node))
+		{
+			cg_redis_unlink_node(node);
+			grid->map_stale = true;
+		}
+	}
+}
+
+/* Prepares the masters, those that are down only if it is time; how many are ready? */
+static int
+prepare_masters(RedisGrid *grid, bool impatient)
+{
+	int ready = 0;
+	ListCell *cell;
+
+	foreach (cell, grid->masters)
+	{
+		RedisNode *node = lfirst(cell);
+
+		if ((impatient || cg_redis_may_retry(node)) && cg_redis_prepare_node(node))
+			ready++;
+	}
+	return ready;
+}
+
+/*
+ * Makes the grid ready for commands; to be called before each batch, with none in
+ * flight, since it is cheap when all is well.  Asks for the map if there is none or
+ * it is stale, connects to each master that is not connected, and fences it.  True
+ * if at least one master can take commands; cg_redis_error says what is wrong with
+ * others.  False: none can.
+ */
+bool
+cg_redis_connect(RedisGrid *grid)
+{
+	int ready = 0;
+
+	Assert(grid->unanswered == 0);
+	cg_redis_clear_error(grid);
+	drop_dead_connections(grid);
+	if ((grid->slots && !grid->map_stale) || cg_redis_refresh_map(grid))
+	{
+		ready = prepare_masters(grid, false);
+		if (ready == 0)
+			ready = prepare_masters(grid, true);
+	}
+	grid->trouble = false;
+	cg_redis_return_latch(grid);
+	return ready > 0;
+}
+
+/* The number of masters in the present map. */
+int
+cg_redis_node_count(const RedisGrid *grid)
+{
+	return list_length(grid->masters);
+}
+
+/* The host:port of a master, 0 to cg_redis_node_count - 1, until the map changes. */
+const char *
+cg_redis_node_name(const RedisGrid *grid, int node)
+{
+	return ((RedisNode *) list_nth(grid->masters, node))->name;
+}

@@ -1,0 +1,143 @@
+/*-------------------------------------------------------------------------
+ *
+ * redis.h
+ *	  Client of a Redis Cluster, or of a single Redis server.
+ *
+ * A grid is one client's view of the cluster: its seeds, its map of hash slots
+ * and one connection per master.  Commands are queued, grouped by the node that
+ * owns the key's slot, sent in pipelines and answered through callbacks:
+ *
+ *		grid = cg_redis_open(CurrentMemoryContext, &options);
+ *		if (!cg_redis_connect(grid))		before each batch; cheap when all is well
+ *			... look at cg_redis_error(grid), back off ...
+ *		cg_redis_queue_set(grid, key, value, ttl_ms, handler);
+ *		...
+ *		if (!cg_redis_drain(grid))			every command has had its callback now
+ *			... some had trouble: back off before sending those again ...
+ *
+ * Trouble with Redis is never raised: it is an outcome of the commands it hit,
+ * a false result, and a RedisError to be shown or raised by cg_redis_report.
+ * Raised are only interrupts, want of memory and what a callback raises; after
+ * that the grid is fit for nothing but cg_redis_close or the end of its memory
+ * context, both of which close all sockets.
+ *
+ * Waiting is done on MyLatch and the sockets, in the wait events
+ * CachegridRedisConnect and CachegridRedisReply, never longer than
+ * cachegrid.redis_connect_timeout for a connection and cachegrid.redis_timeout
+ * without a byte from a node that owes one.  (Only the lookup of a host name is
+ * the system's, as in libpq.)  MyLatch is left set if somebody set it meanwhile.
+ *
+ * The caller keeps at most one command per key in flight: one that is redirected
+ * may be overtaken by a later one for the same key.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CACHEGRID_REDIS_H
+#define CACHEGRID_REDIS_H
+
+#include "redis/result.h"
+
+typedef struct RedisGrid RedisGrid;
+typedef struct RedisScan RedisScan;
+
+/* Bytes without a terminator; they belong to whoever made them. */
+typedef struct RedisString
+{
+	const char *data;
+	Size size;
+} RedisString;
+
+typedef enum RedisMode
+{
+	REDIS_MODE_CLUSTER,
+	REDIS_MODE_SINGLE
+} RedisMode;
+
+/* Zeroed, it says mode 'cluster' and nothing else. */
+typedef struct RedisOptions
+{
+	RedisMode mode;
+	const char *endpoints; /* "host:port,[ipv6]:port,host"; port 6379 if not given */
+	const char *username;  /* NULL: AUTH with the password only */
+	const char *password;  /* NULL: no AUTH */
+
+	/*
+	 * The name that this writer's connections carry, printable ASCII without
+	 * spaces.  Who connects to a node under a name ends all other connections of
+	 * that name on that node before it sends anything else, so that no forgotten
+	 * bytes of a predecessor are carried out after ours.  NULL: no name, ends
+	 * nobody; for visitors that only look.
+	 */
+	const char *name;
+} RedisOptions;
+
+/* Where an option may stand in SQL. */
+typedef enum RedisOptionPlace
+{
+	REDIS_OPTION_SERVER,	  /* mode, endpoints */
+	REDIS_OPTION_USER_MAPPING /* username, password */
+} RedisOptionPlace;
+
+typedef enum RedisScanState
+{
+	REDIS_SCAN_KEYS,   /* here are keys, perhaps none; call again */
+	REDIS_SCAN_END,	   /* all masters are through */
+	REDIS_SCAN_BROKEN, /* slots moved meanwhile, keys may be missing: begin anew */
+	REDIS_SCAN_FAILED, /* see cg_redis_error: begin anew later */
+} RedisScanState;
+
+/*
+ * Functions in options.c
+ *
+ * set_option takes one option of CREATE SERVER or CREATE USER MAPPING; false:
+ * no such option in that place; raises on a bad value.  Strings are not copied.
+ * check_options raises if those of a server do not go together; open does too.
+ */
+extern bool cg_redis_set_option(RedisOptions *options, RedisOptionPlace place,
+								const char *name, const char *value);
+extern void cg_redis_check_options(const RedisOptions *options);
+
+/*
+ * Functions in grid.c
+ *
+ * open copies the options into a context below parent and touches no network.
+ * connect refreshes a stale map and connects, and fences, every master that is
+ * not; true if one can take commands.  A node is a master of the present map.
+ */
+extern RedisGrid *cg_redis_open(MemoryContext parent, const RedisOptions *options);
+extern bool cg_redis_connect(RedisGrid *grid);
+extern void cg_redis_close(RedisGrid *grid);
+extern int cg_redis_node_count(const RedisGrid *grid);
+extern const char *cg_redis_node_name(const RedisGrid *grid, int node);
+
+/*
+ * Functions in command.c
+ *
+ * queue copies the bytes; ttl_ms 0: forever.  queue and call take a whole command,
+ * its name first, and send it where key belongs.  call waits for the answer, with
+ * nothing queued; NULL: see cg_redis_error; an error reply is an answer.
+ */
+extern void cg_redis_queue_set(RedisGrid *grid, RedisString key, RedisString value,
+							   int64 ttl_ms, RedisHandler handler);
+extern void cg_redis_queue_delete(RedisGrid *grid, RedisString key, RedisHandler handler);
+extern void cg_redis_queue_get(RedisGrid *grid, RedisString key, RedisHandler handler);
+extern void cg_redis_queue(RedisGrid *grid, RedisString key, int count,
+						   const RedisString *arguments, RedisHandler handler);
+extern const RedisReply *cg_redis_call(RedisGrid *grid, RedisString key, int count,
+									   const RedisString *arguments);
+extern const RedisReply *cg_redis_call_node(RedisGrid *grid, int node, int count,
+											const RedisString *arguments);
+
+/* Functions in pipeline.c: drain is false if a node had trouble, not just moved. */
+extern bool cg_redis_drain(RedisGrid *grid);
+
+/* Functions in scan.c: keys that begin with prefix; they live until the next call. */
+extern RedisScan *cg_redis_scan_begin(RedisGrid *grid, RedisString prefix);
+extern RedisScanState cg_redis_scan_next(RedisScan *scan, RedisString **keys, int *count);
+extern void cg_redis_scan_end(RedisScan *scan);
+
+/* Functions in failure.c: the last trouble, NULL if there was none since connect. */
+extern const RedisError *cg_redis_error(const RedisGrid *grid);
+extern void cg_redis_report(const RedisGrid *grid, int elevel);
+
+#endif /* CACHEGRID_REDIS_H */
