@@ -154,6 +154,108 @@ COMMENT ON FUNCTION entries(text) IS
 
 -- computing on a miss -------------------------------------------------------
 
+CREATE FUNCTION cachegrid.fetch(key text, query text, args text[] DEFAULT '{}',
+    ttl interval DEFAULT NULL, tags text[] DEFAULT NULL)
+RETURNS jsonb
+LANGUAGE c VOLATILE PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'cachegrid_fetch';
+
+COMMENT ON FUNCTION cachegrid.fetch(text, text, text[], interval, text[]) IS
+'The value of key: from the cache, or computed by query and kept. query: one SELECT with '
+'parameters $1, $2 ..., run with the rights of the caller. No row gives NULL, which is kept too; '
+'one row with one column gives that column, with several an object; more rows are an error. '
+'args: the parameters as text, NULL elements are NULL. ttl: how long the value may live; NULL: as '
+'the cache says, and every table that is read must be watched. tags: names by which '
+'invalidate_tags() ends it; NULL: none. key, query, args must not be NULL. '
+'Example: SELECT cachegrid.fetch(''product:42'', ''SELECT to_jsonb(p) FROM product p WHERE id = $1'', ''{42}'')';
+
+CREATE FUNCTION cachegrid.fetch(key text)
+RETURNS jsonb
+LANGUAGE c VOLATILE PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'cachegrid_fetch_by_loader';
+
+COMMENT ON FUNCTION cachegrid.fetch(text) IS
+'The value of key: from the cache, or computed by the loader of its cache and kept. The parts of '
+'the key after its prefix, split at each '':'', are the loader''s $1, $2 ...; the last takes the '
+'rest. key must not be NULL. Example: SELECT cachegrid.fetch(''product:42'')';
+
+CREATE FUNCTION cachegrid.lookup(key text, tags text[] DEFAULT NULL,
+    OUT value text, OUT token text, OUT must_load boolean)
+LANGUAGE c VOLATILE PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'cachegrid_lookup';
+
+COMMENT ON FUNCTION cachegrid.lookup(text, text[]) IS
+'For values that are computed outside of SQL. A hit gives value, as text, and must_load false. A '
+'miss gives must_load true and a token: compute the value after this call, then give it to fill() '
+'with the token; it is kept only if nothing it depends on was invalidated meanwhile. A NULL token '
+'says that the value cannot be kept now. tags: all that fill() will name; NULL: none. key must '
+'not be NULL. Example: SELECT * FROM cachegrid.lookup(''page:home'', ''{products}'')';
+
+CREATE FUNCTION cachegrid.fill(key text, value text, token text, ttl interval DEFAULT NULL,
+    tags text[] DEFAULT NULL)
+RETURNS boolean
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'cachegrid_fill';
+
+COMMENT ON FUNCTION cachegrid.fill(text, text, text, interval, text[]) IS
+'Keep a value that was computed after lookup() gave the token. False: it was not kept, because key '
+'or a tag was invalidated meanwhile, a tag was not named to lookup(), or the token is NULL, not '
+'of this key, or of an earlier run of the server. value: NULL is kept as a known NULL. ttl: NULL: as the '
+'cache says. tags: NULL: none. key must not be NULL. '
+'Example: SELECT cachegrid.fill(''page:home'', ''<html>...'', token, ''1 hour'', ''{products}'')';
+
+CREATE FUNCTION cachegrid.fill(key text, value anyelement, token text, ttl interval DEFAULT NULL,
+    tags text[] DEFAULT NULL)
+RETURNS boolean
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'cachegrid_fill';
+
+COMMENT ON FUNCTION cachegrid.fill(text, anyelement, text, interval, text[]) IS
+'As fill() of a text, for a value of any type, which it keeps. '
+'Example: SELECT cachegrid.fill(''page:home'', ''{"a": 1}''::jsonb, token)';
+
+CREATE FUNCTION cachegrid.invalidate(VARIADIC keys text[])
+RETURNS void
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'cachegrid_invalidate';
+
+COMMENT ON FUNCTION cachegrid.invalidate(text[]) IS
+'End the entries of these keys, and of what was computed from them, when this transaction commits. '
+'Elements must not be NULL; a NULL array does nothing. '
+'Example: SELECT cachegrid.invalidate(''product:42'', ''product:43'')';
+
+CREATE FUNCTION cachegrid.invalidate_tags(VARIADIC tags text[])
+RETURNS void
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'cachegrid_invalidate_tags';
+
+COMMENT ON FUNCTION cachegrid.invalidate_tags(text[]) IS
+'End all entries that carry one of these tags when this transaction commits. Elements must not be '
+'NULL; a NULL array does nothing. Example: SELECT cachegrid.invalidate_tags(''category:7'')';
+
+REVOKE ALL ON FUNCTION
+    cachegrid.fetch(text, text, text[], interval, text[]),
+    cachegrid.fetch(text),
+    cachegrid.lookup(text, text[]),
+    cachegrid.fill(text, text, text, interval, text[]),
+    cachegrid.fill(text, anyelement, text, interval, text[]),
+    cachegrid.invalidate(text[]),
+    cachegrid.invalidate_tags(text[])
+FROM PUBLIC;
+
+GRANT EXECUTE ON FUNCTION
+    cachegrid.fetch(text),
+    cachegrid.lookup(text, text[])
+TO cachegrid_reader;
+
+GRANT EXECUTE ON FUNCTION
+    cachegrid.fetch(text, text, text[], interval, text[]),
+    cachegrid.fill(text, text, text, interval, text[]),
+    cachegrid.fill(text, anyelement, text, interval, text[]),
+    cachegrid.invalidate(text[]),
+    cachegrid.invalidate_tags(text[])
+TO cachegrid_writer;
+
 -- policy --------------------------------------------------------------------
 
 CREATE TABLE cache (

@@ -15,9 +15,11 @@
 #include "catalog/pg_class.h"
 #include "commands/trigger.h"
 #include "miscadmin.h"
+#include "nodes/primnodes.h"
 #include "storage/lwlock.h"
 #include "storage/proc.h"
 #include "utils/acl.h"
+#include "utils/wait_event.h"
 
 #if PG_VERSION_NUM < 150000
 #error "cachegrid needs PostgreSQL 15 or later"
@@ -85,6 +87,28 @@ cg_enable_trigger(Relation relation, const char *name, char fires_when)
 						 ShareRowExclusiveLock);
 #else
 	EnableDisableTrigger(relation, name, fires_when, false, ShareRowExclusiveLock);
+#endif
+}
+
+#if PG_VERSION_NUM < 170000
+/* Waits of extensions have no names of their own. */
+static inline uint32
+WaitEventExtensionNew(const char *wait_event_name)
+{
+	return PG_WAIT_EXTENSION;
+}
+#endif
+
+/* Is it JSON_OBJECT() or another expression of SQL/JSON's own? */
+static inline bool
+cg_is_sql_json(const Node *node)
+{
+#if PG_VERSION_NUM >= 170000
+	return IsA(node, JsonConstructorExpr) || IsA(node, JsonExpr);
+#elif PG_VERSION_NUM >= 160000
+	return IsA(node, JsonConstructorExpr);
+#else
+	return false;
 #endif
 }
 

@@ -8,7 +8,8 @@
 #ifndef CACHEGRID_SETTINGS_H
 #define CACHEGRID_SETTINGS_H
 
-extern int cg_memory; /* megabytes of the store */
+extern int cg_lease_timeout; /* milliseconds to wait for a lease */
+extern int cg_memory;		 /* megabytes of the store */
 
 /* Functions in settings.c */
 extern void cg_settings_init(void);
