@@ -125,7 +125,8 @@ begin_fill(Load *load, CacheValue *value)
 			load->leased = true;
 		else
 			may_wait = cg_load_lease_wait(load->lease, deadline) == LEASE_ENDED;
-		if (cg_cache_lookup(&load->request->key, load->identity, value) == CACHE_HIT)
+		if (cg_cache_lookup_again(&load->request->key, load->identity, value) ==
+			CACHE_HIT)
 			return CACHE_HIT;
 	}
 }

@@ -27,6 +27,7 @@
 #include "utils/timestamp.h"
 
 #include "base/compat.h"
+#include "cache/cache.h"
 #include "load/lease.h"
 #include "load/load.h"
 
@@ -90,6 +91,8 @@ cg_load_shmem_init(void)
 uint64
 cg_load_secret(void)
 {
+	if (unlikely(leases == NULL))
+		cg_cache_require_loaded();
 	return leases->secret;
 }
 

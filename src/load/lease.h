@@ -40,7 +40,7 @@ extern LeaseWait cg_load_lease_wait(uint64 id, TimestampTz deadline);
  * not be published, so who waited need not wait for the next in turn.
  */
 extern void cg_load_lease_release(uint64 id, bool fruitless);
-/* A random number of this server's run. */
+/* A random number of this server's run; raises an error if not preloaded. */
 extern uint64 cg_load_secret(void);
 
 #endif /* CACHEGRID_LEASE_H */
