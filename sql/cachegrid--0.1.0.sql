@@ -154,6 +154,98 @@ COMMENT ON FUNCTION entries(text) IS
 
 -- computing on a miss -------------------------------------------------------
 
+CREATE FUNCTION fetch(key text, query text, args text[] DEFAULT '{}',
+    ttl interval DEFAULT NULL, tags text[] DEFAULT NULL)
+RETURNS jsonb
+LANGUAGE c VOLATILE PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'cachegrid_fetch';
+
+COMMENT ON FUNCTION fetch(text, text, text[], interval, text[]) IS
+'The value of key: from the cache, or computed by query and kept. query: one SELECT with '
+'parameters $1, $2 ..., run with the rights of the caller. No row gives NULL, which is kept too; '
+'one row with one column gives that column, with several an object; more rows are an error. '
+'args: the parameters as text, NULL elements are NULL. ttl: how long the value may live; NULL: as '
+'the cache says, and every table that is read must be watched. tags: names by which '
+'invalidate_tags() ends it; NULL: none. key, query, args must not be NULL. '
+'Example: SELECT cachegrid.fetch(''product:42'', ''SELECT to_jsonb(p) FROM product p WHERE id = $1'', ''{42}'')';
+
+CREATE FUNCTION fetch(key text)
+RETURNS jsonb
+LANGUAGE c VOLATILE PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'cachegrid_fetch_by_loader';
+
+COMMENT ON FUNCTION fetch(text) IS
+'The value of key: from the cache, or computed by the loader of its cache and kept. The parts of '
+'the key after its prefix, split at each '':'', are the loader''s $1, $2 ...; the last takes the '
+'rest. key must not be NULL. Example: SELECT cachegrid.fetch(''product:42'')';
+
+CREATE FUNCTION lookup(key text, tags text[] DEFAULT NULL,
+    OUT value text, OUT token text, OUT must_load boolean)
+LANGUAGE c VOLATILE PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'cachegrid_lookup';
+
+COMMENT ON FUNCTION lookup(text, text[]) IS
+'For values that are computed outside of SQL. A hit gives value, as text, and must_load false. A '
+'miss gives must_load true and a token: compute the value after this call, then give it to fill() '
+'with the token; it is kept only if nothing it depends on was invalidated meanwhile. A NULL token '
+'says that the value cannot be kept now. tags: all that fill() will name; NULL: none. key must '
+'not be NULL. Example: SELECT * FROM cachegrid.lookup(''page:home'', ''{products}'')';
+
+CREATE FUNCTION fill(key text, value text, token text, ttl interval DEFAULT NULL,
+    tags text[] DEFAULT NULL)
+RETURNS boolean
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'cachegrid_fill';
+
+COMMENT ON FUNCTION fill(text, text, text, interval, text[]) IS
+'Keep a value that was computed after lookup() gave the token. False: it was not kept, because key '
+'or a tag was invalidated meanwhile, a tag was not named to lookup(), or the token is NULL, not '
+'of this key, or of an earlier run of the server. value: NULL is kept as a known NULL. ttl: NULL: as the '
+'cache says. tags: NULL: none. key must not be NULL. '
+'Example: SELECT cachegrid.fill(''page:home'', ''<html>...'', token, ''1 hour'', ''{products}'')';
+
+CREATE FUNCTION fill(key text, value anyelement, token text, ttl interval DEFAULT NULL,
+    tags text[] DEFAULT NULL)
+RETURNS boolean
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'cachegrid_fill';
+
+COMMENT ON FUNCTION fill(text, anyelement, text, interval, text[]) IS
+'As fill() of a text, for a value of any type, which it keeps. '
+'Example: SELECT cachegrid.fill(''page:home'', ''{"a": 1}''::jsonb, token)';
+
+CREATE FUNCTION invalidate(VARIADIC keys text[])
+RETURNS void
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'cachegrid_invalidate';
+
+COMMENT ON FUNCTION invalidate(text[]) IS
+'End the entries of these keys, and of what was computed from them, when this transaction commits. '
+'Elements must not be NULL; a NULL array does nothing. '
+'Example: SELECT cachegrid.invalidate(''product:42'', ''product:43'')';
+
+CREATE FUNCTION invalidate_tags(VARIADIC tags text[])
+RETURNS void
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'cachegrid_invalidate_tags';
+
+COMMENT ON FUNCTION invalidate_tags(text[]) IS
+'End all entries that carry one of these tags when this transaction commits. Elements must not be '
+'NULL; a NULL array does nothing. Example: SELECT cachegrid.invalidate_tags(''category:7'')';
+
+GRANT EXECUTE ON FUNCTION
+    fetch(text),
+    lookup(text, text[])
+TO cachegrid_reader;
+
+GRANT EXECUTE ON FUNCTION
+    fetch(text, text, text[], interval, text[]),
+    fill(text, text, text, interval, text[]),
+    fill(text, anyelement, text, interval, text[]),
+    invalidate(text[]),
+    invalidate_tags(text[])
+TO cachegrid_writer;
+
 -- policy --------------------------------------------------------------------
 
 CREATE TABLE cache (
@@ -262,6 +354,50 @@ END
 $$;
 COMMENT ON FUNCTION drop_cache(text) IS
 'Drops a named cache; its entries end, and its keys belong to cache default. Example: SELECT cachegrid.drop_cache(''product'');';
+
+CREATE FUNCTION cache_table("table" regclass, cache name DEFAULT NULL, ttl interval DEFAULT NULL) RETURNS void
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    cache_name text := coalesce(cache, (SELECT c.relname FROM pg_class AS c WHERE c.oid = "table"));
+    columns text[]; -- of the primary key, in its order
+    loader text;
+    template text;
+    keys text[]; -- templates that are there already
+    tags text[];
+BEGIN
+    IF "table" IS NULL THEN
+        RAISE EXCEPTION 'table must not be null' USING ERRCODE = 'null_value_not_allowed';
+    END IF;
+    SELECT array_agg(a.attname::text ORDER BY k.place)
+      INTO columns
+      FROM pg_index AS i
+     CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY AS k (attnum, place)
+      JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+     WHERE i.indrelid = "table" AND i.indisprimary AND k.place <= i.indnkeyatts;
+    IF columns IS NULL THEN
+        RAISE EXCEPTION 'relation "%" has no primary key', "table"::text
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                  HINT = 'Use cachegrid.create_cache with a loader, and cachegrid.watch.';
+    END IF;
+
+    SELECT format('SELECT to_jsonb(t.*) FROM %s AS t WHERE ', "table")
+           || string_agg(format('t.%I OPERATOR(pg_catalog.=) $%s', c, place), ' AND ' ORDER BY place),
+           replace(replace(cache_name, '{', '{{'), '}', '}}') || ':'
+           || string_agg('{' || c || '}', ':' ORDER BY place)
+      INTO loader, template
+      FROM unnest(columns) WITH ORDINALITY AS u (c, place);
+    PERFORM cachegrid.create_cache(cache_name, cache_table.ttl, loader);
+
+    -- The lock keeps others from watching the table anew between reading and writing its templates.
+    EXECUTE format('LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE', "table");
+    SELECT w.keys, w.tags INTO keys, tags FROM cachegrid.watched AS w WHERE w."table" = cache_table."table";
+    PERFORM cachegrid.watch("table", array_append(array_remove(keys, template), template), tags);
+END
+$$;
+COMMENT ON FUNCTION cache_table(regclass, name, interval) IS
+'Caches the rows of a table by its primary key, in one call: creates the cache, named like the table unless cache names it, with a loader that gives a row as an object, and puts the table under watch. ttl: as for create_cache. From then on fetch(''product:42'') gives the row of product with the primary key 42; the parts of a key of several columns are separated by colons. Example: SELECT cachegrid.cache_table(''product'');';
 
 -- tables: watch -------------------------------------------------------------
 

@@ -19,6 +19,7 @@
 #include "cache/cache.h"
 #include "capture/capture.h"
 #include "coherence/coherence.h"
+#include "load/load.h"
 #include "store/store.h"
 
 PG_MODULE_MAGIC;
@@ -36,6 +37,7 @@ request_shmem(void)
 
 	cg_store_shmem_request();
 	cg_coherence_shmem_request();
+	cg_load_shmem_request();
 }
 
 static void
@@ -47,6 +49,7 @@ startup_shmem(void)
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
 	cg_store_shmem_init();
 	cg_coherence_shmem_init();
+	cg_load_shmem_init();
 	LWLockRelease(AddinShmemInitLock);
 }
 

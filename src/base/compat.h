@@ -13,9 +13,11 @@
 
 #include "access/transam.h"
 #include "miscadmin.h"
+#include "nodes/primnodes.h"
 #include "storage/latch.h"
 #include "storage/lwlock.h"
 #include "storage/proc.h"
+#include "utils/acl.h"
 #include "utils/memutils.h"
 #include "utils/wait_event.h"
 
@@ -97,5 +99,18 @@ WaitEventExtensionNew(const char *wait_event_name)
 	(AssertMacro((resowner) == NULL), CreateWaitEventSet(TopMemoryContext, (nevents)))
 
 #endif
+
+/* Is it JSON_OBJECT() or another expression of SQL/JSON's own? */
+static inline bool
+cg_is_sql_json(const Node *node)
+{
+#if PG_VERSION_NUM >= 170000
+	return IsA(node, JsonConstructorExpr) || IsA(node, JsonExpr);
+#elif PG_VERSION_NUM >= 160000
+	return IsA(node, JsonConstructorExpr);
+#else
+	return false;
+#endif
+}
 
 #endif /* CACHEGRID_COMPAT_H */

@@ -13,6 +13,7 @@
 
 #include "base/settings.h"
 
+int cg_lease_timeout = 10000;
 int cg_memory = 128;
 int cg_redis_connect_timeout = 2000;
 int cg_redis_timeout = 5000;
@@ -20,6 +21,11 @@ int cg_redis_timeout = 5000;
 void
 cg_settings_init(void)
 {
+	DefineCustomIntVariable(
+		"cachegrid.lease_timeout",
+		"Sets how long to wait for another session that computes a value.",
+		"After it the value is computed here too; 0 does not wait.", &cg_lease_timeout,
+		10000, 0, 3600000, PGC_USERSET, GUC_UNIT_MS, NULL, NULL, NULL);
 	DefineCustomIntVariable("cachegrid.memory",
 							"Sets the size of the shared-memory cache.",
 							"Entries are evicted when it is full.", &cg_memory, 128, 8,

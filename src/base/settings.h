@@ -8,6 +8,7 @@
 #ifndef CACHEGRID_SETTINGS_H
 #define CACHEGRID_SETTINGS_H
 
+extern int cg_lease_timeout;		 /* milliseconds to wait for a lease */
 extern int cg_memory;				 /* megabytes of the store */
 extern int cg_redis_connect_timeout; /* milliseconds */
 extern int cg_redis_timeout;		 /* milliseconds */

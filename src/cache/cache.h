@@ -74,6 +74,10 @@ typedef struct CacheFill CacheFill;
 extern CacheOutcome cg_cache_lookup(const CacheKey *key, uint64 identity,
 									CacheValue *value);
 
+/* As lookup, but not counted: for who has missed and looks again before it computes. */
+extern CacheOutcome cg_cache_lookup_again(const CacheKey *key, uint64 identity,
+										  CacheValue *value);
+
 /* As lookup, but not counted; *info says more about a hit. */
 typedef struct CacheInfo
 {

@@ -86,7 +86,9 @@ extern int cg_policy_home(const CachePolicy *policy, const CacheKey *key,
 /* Functions in fill.c */
 extern CacheFill *cg_fill_current(void);
 extern void cg_fill_inherit(CacheFill *fill, Dependency key, uint64 key_gen,
-							const EntryMeta *meta);
+							const EntryMeta *meta, StoreTime expires_at);
+extern void cg_fill_inherit_plain(CacheFill *fill);
+extern void cg_fill_spoil(CacheFill *fill);
 extern void cg_fill_forget(int level);
 
 /* Functions in own.c */

@@ -39,6 +39,8 @@ struct CacheFill
 	uint16 key_size;
 	Snapshot snapshot; /* as it was active when the fill began; compared only */
 	bool dead;
+	bool from_plain;	  /* a plain entry was read: for a ttl only */
+	StoreTime expires_at; /* not later than what the value was computed from */
 	MetaBuilder builder;
 };
 
@@ -74,6 +76,7 @@ make_fill(const CacheKey *key, Dependency dependency, uint64 identity)
 	fill->key = dependency;
 	memcpy(fill->key_data, key->data, key->size);
 	fill->key_size = key->size;
+	fill->expires_at = CG_STORE_NEVER;
 	cg_meta_init(&fill->builder, TopTransactionContext, identity, GetUserId());
 	return fill;
 }
@@ -190,12 +193,14 @@ cg_cache_fill_covers_tag(const CacheFill *fill, const CacheKey *tag)
 	return cg_meta_covers(&fill->builder, cg_dependency_of_tag(tag));
 }
 
-/* The fill's value was computed from a derived entry: take over its dependencies. */
+/* The fill's value was computed from a derived entry: take over its dependencies and end. */
 void
-cg_fill_inherit(CacheFill *fill, Dependency key, uint64 key_gen, const EntryMeta *meta)
+cg_fill_inherit(CacheFill *fill, Dependency key, uint64 key_gen, const EntryMeta *meta,
+				StoreTime expires_at)
 {
 	const DependencyGen *gens = meta_gens(meta);
 
+	fill->expires_at = Min(fill->expires_at, expires_at);
 	cg_meta_add_gen(&fill->builder, key, key_gen);
 	for (int i = 0; i < meta->gen_count; i++)
 		cg_meta_add_gen(&fill->builder, gens[i].dependency, gens[i].gen);
@@ -210,6 +215,20 @@ hand_on(const CacheFill *fill, CacheFill *outer)
 	for (int i = 0; i < fill->builder.meta.gen_count; i++)
 		cg_meta_add_gen(&outer->builder, fill->builder.gens[i].dependency,
 						fill->builder.gens[i].gen);
+}
+
+/* The fill's value was computed from a plain entry, whose replacement moves no gen. */
+void
+cg_fill_inherit_plain(CacheFill *fill)
+{
+	fill->from_plain = true;
+}
+
+/* The fill's value was computed from what this transaction has set, uncommitted. */
+void
+cg_fill_spoil(CacheFill *fill)
+{
+	fill->dead = true;
 }
 
 /* Take the fill off the stack, where one made from a token never was. */
@@ -238,9 +257,10 @@ judge_publication(const StoreEntry *present, StoreEntry *next, void *arg)
 }
 
 static bool
-may_publish(const CacheFill *fill)
+may_publish(const CacheFill *fill, int64 ttl)
 {
-	return !fill->dead && !TransactionIdIsValid(GetTopTransactionIdIfAny()) &&
+	return !fill->dead && (!fill->from_plain || ttl != CG_TTL_NEVER) &&
+		   !TransactionIdIsValid(GetTopTransactionIdIfAny()) &&
 		   cg_meta_size(&fill->builder) <= CG_STORE_META_MAX;
 }
 
@@ -254,14 +274,15 @@ cg_cache_fill_publish(CacheFill *fill, const CacheValue *value, int64 ttl)
 	FlatValue flat;
 	bool published = false;
 
-	if (may_publish(fill))
+	fill->expires_at = Min(fill->expires_at, cg_policy_expiry(ttl));
+	if (may_publish(fill, ttl))
 	{
 		cg_value_flatten(value, &flat);
 		fill->builder.meta.shape = flat.shape;
 		entry.type = flat.type;
 		entry.flags = flat.flags | STORE_DERIVED;
 		entry.created_at = cg_store_now();
-		entry.expires_at = cg_policy_expiry(ttl);
+		entry.expires_at = fill->expires_at;
 		entry.meta = cg_meta_finish(&fill->builder);
 		entry.meta_size = cg_meta_size(&fill->builder);
 		entry.value = flat.data;

@@ -75,13 +75,17 @@ judge(const StoreCopy *copy, Dependency dependency, uint64 identity)
 	if (touched_below(meta))
 		return CACHE_BYPASS;
 	if ((copy->entry.flags & STORE_DERIVED) == 0)
+	{
+		if (outer)
+			cg_fill_inherit_plain(outer);
 		return cg_meta_gens_current(meta) ? CACHE_HIT : CACHE_MISS;
+	}
 	if (meta->role != GetUserId() || (identity != 0 && meta->identity != identity))
 		return CACHE_MISS;
 
 	outcome = judge_derived(meta, dependency, &key_gen);
 	if (outcome == CACHE_HIT && outer)
-		cg_fill_inherit(outer, dependency, key_gen, meta);
+		cg_fill_inherit(outer, dependency, key_gen, meta, copy->entry.expires_at);
 	return outcome;
 }
 
@@ -99,6 +103,8 @@ look(const CachePolicy *policy, const CacheKey *key, uint64 identity, CacheValue
 	switch (cg_own_lookup(key, dependency, value, &expires_at))
 	{
 		case OWN_VALUE:
+			if (cg_fill_current())
+				cg_fill_spoil(cg_fill_current());
 			info->microseconds =
 				expires_at == CG_STORE_NEVER ? CG_TTL_NEVER : expires_at - cg_store_now();
 			return CACHE_HIT;
@@ -143,6 +149,14 @@ cg_cache_lookup(const CacheKey *key, uint64 identity, CacheValue *value)
 										   : COUNT_BYPASSES,
 				   1);
 	return outcome;
+}
+
+CacheOutcome
+cg_cache_lookup_again(const CacheKey *key, uint64 identity, CacheValue *value)
+{
+	CacheInfo info;
+
+	return look(cg_cache_policy(key), key, identity, value, &info);
 }
 
 CacheOutcome

@@ -1,0 +1,178 @@
+/*-------------------------------------------------------------------------
+ *
+ * loading.c
+ *	  Computing on a miss: fetch, lookup and fill, invalidate.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "api/api.h"
+#include "load/load.h"
+
+PG_FUNCTION_INFO_V1(cachegrid_fetch);
+PG_FUNCTION_INFO_V1(cachegrid_fetch_by_loader);
+PG_FUNCTION_INFO_V1(cachegrid_lookup);
+PG_FUNCTION_INFO_V1(cachegrid_fill);
+PG_FUNCTION_INFO_V1(cachegrid_invalidate);
+PG_FUNCTION_INFO_V1(cachegrid_invalidate_tags);
+
+static void
+require_argument(FunctionCallInfo fcinfo, int i, const char *name)
+{
+	if (PG_ARGISNULL(i))
+		ereport(ERROR, errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				errmsg("%s must not be null", name));
+}
+
+/* fetch(key, query, args, ttl, tags) */
+Datum
+cachegrid_fetch(PG_FUNCTION_ARGS)
+{
+	LoadRequest request = {0};
+	text *query;
+	Datum value;
+	bool isnull;
+
+	request.key = cg_api_key(fcinfo, 0);
+	require_argument(fcinfo, 1, "query");
+	require_argument(fcinfo, 2, "args");
+	query = PG_GETARG_TEXT_PP(1);
+	request.query = VARDATA_ANY(query);
+	request.query_size = VARSIZE_ANY_EXHDR(query);
+	request.arguments = PG_GETARG_ARRAYTYPE_P(2);
+	if (!PG_ARGISNULL(3))
+		request.ttl = PG_GETARG_INTERVAL_P(3);
+	if (!PG_ARGISNULL(4))
+		request.tags = PG_GETARG_ARRAYTYPE_P(4);
+
+	value = cg_load_fetch(&request, &isnull);
+	if (isnull)
+		PG_RETURN_NULL();
+	PG_RETURN_DATUM(value);
+}
+
+/* fetch(key) */
+Datum
+cachegrid_fetch_by_loader(PG_FUNCTION_ARGS)
+{
+	CacheKey key = cg_api_key(fcinfo, 0);
+	Datum value;
+	bool isnull;
+
+	value = cg_load_fetch_by_loader(&key, &isnull);
+	if (isnull)
+		PG_RETURN_NULL();
+	PG_RETURN_DATUM(value);
+}
+
+/* A fill's token that covers the tags, or NULL if there is nothing to fill. */
+static text *
+make_token(const CacheKey *key, const CacheKey *tags, int tag_count)
+{
+	CacheFill *fill = cg_cache_fill_begin(key, 0);
+
+	for (int i = 0; fill && i < tag_count; i++)
+		if (!cg_cache_fill_tag(fill, &tags[i]))
+		{
+			cg_cache_fill_abandon(fill);
+			fill = NULL;
+		}
+	if (!fill)
+		return NULL;
+	return cstring_to_text(cg_cache_fill_to_token(fill));
+}
+
+/* lookup(key, tags, OUT value, OUT token, OUT must_load) */
+Datum
+cachegrid_lookup(PG_FUNCTION_ARGS)
+{
+	Datum values[3] = {0};
+	bool nulls[3] = {true, true, false};
+	CacheKey key = cg_api_key(fcinfo, 0);
+	CacheKey *tags;
+	int tag_count = cg_api_names(fcinfo, 1, true, &tags);
+	CacheValue value;
+	TupleDesc desc;
+	text *token;
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+
+	if (cg_cache_lookup(&key, 0, &value) == CACHE_HIT)
+	{
+		nulls[0] = value.type == InvalidOid;
+		if (!nulls[0])
+			values[0] = PointerGetDatum(cg_api_value_to_text(&value));
+	}
+	else
+	{
+		token = make_token(&key, tags, tag_count);
+		nulls[1] = token == NULL;
+		values[1] = PointerGetDatum(token);
+		values[2] = BoolGetDatum(true);
+	}
+	PG_RETURN_DATUM(
+		HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
+}
+
+/*
+ * fill(key, value, token, ttl, tags): false without a token, which lookup()
+ * gives where nothing may be filled.
+ */
+Datum
+cachegrid_fill(PG_FUNCTION_ARGS)
+{
+	CacheValue value = {InvalidOid, (Datum) 0};
+	CacheKey key = cg_api_key(fcinfo, 0);
+	int64 ttl = cg_api_ttl(fcinfo, 3, &key);
+	CacheKey *tags;
+	int tag_count = cg_api_names(fcinfo, 4, true, &tags);
+	CacheFill *fill;
+
+	if (!PG_ARGISNULL(1))
+		cg_api_value(fcinfo, 1, &value);
+	if (PG_ARGISNULL(2) || TransactionIdIsValid(GetTopTransactionIdIfAny()))
+		PG_RETURN_BOOL(false);
+	fill = cg_cache_fill_from_token(&key, text_to_cstring(PG_GETARG_TEXT_PP(2)));
+	if (!fill)
+		PG_RETURN_BOOL(false);
+	for (int i = 0; i < tag_count; i++)
+		if (!cg_cache_fill_covers_tag(fill, &tags[i]))
+		{
+			cg_cache_fill_abandon(fill);
+			PG_RETURN_BOOL(false);
+		}
+	PG_RETURN_BOOL(cg_cache_fill_publish(fill, &value, ttl));
+}
+
+/* invalidate(VARIADIC keys) */
+Datum
+cachegrid_invalidate(PG_FUNCTION_ARGS)
+{
+	CacheKey *keys;
+	int count = cg_api_names(fcinfo, 0, false, &keys);
+
+	for (int i = 0; i < count; i++)
+		cg_cache_invalidate(&keys[i]);
+	PG_RETURN_VOID();
+}
+
+/* invalidate_tags(VARIADIC tags) */
+Datum
+cachegrid_invalidate_tags(PG_FUNCTION_ARGS)
+{
+	CacheKey *tags;
+	int count = cg_api_names(fcinfo, 0, true, &tags);
+
+	for (int i = 0; i < count; i++)
+		cg_cache_invalidate_tag(&tags[i]);
+	PG_RETURN_VOID();
+}

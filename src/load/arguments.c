@@ -1,0 +1,134 @@
+/*-------------------------------------------------------------------------
+ *
+ * arguments.c
+ *	  From texts to the values of a query's parameters.
+ *
+ * The texts are elements of an array, or the parts of a key.  They go
+ * through the input functions of the parameters' types and are never put
+ * into the query's text.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+
+#include "load/purity.h"
+#include "load/query.h"
+
+/* Literals of dates and times that mean another one later. */
+static const char *const moving_words[] = {"now", "today", "tomorrow", "yesterday"};
+
+static bool
+contains_word(const char *text, const char *word)
+{
+	Size size = strlen(word);
+
+	for (; *text; text++)
+		if (pg_strncasecmp(text, word, size) == 0)
+			return true;
+	return false;
+}
+
+/* May this literal, or a part of it, mean another value at another time? */
+bool
+cg_load_literal_moves(const char *literal, Oid type)
+{
+	if (type == UNKNOWNOID || cg_load_type_is_read_steadily(type))
+		return false;
+	for (int i = 0; i < lengthof(moving_words); i++)
+		if (contains_word(literal, moving_words[i]))
+			return true;
+	return false;
+}
+
+static LoadArguments *
+make_arguments(const LoadQuery *query)
+{
+	LoadArguments *arguments = palloc0(sizeof(LoadArguments));
+
+	arguments->count = query->parameter_count;
+	arguments->types = query->parameter_types;
+	arguments->values = palloc0_array(Datum, query->parameter_count + 1);
+	arguments->nulls = palloc0(query->parameter_count + 1);
+	memset(arguments->nulls, 'n', query->parameter_count);
+	return arguments;
+}
+
+/* NULL text: the value is NULL. */
+static void
+set_argument(LoadArguments *arguments, int i, char *text)
+{
+	Oid type = arguments->types[i];
+	Oid input;
+	Oid parameter;
+
+	getTypeInputInfo(type, &input, &parameter);
+	arguments->values[i] = OidInputFunctionCall(input, text, parameter, -1);
+	if (!text)
+		return;
+	arguments->nulls[i] = ' ';
+	arguments->moving_literal |= cg_load_literal_moves(text, type);
+}
+
+static void
+check_count(const LoadQuery *query, int given)
+{
+	if (given != query->parameter_count)
+		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				errmsg("query has %d parameters, but %d arguments were given",
+					   query->parameter_count, given));
+}
+
+/* An element of a text[] for each parameter, NULL for NULL. */
+LoadArguments *
+cg_load_arguments_from_array(const LoadQuery *query, ArrayType *array)
+{
+	LoadArguments *arguments = make_arguments(query);
+	Datum *elements;
+	bool *nulls;
+	int count;
+
+	if (ARR_NDIM(array) > 1)
+		ereport(ERROR, errcode(ERRCODE_ARRAY_SUBSCRIPT_ERROR),
+				errmsg("arguments must be a one-dimensional array"));
+
+	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, &count);
+	check_count(query, count);
+	for (int i = 0; i < count; i++)
+		set_argument(arguments, i, nulls[i] ? NULL : TextDatumGetCString(elements[i]));
+	return arguments;
+}
+
+/*
+ * The parts of a key after its prefix, split at each ':'; the last parameter
+ * takes the rest, a query without parameters none.
+ */
+LoadArguments *
+cg_load_arguments_from_key(const LoadQuery *query, const CacheKey *key)
+{
+	LoadArguments *arguments = make_arguments(query);
+	char *part = pnstrdup(key->data, key->size);
+
+	if (key->prefix_size > 0 || key->data[0] == ':')
+		part += key->prefix_size + 1;
+	for (int i = 0; i < query->parameter_count; i++)
+	{
+		char *colon = i < query->parameter_count - 1 ? strchr(part, ':') : NULL;
+
+		if (!colon && i < query->parameter_count - 1)
+			ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					errmsg("key \"%.*s\" has too few parts for its cache's loader",
+						   key->size, key->data),
+					errdetail("The loader has %d parameters; the key has %d parts after "
+							  "its prefix.",
+							  query->parameter_count, i + 1));
+		if (colon)
+			*colon = '\0';
+		set_argument(arguments, i, part);
+		part = colon ? colon + 1 : part;
+	}
+	return arguments;
+}

@@ -1,0 +1,261 @@
+/*-------------------------------------------------------------------------
+ *
+ * fetch.c
+ *	  A value from the cache, or computed once and published.
+ *
+ * Life of a miss: take the lease, or wait for who holds it and look again;
+ * begin the fill, which samples the key; prepare the query, which locks its
+ * tables; find and sample what it depends on; run it under the snapshot that
+ * the miss was judged by; publish.  Where the transaction or the key allows
+ * no fill, the query is checked and run all the same, as without a cache.
+ *
+ * A query may itself fetch.  The cache hands what the inner value depends on
+ * to the outer fill, and ends that if the inner one could not be sampled.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "portability/instr_time.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/timestamp.h"
+
+#include "base/compat.h"
+#include "base/hash.h"
+#include "base/settings.h"
+#include "cache/cache.h"
+#include "coherence/coherence.h"
+#include "load/dependencies.h"
+#include "load/lease.h"
+#include "load/load.h"
+#include "load/query.h"
+
+/* A load under way.  Backend-local, on the stack. */
+typedef struct Load
+{
+	const LoadRequest *request;
+	uint64 identity;
+	uint64 lease; /* its id */
+	bool leased;  /* held here */
+	int64 ttl;
+	LoadTarget target;
+	CacheFill *fill; /* NULL: compute only */
+	bool fruitless;	 /* computed, and not published */
+	struct Load *outer;
+} Load;
+
+/* Backend-local: the innermost load under way. */
+static Load *current_load = NULL;
+
+static Datum
+value_to_jsonb(const CacheValue *value, bool *isnull)
+{
+	*isnull = value->type == InvalidOid;
+	return *isnull ? (Datum) 0 : cg_load_to_jsonb(value->datum, value->type);
+}
+
+static void
+set_tags(LoadTarget *target, ArrayType *tags)
+{
+	CacheKey *names;
+	Datum *elements;
+	bool *nulls;
+	int count;
+
+	if (!tags)
+		return;
+	deconstruct_array(tags, TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, &count);
+	names = palloc_array(CacheKey, count + 1);
+	for (int i = 0; i < count; i++)
+	{
+		if (nulls[i])
+			ereport(ERROR, errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					errmsg("tag must not be null"));
+		names[i] = cg_tag_from_text(DatumGetTextPP(elements[i]));
+	}
+	target->tags = names;
+	target->tag_count = count;
+}
+
+static void
+init_load(Load *load, const LoadRequest *request, uint64 identity)
+{
+	uint64 ids[2] = {cg_dependency_of_key(&request->key), identity};
+
+	memset(load, 0, sizeof(Load));
+	load->request = request;
+	load->identity = identity;
+	load->lease = cg_hash(ids, sizeof(ids), 0) | 1;
+	load->ttl = request->ttl ? cg_cache_ttl_from_interval(request->ttl)
+							 : cg_cache_policy(&request->key)->ttl;
+	load->target.key = &request->key;
+	set_tags(&load->target, request->tags);
+	load->outer = current_load;
+}
+
+/*
+ * Begin the fill, holding the lease where one is to be had.  CACHE_HIT if
+ * another session published the value meanwhile.
+ */
+static CacheOutcome
+begin_fill(Load *load, CacheValue *value)
+{
+	TimestampTz deadline =
+		TimestampTzPlusMilliseconds(GetCurrentTimestamp(), cg_lease_timeout);
+	bool may_wait = !cg_load_lease_held();
+
+	for (;;)
+	{
+		LeaseOutcome lease;
+
+		load->fill = cg_cache_fill_begin(&load->request->key, load->identity);
+		if (!load->fill || load->leased)
+			return CACHE_MISS;
+		lease = cg_load_lease_take(load->lease);
+		if (lease == LEASE_NONE || (lease == LEASE_BUSY && !may_wait))
+			return CACHE_MISS;
+
+		/* Who has waited, and who has the lease, looks whether it is there now. */
+		cg_cache_fill_abandon(load->fill);
+		load->fill = NULL;
+		if (lease == LEASE_TAKEN)
+			load->leased = true;
+		else
+			may_wait = cg_load_lease_wait(load->lease, deadline) == LEASE_ENDED;
+		if (cg_cache_lookup_again(&load->request->key, load->identity, value) ==
+			CACHE_HIT)
+			return CACHE_HIT;
+	}
+}
+
+/* Record tags and dependencies; a fill that dies is given up. */
+static void
+record_dependencies(Load *load, const LoadDependencies *dependencies)
+{
+	bool alive = cg_load_dependencies_record(dependencies, load->fill);
+
+	for (int i = 0; i < load->target.tag_count && alive; i++)
+		alive = cg_cache_fill_tag(load->fill, &load->target.tags[i]);
+	if (alive)
+		return;
+	cg_cache_fill_abandon(load->fill);
+	load->fill = NULL;
+}
+
+static LoadArguments *
+make_arguments(const Load *load, const LoadQuery *query)
+{
+	if (load->request->arguments)
+		return cg_load_arguments_from_array(query, load->request->arguments);
+	return cg_load_arguments_from_key(query, &load->request->key);
+}
+
+/* Check, record and run the query; the result in the caller's context. */
+static CacheValue
+compute(Load *load)
+{
+	MemoryContext context = CurrentMemoryContext;
+	CacheValue value = {JSONBOID, (Datum) 0};
+	LoadQuery *query;
+	LoadArguments *arguments;
+	LoadDependencies *dependencies;
+	bool isnull;
+	int nest_level;
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "could not connect to SPI");
+	nest_level = cg_load_pin_settings();
+
+	query = cg_load_query_prepare(load->request->query, load->request->query_size,
+								  load->outer != NULL);
+	arguments = make_arguments(load, query);
+	dependencies = cg_load_dependencies_find(query, arguments, &load->target);
+	cg_load_dependencies_check(dependencies, &load->target, load->ttl != CG_TTL_NEVER);
+	if (load->fill)
+		record_dependencies(load, dependencies);
+	if (dependencies->purity.locale)
+		cg_load_pin_locale();
+	value.datum = cg_load_query_run(query, arguments, context, &isnull);
+	if (isnull)
+		value.type = InvalidOid;
+
+	AtEOXact_GUC(true, nest_level);
+	SPI_finish();
+	return value;
+}
+
+/* The policy anew: the table may have been read again meanwhile. */
+static void
+count_load(const Load *load, instr_time start)
+{
+	instr_time duration;
+
+	INSTR_TIME_SET_CURRENT(duration);
+	INSTR_TIME_SUBTRACT(duration, start);
+	cg_cache_count_load(cg_cache_policy(&load->request->key),
+						INSTR_TIME_GET_MICROSEC(duration));
+}
+
+static CacheValue
+load_value(const LoadRequest *request, uint64 identity)
+{
+	CacheValue value;
+	Load load;
+
+	init_load(&load, request, identity);
+	PG_TRY();
+	{
+		if (begin_fill(&load, &value) != CACHE_HIT)
+		{
+			instr_time start;
+
+			INSTR_TIME_SET_CURRENT(start);
+			current_load = &load;
+			value = compute(&load);
+			load.fruitless =
+				!load.fill || !cg_cache_fill_publish(load.fill, &value, load.ttl);
+			count_load(&load, start);
+		}
+	}
+	PG_FINALLY();
+	{
+		current_load = load.outer;
+		if (load.leased)
+			cg_load_lease_release(load.lease, load.fruitless);
+	}
+	PG_END_TRY();
+	return value;
+}
+
+Datum
+cg_load_fetch(const LoadRequest *request, bool *isnull)
+{
+	uint64 identity = cg_load_identity(request);
+	CacheValue value;
+
+	if (cg_cache_lookup(&request->key, identity, &value) != CACHE_HIT)
+		value = load_value(request, identity);
+	return value_to_jsonb(&value, isnull);
+}
+
+Datum
+cg_load_fetch_by_loader(const CacheKey *key, bool *isnull)
+{
+	const CachePolicy *policy = cg_cache_policy(key);
+	LoadRequest request = {.key = *key};
+
+	if (!policy->loader)
+		ereport(
+			ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			errmsg("cache \"%s\" has no loader", NameStr(policy->name)),
+			errdetail("The key \"%.*s\" belongs to it.", key->size, key->data),
+			errhint("Give it one by cachegrid.alter_cache(), or give fetch() a query."));
+
+	/* The policy may be read anew while its loader runs. */
+	request.query = pstrdup(policy->loader);
+	request.query_size = strlen(request.query);
+	return cg_load_fetch(&request, isnull);
+}

@@ -1,0 +1,320 @@
+/*-------------------------------------------------------------------------
+ *
+ * query.c
+ *	  Prepares the queries that compute values, keeps the last ones used,
+ *	  and runs them.
+ *
+ * A query is one SELECT; the types of its parameters follow from their use.
+ * It is run under the very snapshot that its caller reads by, read-only, so
+ * that its value is what a hit for that snapshot must be.
+ *
+ * The result is of one type whatever the data: no row is SQL NULL, one row
+ * with one column is that column's value, one row with several is an object;
+ * more rows are an error.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "funcapi.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "parser/analyze.h"
+#include "tcop/tcopprot.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+#include "base/compat.h"
+#include "base/hash.h"
+#include "load/query.h"
+
+/* As many queries are kept per session; beyond it the longest unused goes. */
+#define MAX_KEPT_QUERIES 256
+
+#define MAX_SCHEMAS 16
+
+/* Backend-local: the kept queries by their hash, and the last used first. */
+static HTAB *kept_queries = NULL;
+static dlist_head kept_by_recency = DLIST_STATIC_INIT(kept_by_recency);
+
+typedef struct KeptQuery
+{
+	uint64 hash; /* must be first */
+	LoadQuery *query;
+} KeptQuery;
+
+/* A search for constants that the text writes as 'now' and the like. */
+typedef struct LiteralSearch
+{
+	const char *text;
+	bool found;
+} LiteralSearch;
+
+/* Show the place of an error in the loader's query, not in the caller's. */
+static void
+transpose_error_position(void *text)
+{
+	int position = geterrposition();
+
+	if (position > 0)
+	{
+		errposition(0);
+		internalerrposition(position);
+		internalerrquery((const char *) text);
+	}
+}
+
+/* The literal at this place of the text, or more if it is not in plain quotes. */
+static bool
+moves(const char *text, int location, Oid type)
+{
+	const char *start = text + location;
+	const char *end = strchr(start, '\'');
+
+	do
+		end = end ? strchr(end + 1, '\'') : NULL;
+	while (end && end[1] == '\'' && *(++end));
+
+	return cg_load_literal_moves(end ? pnstrdup(start, end - start) : start, type);
+}
+
+static bool
+find_moving_literal(Node *node, void *context)
+{
+	LiteralSearch *search = context;
+
+	if (node == NULL)
+		return false;
+	if (IsA(node, Query))
+		return query_tree_walker((Query *) node, find_moving_literal, context, 0);
+	if (IsA(node, Const))
+	{
+		Const *constant = (Const *) node;
+
+		if (constant->location >= 0 && !constant->constisnull &&
+			moves(search->text, constant->location, constant->consttype))
+			search->found = true;
+		return search->found;
+	}
+	return expression_tree_walker(node, find_moving_literal, context);
+}
+
+static void
+check_parameters(const LoadQuery *query)
+{
+	for (int i = 0; i < query->parameter_count; i++)
+		if (query->parameter_types[i] == InvalidOid ||
+			query->parameter_types[i] == UNKNOWNOID)
+			ereport(ERROR, errcode(ERRCODE_INDETERMINATE_DATATYPE),
+					errmsg("could not determine data type of parameter $%d", i + 1));
+}
+
+/* Find out whether the text is one SELECT, and the types of its parameters. */
+static void
+analyze_text(LoadQuery *query)
+{
+	ErrorContextCallback callback = {.previous = error_context_stack,
+									 .callback = transpose_error_position,
+									 .arg = unconstify(char *, query->text)};
+	LiteralSearch search = {.text = query->text};
+	List *statements;
+	Query *analyzed;
+	Oid *types = NULL;
+	int count = 0;
+
+	error_context_stack = &callback;
+	statements = pg_parse_query(query->text);
+	if (list_length(statements) != 1)
+		ereport(ERROR, errcode(ERRCODE_SYNTAX_ERROR),
+				errmsg("query to be cached must be one statement"),
+				errdetail("The text has %d.", list_length(statements)));
+	if (!IsA(linitial_node(RawStmt, statements)->stmt, SelectStmt))
+		ereport(ERROR, errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				errmsg("query to be cached must be a SELECT"));
+
+	analyzed = parse_analyze_varparams(linitial_node(RawStmt, statements), query->text,
+									   &types, &count, NULL);
+	if (analyzed->commandType != CMD_SELECT)
+		ereport(ERROR, errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				errmsg("query to be cached must not write"),
+				errdetail("It is a SELECT INTO."));
+	(void) find_moving_literal((Node *) analyzed, &search);
+	error_context_stack = callback.previous;
+
+	query->moving_literal = search.found;
+	query->parameter_count = count;
+	query->parameter_types =
+		MemoryContextAlloc(query->context, sizeof(Oid) * (count + 1));
+	memcpy(query->parameter_types, types, sizeof(Oid) * count);
+	check_parameters(query);
+}
+
+static void
+forget(LoadQuery *query)
+{
+	(void) hash_search(kept_queries, &query->hash, HASH_REMOVE, NULL);
+	dlist_delete(&query->recency);
+	SPI_freeplan(query->plan);
+	MemoryContextDelete(query->context);
+}
+
+static void
+keep(LoadQuery *query)
+{
+	KeptQuery *kept;
+	bool found;
+
+	if (!kept_queries)
+	{
+		HASHCTL info = {.keysize = sizeof(uint64), .entrysize = sizeof(KeptQuery)};
+
+		kept_queries = hash_create("kept queries of cachegrid", MAX_KEPT_QUERIES, &info,
+								   HASH_ELEM | HASH_BLOBS);
+	}
+	kept = hash_search(kept_queries, &query->hash, HASH_ENTER, &found);
+	Assert(!found);
+	kept->query = query;
+	dlist_push_head(&kept_by_recency, &query->recency);
+	(void) SPI_keepplan(query->plan);
+	MemoryContextSetParent(query->context, CacheMemoryContext);
+}
+
+static LoadQuery *
+make_query(const char *text, int size, uint64 hash)
+{
+	MemoryContext context = AllocSetContextCreate(
+		CurrentMemoryContext, "query of cachegrid", ALLOCSET_SMALL_SIZES);
+	LoadQuery *query = MemoryContextAllocZero(context, sizeof(LoadQuery));
+	char *copy = MemoryContextAlloc(context, size + 1);
+
+	memcpy(copy, text, size);
+	copy[size] = '\0';
+	query->hash = hash;
+	query->text = copy;
+	query->context = context;
+	analyze_text(query);
+	query->plan = SPI_prepare(copy, query->parameter_count, query->parameter_types);
+	if (!query->plan)
+		elog(ERROR, "could not prepare query: %s", SPI_result_code_string(SPI_result));
+	return query;
+}
+
+static bool
+is_text(const LoadQuery *query, const char *text, int size)
+{
+	return strncmp(query->text, text, size) == 0 && query->text[size] == '\0';
+}
+
+static uint64
+hash_query(const char *text, int size)
+{
+	Oid schemas[MAX_SCHEMAS] = {0};
+	int count = fetch_search_path_array(schemas, MAX_SCHEMAS);
+
+	return cg_hash(text, size,
+				   cg_hash(schemas, sizeof(Oid) * Min(count, MAX_SCHEMAS), 0));
+}
+
+/*
+ * The prepared query of this text under the present search path, made or
+ * kept.  One whose tables have changed is made anew, since its parameters may
+ * have other types now; but not by a nested load, whose outer one may be
+ * running it.
+ */
+LoadQuery *
+cg_load_query_prepare(const char *text, int size, bool nested)
+{
+	uint64 hash = hash_query(text, size);
+	KeptQuery *kept =
+		kept_queries ? hash_search(kept_queries, &hash, HASH_FIND, NULL) : NULL;
+	LoadQuery *query;
+
+	if (kept && is_text(kept->query, text, size) &&
+		(nested || SPI_plan_is_valid(kept->query->plan)))
+	{
+		dlist_move_head(&kept_by_recency, &kept->query->recency);
+		return kept->query;
+	}
+	query = make_query(text, size, hash);
+	if (kept)
+		forget(kept->query);
+	while (!nested && kept_queries &&
+		   hash_get_num_entries(kept_queries) >= MAX_KEPT_QUERIES)
+		forget(dlist_container(LoadQuery, recency, dlist_tail_node(&kept_by_recency)));
+	keep(query);
+	return query;
+}
+
+/* Any value as jsonb, as to_jsonb() would make it, in the current context. */
+Datum
+cg_load_to_jsonb(Datum value, Oid type)
+{
+	FmgrInfo function;
+	Node *argument;
+
+	if (type == JSONBOID)
+		return PointerGetDatum(PG_DETOAST_DATUM_COPY(value));
+
+	/* to_jsonb() asks its call for the type of its argument. */
+	argument = (Node *) makeNullConst(type, -1, InvalidOid);
+	fmgr_info(F_TO_JSONB, &function);
+	fmgr_info_set_expr((Node *) makeFuncExpr(F_TO_JSONB, JSONBOID, list_make1(argument),
+											 InvalidOid, InvalidOid,
+											 COERCE_EXPLICIT_CALL),
+					   &function);
+	return FunctionCall1(&function, value);
+}
+
+/* The one row of a result, as jsonb. */
+static Datum
+row_to_jsonb(SPITupleTable *result, bool *isnull)
+{
+	TupleDesc desc = result->tupdesc;
+	HeapTuple row = result->vals[0];
+	Datum value;
+
+	if (desc->natts == 1)
+	{
+		value = heap_getattr(row, 1, desc, isnull);
+		return *isnull ? (Datum) 0
+					   : cg_load_to_jsonb(value, TupleDescAttr(desc, 0)->atttypid);
+	}
+	*isnull = false;
+	value = heap_copy_tuple_as_datum(row, BlessTupleDesc(desc));
+	return cg_load_to_jsonb(value, RECORDOID);
+}
+
+/*
+ * Run the query under the active snapshot.  The result is allocated in the
+ * context.
+ */
+Datum
+cg_load_query_run(LoadQuery *query, const LoadArguments *arguments, MemoryContext context,
+				  bool *isnull)
+{
+	MemoryContext old_context;
+	Datum value = (Datum) 0;
+	int result;
+
+	result = SPI_execute_snapshot(query->plan, arguments->values, arguments->nulls,
+								  GetActiveSnapshot(), InvalidSnapshot, true, false, 2);
+	if (result != SPI_OK_SELECT)
+		elog(ERROR, "could not run query: %s", SPI_result_code_string(result));
+	if (SPI_processed > 1)
+		ereport(ERROR, errcode(ERRCODE_CARDINALITY_VIOLATION),
+				errmsg("query to be cached returned more than one row"),
+				errhint("Aggregate the rows, for example with jsonb_agg()."));
+
+	*isnull = true;
+	old_context = MemoryContextSwitchTo(context);
+	if (SPI_processed == 1)
+		value = row_to_jsonb(SPI_tuptable, isnull);
+	MemoryContextSwitchTo(old_context);
+	return value;
+}

@@ -1,0 +1,137 @@
+/*-------------------------------------------------------------------------
+ *
+ * types.c
+ *	  Types whose values are always written, or read, alike under pinned
+ *	  settings.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/transam.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "parser/parse_coerce.h"
+#include "utils/lsyscache.h"
+#include "utils/typcache.h"
+
+#include "load/purity.h"
+
+typedef bool (*BaseTypeTest)(Oid type);
+
+/* Written by the names of other objects, by the locale, or by the session. */
+static bool
+is_written_steadily(Oid type)
+{
+	Oid output;
+	Oid cast;
+	bool is_varlena;
+
+	switch (type)
+	{
+		case REGCLASSOID:
+		case REGCOLLATIONOID:
+		case REGCONFIGOID:
+		case REGDICTIONARYOID:
+		case REGNAMESPACEOID:
+		case REGOPEROID:
+		case REGOPERATOROID:
+		case REGPROCOID:
+		case REGPROCEDUREOID:
+		case REGROLEOID:
+		case REGTYPEOID:
+		case ACLITEMOID:
+		case MONEYOID:
+		case XMLOID:
+			return false;
+		default:
+			if (type < FirstNormalObjectId)
+				return true;
+	}
+
+	/* A type of the user's: by its output function, and its cast to json. */
+	getTypeOutputInfo(type, &output, &is_varlena);
+	if (func_volatile(output) != PROVOLATILE_IMMUTABLE)
+		return false;
+	return find_coercion_pathway(JSONOID, type, COERCION_EXPLICIT, &cast) !=
+			   COERCION_PATH_FUNC ||
+		   func_volatile(cast) == PROVOLATILE_IMMUTABLE;
+}
+
+/* 'now', 'today' ... mean another date or time each day. */
+static bool
+is_read_steadily(Oid type)
+{
+	Oid input;
+	Oid parameter;
+
+	switch (type)
+	{
+		case DATEOID:
+		case TIMEOID:
+		case TIMETZOID:
+		case TIMESTAMPOID:
+		case TIMESTAMPTZOID:
+			return false;
+		default:
+			if (type < FirstNormalObjectId)
+				return is_written_steadily(type);
+	}
+	getTypeInputInfo(type, &input, &parameter);
+	return func_volatile(input) == PROVOLATILE_IMMUTABLE;
+}
+
+static bool holds_for_all_parts(Oid type, BaseTypeTest test);
+
+static bool
+holds_for_all_columns(Oid type, BaseTypeTest test)
+{
+	TupleDesc desc = lookup_rowtype_tupdesc(type, -1);
+	bool holds = true;
+
+	for (int i = 0; i < desc->natts && holds; i++)
+		if (!TupleDescAttr(desc, i)->attisdropped)
+			holds = holds_for_all_parts(TupleDescAttr(desc, i)->atttypid, test);
+	ReleaseTupleDesc(desc);
+	return holds;
+}
+
+static bool
+holds_for_all_parts(Oid type, BaseTypeTest test)
+{
+	Oid element;
+
+	check_stack_depth();
+	element = get_element_type(type);
+	if (OidIsValid(element))
+		return holds_for_all_parts(element, test);
+
+	switch (get_typtype(type))
+	{
+		case TYPTYPE_COMPOSITE:
+			return holds_for_all_columns(type, test);
+		case TYPTYPE_DOMAIN:
+			return holds_for_all_parts(getBaseType(type), test);
+		case TYPTYPE_RANGE:
+			return holds_for_all_parts(get_range_subtype(type), test);
+		case TYPTYPE_MULTIRANGE:
+			return holds_for_all_parts(get_multirange_range(type), test);
+		case TYPTYPE_BASE:
+			return test(type);
+		default:
+			return true; /* enums, pseudo types */
+	}
+}
+
+bool
+cg_load_type_is_written_steadily(Oid type)
+{
+	return holds_for_all_parts(type, is_written_steadily);
+}
+
+bool
+cg_load_type_is_read_steadily(Oid type)
+{
+	return holds_for_all_parts(type, is_read_steadily);
+}
