@@ -134,8 +134,9 @@ connect_to_address(RedisNode *node, const char *address)
 static bool
 authenticate(RedisNode *node)
 {
-	const RedisGrid *grid = node->grid;
+	RedisGrid *grid = node->grid;
 	const RedisReply *reply;
+	char reason[REDIS_REASON_BYTES];
 
 	if (!grid->password)
 		return true;
@@ -152,11 +153,13 @@ authenticate(RedisNode *node)
 	cg_redis_fail_reply(node, reply);
 	if (cg_redis_classify_error(reply) == REDIS_ERROR_COMMAND)
 	{
-		cg_redis_fail(node->grid, ERRCODE_INVALID_PASSWORD,
+		cg_redis_copy_reason(grid, reply->data, reason);
+		cg_redis_fail(grid, ERRCODE_INVALID_PASSWORD,
 					  "Redis node \"%s\" refused the user name or the password",
 					  node->name);
-		cg_redis_fail_hint(node->grid, "Check the options \"username\" and \"password\" "
-									   "in the user mapping.");
+		cg_redis_fail_detail(grid, "The node said: %s", reason);
+		cg_redis_fail_hint(grid, "Check the options \"username\" and \"password\" in the "
+								 "user mapping.");
 	}
 	cg_redis_unlink_node(node);
 	return false;

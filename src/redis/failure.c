@@ -26,14 +26,10 @@ typedef struct KnownError
 
 #define CANNOT_SERVE "Redis node \"%s\" cannot serve at the moment"
 #define BAD_PASSWORD "Redis node \"%s\" refused the user name or the password"
-#define IN_A_CLUSTER "Redis node \"%s\" is part of a cluster"
-#define USE_CLUSTER	 "Set the option \"mode\" of the server to 'cluster'."
 
 static const KnownError known_errors[] = {
-	{"MOVED", REDIS_ERROR_MOVED, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, IN_A_CLUSTER,
-	 USE_CLUSTER},
-	{"ASK", REDIS_ERROR_ASK, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, IN_A_CLUSTER,
-	 USE_CLUSTER},
+	{"MOVED", REDIS_ERROR_MOVED},
+	{"ASK", REDIS_ERROR_ASK},
 	{"TRYAGAIN", REDIS_ERROR_TROUBLE, ERRCODE_CONNECTION_FAILURE, CANNOT_SERVE, NULL},
 	{"CLUSTERDOWN", REDIS_ERROR_TROUBLE, ERRCODE_CONNECTION_FAILURE,
 	 "Redis Cluster is down, says node \"%s\"", NULL},
@@ -61,6 +57,12 @@ static const KnownError known_errors[] = {
 static const KnownError other_error = {NULL, REDIS_ERROR_COMMAND,
 									   ERRCODE_CONNECTION_FAILURE,
 									   "Redis node \"%s\" answered with an error", NULL};
+
+/* What a redirection means if there is only one server. */
+static const KnownError not_single = {
+	NULL, REDIS_ERROR_TROUBLE, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+	"Redis node \"%s\" is part of a cluster",
+	"Set the option \"mode\" of the server to 'cluster'."};
 
 static const KnownError *
 find_known_error(const RedisReply *reply)
@@ -102,7 +104,7 @@ cg_redis_copy_reason(const RedisGrid *grid, const char *text, char *reason)
 		strlcpy(reason, "(not shown)", REDIS_REASON_BYTES);
 }
 
-static char *
+__attribute__((format(printf, 2, 0))) static char *
 format_text(RedisGrid *grid, const char *format, va_list arguments)
 {
 	MemoryContext old = MemoryContextSwitchTo(grid->round_context);
@@ -163,6 +165,8 @@ cg_redis_fail_reply(RedisNode *node, const RedisReply *error)
 	const KnownError *known = find_known_error(error);
 	char reason[REDIS_REASON_BYTES];
 
+	if (known->kind == REDIS_ERROR_MOVED || known->kind == REDIS_ERROR_ASK)
+		known = node->grid->mode == REDIS_MODE_SINGLE ? &not_single : &other_error;
 	cg_redis_copy_reason(node->grid, error->data, reason);
 	cg_redis_fail(node->grid, known->sqlstate, known->message, node->name);
 	cg_redis_fail_detail(node->grid, "The node said: %s", reason);

@@ -282,6 +282,13 @@ ask_single_server(RedisGrid *grid)
 	if (!reply)
 		return false;
 
+	if (reply->kind == REDIS_ERROR &&
+		cg_redis_classify_error(reply) == REDIS_ERROR_TROUBLE)
+	{
+		cg_redis_fail_reply(node, reply);
+		return false;
+	}
+
 	/* Who may not look at INFO gets on without: MOVED would tell him. */
 	if (reply->kind == REDIS_STRING && strstr(reply->data, "cluster_enabled:1"))
 	{
@@ -346,6 +353,8 @@ ask_candidates(RedisGrid *grid)
 			return true;
 		appendStringInfo(&attempts, "%s%s", attempts.len ? "; " : "",
 						 grid->error.message);
+		if (grid->error.detail)
+			appendStringInfo(&attempts, " (%s)", grid->error.detail);
 
 		/* A node that is there but will not have us says more than one that is not. */
 		if (grid->error.sqlstate != ERRCODE_CONNECTION_FAILURE)
