@@ -154,13 +154,13 @@ COMMENT ON FUNCTION entries(text) IS
 
 -- computing on a miss -------------------------------------------------------
 
-CREATE FUNCTION fetch(key text, query text, args text[] DEFAULT '{}',
+CREATE FUNCTION "fetch"(key text, query text, args text[] DEFAULT '{}',
     ttl interval DEFAULT NULL, tags text[] DEFAULT NULL)
 RETURNS jsonb
 LANGUAGE c VOLATILE PARALLEL RESTRICTED
 AS 'MODULE_PATHNAME', 'cachegrid_fetch';
 
-COMMENT ON FUNCTION fetch(text, text, text[], interval, text[]) IS
+COMMENT ON FUNCTION "fetch"(text, text, text[], interval, text[]) IS
 'The value of key: from the cache, or computed by query and kept. query: one SELECT with '
 'parameters $1, $2 ..., run with the rights of the caller. No row gives NULL, which is kept too; '
 'one row with one column gives that column, with several an object; more rows are an error. '
@@ -169,12 +169,12 @@ COMMENT ON FUNCTION fetch(text, text, text[], interval, text[]) IS
 'invalidate_tags() ends it; NULL: none. key, query, args must not be NULL. '
 'Example: SELECT cachegrid.fetch(''product:42'', ''SELECT to_jsonb(p) FROM product p WHERE id = $1'', ''{42}'')';
 
-CREATE FUNCTION fetch(key text)
+CREATE FUNCTION "fetch"(key text)
 RETURNS jsonb
 LANGUAGE c VOLATILE PARALLEL RESTRICTED
 AS 'MODULE_PATHNAME', 'cachegrid_fetch_by_loader';
 
-COMMENT ON FUNCTION fetch(text) IS
+COMMENT ON FUNCTION "fetch"(text) IS
 'The value of key: from the cache, or computed by the loader of its cache and kept. The parts of '
 'the key after its prefix, split at each '':'', are the loader''s $1, $2 ...; the last takes the '
 'rest. key must not be NULL. Example: SELECT cachegrid.fetch(''product:42'')';
@@ -234,12 +234,12 @@ COMMENT ON FUNCTION invalidate_tags(text[]) IS
 'NULL; a NULL array does nothing. Example: SELECT cachegrid.invalidate_tags(''category:7'')';
 
 GRANT EXECUTE ON FUNCTION
-    fetch(text),
+    "fetch"(text),
     lookup(text, text[])
 TO cachegrid_reader;
 
 GRANT EXECUTE ON FUNCTION
-    fetch(text, text, text[], interval, text[]),
+    "fetch"(text, text, text[], interval, text[]),
     fill(text, text, text, interval, text[]),
     fill(text, anyelement, text, interval, text[]),
     invalidate(text[]),
