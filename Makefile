@@ -29,6 +29,8 @@ SHLIB_LINK += -lhiredis
 # Bitcode for inlining buys nothing here and would need clang on every machine.
 override with_llvm = no
 
+EXTRA_CLEAN = demo/replay
+
 # These goals need no PostgreSQL at hand: they find or install one, or none.
 SCRIPTED = test matrix demo check-model format format-check floors-check
 
@@ -39,6 +41,12 @@ include $(PGXS)
 
 # PGXS tracks no headers: any change to one rebuilds everything.
 $(OBJS): $(wildcard src/*/*.h)
+
+# The client of the demo; demo/run builds it and has it run.
+DEMO_CFLAGS = -O2 -g -Wall -Wextra -I$(shell $(PG_CONFIG) --includedir)
+
+demo/replay: $(wildcard demo/*.[ch])
+	$(CC) $(DEMO_CFLAGS) -o $@ $(filter %.c,$^) -lpq -lhiredis -lpthread -lm
 endif
 
 FORMATTER ?= clang-format
@@ -56,17 +64,17 @@ matrix:
 
 # What it is good for, in one table; `make demo SECONDS=20` is a shorter one.
 demo:
-	@demo/run $(SECONDS)
+	@demo/run $(if $(SECONDS),--seconds $(SECONDS))
 
 # The model of the coherence protocol; `make check-model FULL=1` walks all of it.
 check-model:
 	@test/model/run $(if $(FULL),--full)
 
 format:
-	$(FORMATTER) -i $(shell find src -name '*.[ch]')
+	$(FORMATTER) -i $(shell find src demo -name '*.[ch]')
 
 format-check:
-	$(FORMATTER) --dry-run -Werror $(shell find src -name '*.[ch]')
+	$(FORMATTER) --dry-run -Werror $(shell find src demo -name '*.[ch]')
 
 floors-check:
 	@test/check_floors.sh $(FLOORS)
