@@ -141,14 +141,16 @@ static bool
 print_row(const Row *row, double figure, const char *why)
 {
 	const char *format = row->mark >= 1000 ? "%10.0f" : "%10.2f";
-	const char *unit = row->unit ? row->unit : "";
+	char mark[32];
 
+	snprintf(mark, sizeof(mark), "%s %g %s", row->at_most ? "<=" : ">=", row->mark,
+			 row->unit ? row->unit : "");
 	printf("%-56s", row->name);
 	if (isnan(figure))
 		printf("%10s", "-");
 	else
 		printf(format, figure);
-	printf(" %s  %s %g %s  %s\n", unit, row->at_most ? "<=" : ">=", row->mark, unit,
+	printf("   %-12s%s\n", mark,
 		   isnan(figure)												? "not measured"
 		   : (row->at_most ? figure <= row->mark : figure >= row->mark) ? "ok"
 																		: "short");
