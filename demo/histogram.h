@@ -44,7 +44,10 @@ histogram_add(Histogram *to, const Histogram *from)
 	to->total += from->total;
 }
 
-/* The duration in ns that the share (0 to 1) of all durations stays within. */
+/*
+ * The duration in ns that the share (0 to 1) of all durations stays within;
+ * there must be some.
+ */
 static inline double
 histogram_quantile(const Histogram *histogram, double share)
 {

@@ -205,6 +205,8 @@ print_latency(const char *what, const Histogram *histogram, double longest)
 {
 	double median = histogram_quantile(histogram, 0.5) / 1e9;
 
+	if (histogram->total == 0)
+		return;
 	printf("  %-22s", what);
 	print_right(duration(median), 10);
 	print_right(duration(histogram_quantile(histogram, 0.99) / 1e9), 12);
@@ -221,7 +223,7 @@ print_latencies(const Totals *totals)
 
 	for (int i = 0; i < 3; i++)
 	{
-		double median = histogram_quantile(all[i], 0.5) / 1e9;
+		double median = all[i]->total > 0 ? histogram_quantile(all[i], 0.5) / 1e9 : 0;
 
 		longest = median > longest ? median : longest;
 	}
