@@ -29,8 +29,10 @@ SHLIB_LINK += -lhiredis
 # Bitcode for inlining buys nothing here and would need clang on every machine.
 override with_llvm = no
 
+EXTRA_CLEAN = demo/replay bench/bench bench/array.so
+
 # These goals need no PostgreSQL at hand: they find or install one, or none.
-SCRIPTED = test matrix demo check-model format format-check floors-check
+SCRIPTED = test matrix demo bench check-model format format-check floors-check
 
 ifneq ($(filter-out $(SCRIPTED),$(or $(MAKECMDGOALS),all)),)
 PG_CONFIG ?= pg_config
@@ -39,6 +41,19 @@ include $(PGXS)
 
 # PGXS tracks no headers: any change to one rebuilds everything.
 $(OBJS): $(wildcard src/*/*.h)
+
+# The clients of demo and bench; demo/run and bench/run build and use them.
+CLIENT_CFLAGS = -O2 -g -Wall -Wextra -I$(shell $(PG_CONFIG) --includedir)
+BENCH_CLIENT = $(filter-out bench/array.c,$(wildcard bench/*.c))
+
+demo/replay: $(wildcard demo/*.[ch])
+	$(CC) $(CLIENT_CFLAGS) -o $@ $(filter %.c,$^) -lpq -lhiredis -lpthread -lm
+
+bench/bench: $(BENCH_CLIENT) bench/bench.h
+	$(CC) $(CLIENT_CFLAGS) -o $@ $(filter %.c,$^) -lpq -lhiredis -lpthread -lm
+
+bench/array.so: bench/array.c
+	$(CC) $(CFLAGS) $(CFLAGS_SL) $(CPPFLAGS) -shared -o $@ $<
 endif
 
 FORMATTER ?= clang-format
@@ -56,17 +71,21 @@ matrix:
 
 # What it is good for, in one table; `make demo SECONDS=20` is a shorter one.
 demo:
-	@demo/run $(SECONDS)
+	@demo/run $(if $(SECONDS),--seconds $(SECONDS))
+
+# What it measures beside its peers; `make bench QUICK=1` is a rough one.
+bench:
+	@bench/run $(if $(QUICK),--quick)
 
 # The model of the coherence protocol; `make check-model FULL=1` walks all of it.
 check-model:
 	@test/model/run $(if $(FULL),--full)
 
 format:
-	$(FORMATTER) -i $(shell find src -name '*.[ch]')
+	$(FORMATTER) -i $(shell find src demo bench -name '*.[ch]')
 
 format-check:
-	$(FORMATTER) --dry-run -Werror $(shell find src -name '*.[ch]')
+	$(FORMATTER) --dry-run -Werror $(shell find src demo bench -name '*.[ch]')
 
 floors-check:
 	@test/check_floors.sh $(FLOORS)

@@ -1,0 +1,228 @@
+/*-------------------------------------------------------------------------
+ *
+ * bench.c
+ *	  The bench of cachegrid: measures it beside its peers, as ratios of one
+ *	  run, and prints a row for each.
+ *
+ *	  bench ROUNDS KEYS CALLS BULK.  Connects as libpq's environment says;
+ *	  REDIS_SOCKET is a single Redis, REDIS_PORTS are the masters of a
+ *	  cluster.  Exit status 1 if a row could not be measured; a row that
+ *	  falls short is no failure.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bench.h"
+
+#define LENGTH(array) (sizeof(array) / sizeof((array)[0]))
+
+/* A row: two SQL texts, or two talks, or a function that measures. */
+typedef struct Row
+{
+	const char *name;
+	double mark;
+	bool at_most; /* the mark is an upper bound */
+	const char *unit;
+	const char *ours;
+	const char *theirs;
+	const Talk *our_talk;
+	const Talk *their_talk;
+	double (*measure)(Bench *bench);
+} Row;
+
+static const Talk get_1 = {.clients = 1, .statement = "SELECT cachegrid.get($1)"};
+static const Talk get_2 = {.clients = 2, .statement = "SELECT cachegrid.get($1)"};
+static const Talk one = {.clients = 1, .statement = "SELECT 1"};
+static const Talk by_key = {.clients = 1, .statement = "SELECT v FROM kv WHERE k = $1"};
+static const Talk redis_1 = {.clients = 1};
+static const Talk redis_2 = {.clients = 2};
+
+#define GET_ALL "SELECT count(cachegrid.get(k)) FROM probe"
+
+static const Row rows[] = {
+	{.name = "get, server side / SELECT by key, UNLOGGED",
+	 .mark = 7,
+	 .ours = GET_ALL,
+	 .theirs = "SELECT count((SELECT v FROM kv WHERE kv.k = probe.k)) FROM probe"},
+	{.name = "time of get, server side / of reading an array",
+	 .mark = 1.3,
+	 .at_most = true,
+	 .ours = "SELECT count(bench_array_get(n)) FROM probe",
+	 .theirs = GET_ALL},
+	{.name = "SELECT get($1) / SELECT 1",
+	 .mark = 0.97,
+	 .our_talk = &get_1,
+	 .their_talk = &one},
+	{.name = "SELECT get($1) / SELECT by key",
+	 .mark = 1.25,
+	 .our_talk = &get_1,
+	 .their_talk = &by_key},
+	{.name = "SELECT get($1) / Redis GET, 1 client",
+	 .mark = 1,
+	 .our_talk = &get_1,
+	 .their_talk = &redis_1},
+	{.name = "SELECT get($1) / Redis GET, 2 clients",
+	 .mark = 1.5,
+	 .our_talk = &get_2,
+	 .their_talk = &redis_2},
+	{.name = "mget of 500 keys / = ANY, UNLOGGED",
+	 .mark = 20,
+	 .ours = "SELECT sum(cardinality(cachegrid.mget(ks))) FROM keyrings",
+	 .theirs = "SELECT sum((SELECT count(v) FROM kv WHERE k = ANY (ks))) FROM keyrings"},
+	{.name = "mget of 500 keys, each key",
+	 .mark = 0.16,
+	 .at_most = true,
+	 .unit = "µs",
+	 .measure = row_mget_key},
+	{.name = "set, server side / upsert, UNLOGGED",
+	 .mark = 10,
+	 .ours = "SELECT count(cachegrid.set(k, v)) FROM probe WHERE batch < 5",
+	 .theirs = "INSERT INTO kv SELECT k, v FROM probe WHERE batch < 5"
+			   " ON CONFLICT (k) DO UPDATE SET v = EXCLUDED.v"},
+	{.name = "memory that is keys (12 B) and values (100 B)",
+	 .mark = 0.85,
+	 .measure = row_memory},
+	{.name = "100 sessions miss one key: runs of its loader",
+	 .mark = 1,
+	 .at_most = true,
+	 .measure = row_herd},
+	{.name = "single-row UPDATE, watched / bare, 2 clients",
+	 .mark = 0.93,
+	 .measure = row_update_watched},
+	{.name = "single-row UPDATE, mirrored / bare, worker stopped",
+	 .mark = 0.93,
+	 .measure = row_update_mirrored_alone},
+	{.name = "single-row UPDATE, mirrored / bare, worker running",
+	 .mark = 0.80,
+	 .measure = row_update_mirrored},
+	{.name = "rows a second into the cluster, in bulk",
+	 .mark = 200000,
+	 .measure = row_rows_in_bulk},
+	{.name = "time of a large UPDATE, watched / bare",
+	 .mark = 1.4,
+	 .at_most = true,
+	 .measure = row_bulk_watched},
+	{.name = "time of a large UPDATE, mirrored / bare",
+	 .mark = 1.5,
+	 .at_most = true,
+	 .measure = row_bulk_mirrored},
+	{.name = "rows a second into the cluster, single transactions",
+	 .mark = 100000,
+	 .measure = row_rows_one_by_one},
+	{.name = "commit to visible in Redis, 5,000 writes a second: p50",
+	 .mark = 0.3,
+	 .at_most = true,
+	 .unit = "ms",
+	 .measure = row_visible_median},
+	{.name = "the same: p99",
+	 .mark = 2,
+	 .at_most = true,
+	 .unit = "ms",
+	 .measure = row_visible_99},
+};
+
+static double
+measure(Bench *bench, const Row *row)
+{
+	bench->why[0] = '\0';
+	if (row->measure)
+		return row->measure(bench);
+	if (row->ours)
+		return bench_compare(bench, side_query, row->ours, side_query, row->theirs);
+	return bench_compare(bench, side_talk, row->our_talk, side_talk, row->their_talk);
+}
+
+/* Print one row; false if it could not be measured. */
+static bool
+print_row(const Row *row, double figure, const char *why)
+{
+	const char *format = row->mark >= 1000 ? "%10.0f" : "%10.2f";
+	char mark[32];
+
+	snprintf(mark, sizeof(mark), "%s %g %s", row->at_most ? "<=" : ">=", row->mark,
+			 row->unit ? row->unit : "");
+	printf("%-56s", row->name);
+	if (isnan(figure))
+		printf("%10s", "-");
+	else
+		printf(format, figure);
+	printf("   %-12s%s\n", mark,
+		   isnan(figure)												? "not measured"
+		   : (row->at_most ? figure <= row->mark : figure >= row->mark) ? "ok"
+																		: "short");
+	fflush(stdout);
+	if (isnan(figure))
+		fprintf(stderr, "  %s\n", why);
+	return !isnan(figure);
+}
+
+/* Connect everything, and put the keys where they will be asked for. */
+static bool
+prepare(Bench *bench)
+{
+	const char *socket = getenv("REDIS_SOCKET");
+	PGresult *result;
+
+	bench->ports = getenv("REDIS_PORTS");
+	bench->conn = PQconnectdb("");
+	for (int i = 0; i < MAX_CLIENTS; i++)
+	{
+		bench->clients[i] = PQconnectdb("");
+		bench->redis[i] = redisConnectUnix(socket ? socket : "");
+		if (PQstatus(bench->clients[i]) != CONNECTION_OK || !bench->redis[i] ||
+			bench->redis[i]->err || !bench->ports)
+		{
+			bench_fail(bench, "connection", PQerrorMessage(bench->clients[i]));
+			return false;
+		}
+	}
+	if (!bench_run(
+			bench,
+			"SET jit = off; SET max_parallel_workers_per_gather = 0;"
+			" SELECT bench_array_fill((SELECT count(*)::integer FROM probe), 100)"))
+		return false;
+	for (int batch = 0; batch * 1000 < bench->keys; batch++)
+	{
+		char sql[128];
+
+		snprintf(sql, sizeof(sql),
+				 "SELECT count(cachegrid.set(k, v)) FROM probe WHERE batch = %d", batch);
+		if (!bench_run(bench, sql))
+			return false;
+	}
+	result = PQexec(bench->conn, "SELECT k, v FROM probe");
+	for (int i = 0; i < PQntuples(result); i++)
+		freeReplyObject(redisCommand(bench->redis[0], "SET %s %s",
+									 PQgetvalue(result, i, 0), PQgetvalue(result, i, 1)));
+	PQclear(result);
+	return true;
+}
+
+int
+main(int argc, char **argv)
+{
+	Bench bench = {0};
+	bool complete = true;
+
+	if (argc != 5)
+	{
+		fprintf(stderr, "usage: bench ROUNDS KEYS CALLS BULK\n");
+		return 1;
+	}
+	bench.rounds = atoi(argv[1]);
+	bench.keys = atoi(argv[2]);
+	bench.calls = atoi(argv[3]);
+	bench.bulk = atoi(argv[4]);
+	if (!prepare(&bench))
+	{
+		fprintf(stderr, "bench: %s\n", bench.why);
+		return 1;
+	}
+	for (size_t i = 0; i < LENGTH(rows); i++)
+		complete &= print_row(&rows[i], measure(&bench, &rows[i]), bench.why);
+	return complete ? 0 : 1;
+}

@@ -1,0 +1,89 @@
+/*-------------------------------------------------------------------------
+ *
+ * bench.h
+ *	  How the rows of the bench are measured.
+ *
+ *	  A row compares two sides, or measures one.  Sides take turns in rounds,
+ *	  and who begins alternates, so that what else the machine does falls on
+ *	  both; the median of the rounds' ratios counts.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef BENCH_H
+#define BENCH_H
+
+#include <hiredis/hiredis.h>
+#include <libpq-fe.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#define MAX_CLIENTS 2
+
+/* One run of the bench; its only thread uses it, but for the clients' own. */
+typedef struct Bench
+{
+	PGconn *conn;					  /* for everything that one session does */
+	PGconn *clients[MAX_CLIENTS];	  /* for what clients do beside each other */
+	redisContext *redis[MAX_CLIENTS]; /* the single Redis on a Unix socket */
+	const char *ports;				  /* of the Redis Cluster's masters */
+	int rounds;
+	int keys;	   /* in kv, probe and the cache */
+	int calls;	   /* of a client in one round */
+	int bulk;	   /* rows of the all_ tables */
+	char why[512]; /* what went wrong last; empty: nothing */
+} Bench;
+
+/*
+ * One side: does its work once and returns the seconds that one operation
+ * took, or NAN and bench->why.
+ */
+typedef double (*Side)(Bench *bench, const void *what);
+
+/* How many times as long as ours theirs took: the median of the rounds. */
+extern double bench_compare(Bench *bench, Side ours, const void *our_what, Side theirs,
+							const void *their_what);
+
+/* The median of the rounds of one side. */
+extern double bench_median(Bench *bench, Side side, const void *what);
+
+/* Remember what went wrong; returns NAN. */
+extern double bench_fail(Bench *bench, const char *what, const char *why);
+
+/* Seconds of a clock that only goes forward. */
+extern double bench_now(void);
+
+/* Run sql; false and bench->why if it failed. */
+extern bool bench_run(Bench *bench, const char *sql);
+
+/* The first column of the first row of sql as a number, or NAN and bench->why. */
+extern double bench_number(Bench *bench, const char *sql);
+
+/* A side: run the SQL text `what`; the seconds of all of it. */
+extern double side_query(Bench *bench, const void *what);
+
+/* What a client says over and over, to PostgreSQL or to Redis. */
+typedef struct Talk
+{
+	int clients;
+	const char *statement; /* with $1 = a key or an id; NULL: Redis GET */
+	bool by_id;			   /* $1 is an id of the one_ tables */
+} Talk;
+
+/* A side: the clients of a Talk; the seconds of a call, clients in parallel. */
+extern double side_talk(Bench *bench, const void *what);
+
+/* The rows that are more than two SQL texts; each returns its figure or NAN. */
+extern double row_memory(Bench *bench);
+extern double row_mget_key(Bench *bench);
+extern double row_herd(Bench *bench);
+extern double row_update_watched(Bench *bench);
+extern double row_update_mirrored_alone(Bench *bench);
+extern double row_update_mirrored(Bench *bench);
+extern double row_bulk_watched(Bench *bench);
+extern double row_bulk_mirrored(Bench *bench);
+extern double row_rows_in_bulk(Bench *bench);
+extern double row_rows_one_by_one(Bench *bench);
+extern double row_visible_median(Bench *bench);
+extern double row_visible_99(Bench *bench);
+
+#endif
