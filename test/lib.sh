@@ -69,9 +69,13 @@ postgres_major()
 [ -z "$PG_CONFIG" ] || PG_CONFIG=$(command -v "$PG_CONFIG") || die "there is no such PG_CONFIG"
 PG_MAJOR=$(postgres_major)
 : "${PG_MAJOR:=18}"
-BUILD_PACKAGES="gcc libc6-dev make postgresql-server-dev-$PG_MAJOR libhiredis-dev"
+# shellcheck disable=SC2034  # for those who read this file
+BUILD_PACKAGES="gcc libc6-dev make postgresql-server-dev-$PG_MAJOR libhiredis-dev
+    libxxhash-dev"
 SERVER_PACKAGES="postgresql-$PG_MAJOR"
+# shellcheck disable=SC2034
 REDIS_PACKAGES="redis-server"
+# shellcheck disable=SC2034
 TEST_PACKAGES="perl libipc-run-perl postgresql-$PG_MAJOR-pgtap
     libtap-parser-sourcehandler-pgtap-perl"
 
@@ -323,7 +327,8 @@ private_sources()
 {
     mkdir "$RUN/src" &&
         tar -C "$REPO" --exclude=./build --exclude=./.git --exclude='*.o' --exclude='*.so' \
-            --exclude='*.bc' --exclude='./tmp_check*' --exclude=./results -cf - . |
+            --exclude='*.bc' --exclude='./tmp_check*' --exclude=./results \
+            --exclude=./demo/replay --exclude=./bench/bench -cf - . |
         tar -C "$RUN/src" --no-same-owner -xf - ||
         die "could not copy the sources to $RUN"
     [ "$(id -u)" != 0 ] || chown -R "$RUN_USER" "$RUN/src"
@@ -357,24 +362,31 @@ private_postgres()
     PG_CONFIG=$PG_BIN/pg_config
 }
 
-# private_install
+# try_private_install
 #
 # Builds cachegrid in $RUN/src and installs it into the copy of PostgreSQL.
-# The compiler's words are in $RUN/log/build.log.
-private_install()
+# If the build fails it says why, status 1.
+try_private_install()
 {
     private_sources
     private_postgres
-    watched "$RUN/log/build.log" make -C src -j"$(nproc)" all install ||
-        { cat "$RUN/log/build.log" >&2; die "the build failed"; }
+    watched "$RUN/log/build.log" make -C src -j"$(nproc)" all install && return
+    cat "$RUN/log/build.log" >&2
+    return 1
 }
 
-# start_server NAME [SETTINGS]
+private_install()
+{
+    try_private_install || die "the build failed"
+}
+
+# try_start_server NAME [SETTINGS]
 #
 # Starts a server of the private installation with cachegrid preloaded, on a
 # Unix socket only, superuser "postgres".  SETTINGS are lines for
-# postgresql.conf.  Sets PGHOST and PGPORT, which as_user hands on.
-start_server()
+# postgresql.conf.  Sets PGHOST, which as_user hands on, as it does PGPORT.
+# If the server does not start it says why, status 1.
+try_start_server()
 {
     local data=$RUN/$1
 
@@ -391,8 +403,13 @@ $2
 CONF
     SERVERS+=("$data")
     as_user pg_ctl -D "$data" -l "$RUN/log/$1.log" -w -t 60 start >/dev/null 2>&1 </dev/null ||
-        { tail -n 30 "$RUN/log/$1.log" >&2; die "server \"$1\" did not start"; }
+        { tail -n 30 "$RUN/log/$1.log" >&2; return 1; }
     PGHOST=$RUN/sock/$1
+}
+
+start_server()
+{
+    try_start_server "$@" || die "server \"$1\" did not start"
 }
 
 # Redis ---------------------------------------------------------------------

@@ -7,6 +7,7 @@
  */
 #include "postgres.h"
 
+#include "base/compat.h"
 #include "base/key.h"
 
 /* False if the name is empty or too long: then *key is unset. */

@@ -31,6 +31,7 @@
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 
+#include "base/compat.h"
 #include "cache/cache_internal.h"
 
 typedef struct OwnWrite

@@ -55,10 +55,10 @@ INSERT INTO promised_function (name, arguments, result, may_call) VALUES
     ('create_cache', 'name text, ttl interval = NULL, loader text = NULL', 'void', 'admin'),
     ('alter_cache', 'name text, ttl interval = NULL, loader text = NULL', 'void', 'admin'),
     ('drop_cache', 'name text', 'void', 'admin'),
-    ('cache_table', '"table" regclass, cache text = NULL, ttl interval = NULL', 'void', 'admin'),
+    ('cache_table', '"table" regclass, cache name = NULL, ttl interval = NULL', 'void', 'admin'),
     -- tables
-    ('watch', '"table" regclass, keys text[] = NULL, tags text[] = NULL', 'void', 'admin'),
-    ('unwatch', '"table" regclass', 'void', 'admin'),
+    ('watch', '"table" regclass, keys text[] = NULL, tags text[] = NULL', 'void', 'writer'),
+    ('unwatch', '"table" regclass', 'void', 'writer'),
     ('mirror', '"table" regclass, server name, key text = NULL, mode text = ''write-behind'', '
         'format text = ''json'', columns name[] = NULL, ttl interval = NULL', 'void', 'admin'),
     ('unmirror', '"table" regclass, server name', 'void', 'admin'),
