@@ -19,6 +19,8 @@
 #define LOOKUP_TRIES	4
 #define CHAIN_STEPS_MAX 1024
 #define LOCKED_TRIES	8
+#define PREFETCH_LINES	4
+#define LINE_BYTES		64 /* of the processor; PG_CACHE_LINE_SIZE is an upper bound */
 
 typedef enum Found
 {
@@ -79,6 +81,21 @@ is_key_of(const Sighting *sighting, const StoreKey *key)
 		   memcmp(item->data + meta_size, key->data, key->size) == 0;
 }
 
+/*
+ * Begin to fetch an item's first cache lines, all at once: at random keys the
+ * time of a hit is that of its cache misses, one after the other.
+ */
+static inline void
+prefetch_item(ItemRef ref)
+{
+	char *cell = ref_address(ref);
+
+	if (ref_page(ref) > store->page_count)
+		return;
+	for (int line = 0; line < PREFETCH_LINES; line++)
+		__builtin_prefetch(cell + line * LINE_BYTES);
+}
+
 /* Walk the key's bucket; FOUND_YES sets the sighting. */
 static Found
 find(const StoreKey *key, Sighting *sighting)
@@ -91,6 +108,7 @@ find(const StoreKey *key, Sighting *sighting)
 	ref = pg_atomic_read_u32(bucket_of(key->hash));
 	for (int step = 0; ref != 0; step++)
 	{
+		prefetch_item(ref);
 		if (step == CHAIN_STEPS_MAX || !sight(ref, sighting))
 			return FOUND_AGAIN;
 		if (is_key_of(sighting, key))
