@@ -78,28 +78,24 @@ find_by_name(const TemplateReader *reader, const char *name)
 	return attnum;
 }
 
-/* name is "2=shop", or "2" alone for a name that has braces in it. */
+/*
+ * name is "2=shop".  The name is looked for first; only on a table that was
+ * watched itself may the column have been renamed meanwhile.  A partition has
+ * the arguments of its root, which may number its columns otherwise.
+ */
 static AttrNumber
 find_by_number(const TemplateReader *reader, const char *name)
 {
 	TupleDesc desc = RelationGetDescr(reader->relation);
 	char *rest;
 	long number = strtol(name, &rest, 10);
-	bool exists = number >= 1 && number <= desc->natts &&
-				  !TupleDescAttr(desc, number - 1)->attisdropped;
+	AttrNumber named = *rest == '=' ? column_named(desc, rest + 1) : InvalidAttrNumber;
 
-	if (*rest == '=')
-	{
-		AttrNumber named;
-
-		if (exists &&
-			strcmp(NameStr(TupleDescAttr(desc, number - 1)->attname), rest + 1) == 0)
-			return number;
-		named = column_named(desc, rest + 1);
-		if (named != InvalidAttrNumber)
-			return named;
-	}
-	if (!exists)
+	if (named != InvalidAttrNumber)
+		return named;
+	if (number < 1 || number > desc->natts ||
+		TupleDescAttr(desc, number - 1)->attisdropped ||
+		reader->relation->rd_rel->relispartition)
 		ereport(ERROR, errcode(ERRCODE_UNDEFINED_COLUMN),
 				errmsg("a template of relation \"%s\" has lost its column",
 					   RelationGetRelationName(reader->relation)),
@@ -339,7 +335,10 @@ write_template(const CaptureTemplate *template, TupleDesc desc, bool as_argument
 		if (!as_argument)
 			appendStringInfo(&out, "{%s}", name);
 		else if (strpbrk(name, "{}") != NULL)
-			appendStringInfo(&out, "{%d}", column->attnum);
+			ereport(ERROR, errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					errmsg("column \"%s\" cannot be used in a template", name),
+					errdetail("Its name contains a brace."),
+					errhint("Give the column another name."));
 		else
 			appendStringInfo(&out, "{%d=%s}", column->attnum, name);
 	}

@@ -75,10 +75,10 @@ typedef struct CaptureTemplate
 extern CaptureTemplate *cg_capture_parse_template(const char *text, Relation relation);
 
 /*
- * To and from what stands in a trigger's arguments, 'product:{1=id}': by
- * number, and by name because dump and restore leave dropped columns out.
- * If they disagree and there is a column of that name, the name wins.
- * Raises an error if there is no such column any more.
+ * To and from what stands in a trigger's arguments, 'product:{1=id}'.  Names
+ * are looked for first: dump and restore leave dropped columns out, and
+ * partitions number theirs as they like.  The number finds a column that was
+ * renamed.  Raises an error if there is no such column any more.
  */
 extern char *cg_capture_template_to_argument(const CaptureTemplate *template,
 											 TupleDesc desc);

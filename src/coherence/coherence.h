@@ -35,7 +35,7 @@ typedef enum DependencyKind
 	DEPENDENCY_TAG_PREFIX,
 	DEPENDENCY_RELATION,
 	DEPENDENCY_CACHE,	   /* all keys of a cache; name = its name */
-	DEPENDENCY_PRIVILEGES, /* what anybody may read in this database; no name */
+	DEPENDENCY_PRIVILEGES, /* what anybody may read, in any database; no name */
 } DependencyKind;
 
 /*

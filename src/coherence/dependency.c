@@ -16,12 +16,14 @@
 
 /*
  * The dependency of this kind and name (size bytes, may be empty) in the
- * current database.
+ * current database.  Privileges are the whole cluster's: a role that changes
+ * in one database changes in all of them.
  */
 Dependency
 cg_dependency(DependencyKind kind, const void *name, Size size)
 {
-	uint64 hash = cg_hash(name, size, ((uint64) MyDatabaseId << 8) | kind);
+	Oid database = kind == DEPENDENCY_PRIVILEGES ? InvalidOid : MyDatabaseId;
+	uint64 hash = cg_hash(name, size, ((uint64) database << 8) | kind);
 
 	return (hash & (UINT64CONST(-1) >> (64 - KIND_SHIFT))) |
 		   ((uint64) kind << KIND_SHIFT);
