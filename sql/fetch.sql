@@ -168,19 +168,9 @@ SELECT fetched('events:1', 'SELECT count(*) FROM event_1');
 DELETE FROM event_2 WHERE id = 150;
 SELECT fetched('event:7', 'SELECT count(*) FROM event WHERE id = 7');
 SELECT fetched('events', 'SELECT count(*) FROM event');
-UPDATE event SET id = 180 + id WHERE id = 7;
+UPDATE event SET id = 150 WHERE id = 7;
 SELECT fetched('event:7', 'SELECT count(*) FROM event WHERE id = 7');
 SELECT fetched('events:1', 'SELECT count(*) FROM event_1');
-
--- Inheritance: a child that is not watched may change what its parent shows.
-CREATE TABLE parent (id int);
-CREATE TABLE child () INHERITS (parent);
-SELECT cachegrid.watch('parent');
-SELECT fetched('parents', 'SELECT count(*) FROM parent');
-SELECT cachegrid.watch('child');
-SELECT fetched('parents', 'SELECT count(*) FROM parent');
-INSERT INTO child VALUES (1);
-SELECT fetched('parents', 'SELECT count(*) FROM parent');
 
 -- With a ttl anything goes that is the same for all sessions; a later watch ends it.
 CREATE TABLE plain (n int);
@@ -269,7 +259,7 @@ SELECT cachegrid.set('inner:set', 'set again');
 SELECT fetched('outer:set', $$SELECT cachegrid.fetch('inner:set', 'SELECT ''computed''')$$);
 
 -- Loaders: the parts of the key are the parameters, the last takes the rest.
-SELECT cachegrid.create_cache('place', loader => 'SELECT jsonb_build_array($1::int, $2, $3)');
+SELECT cachegrid.create_cache('place', loader => 'SELECT jsonb_build_array($1::int, $2::text, $3::text)');
 SELECT fetched('place:1:b:c:d', NULL);
 SELECT fetched('place:1:b:c:d', NULL);
 SELECT fetched($$place:1:'; DROP TABLE product; --:"{}\$$, NULL);
