@@ -1,4 +1,6 @@
 -- fetch(): what it refuses, each with a message that says what to do.
+CREATE SCHEMA test_errors;
+SET search_path = test_errors;
 CREATE TABLE product (id int PRIMARY KEY, name text, day date);
 INSERT INTO product VALUES (1, 'one', '2024-05-31');
 SELECT cachegrid.watch('product', keys => '{"product:{id}"}');
@@ -142,3 +144,10 @@ SELECT cachegrid.cache_table('product', 'pro:duct');
 SELECT cachegrid.cache_table('product', 'bare');
 SELECT cachegrid.cache_table('product', ttl => '-1');
 SELECT name FROM cachegrid.cache ORDER BY name;
+
+SET client_min_messages = warning;
+DROP SCHEMA test_errors CASCADE;
+DROP FOREIGN DATA WRAPPER nothing CASCADE;
+SELECT cachegrid.drop_cache('bare');
+SELECT cachegrid.drop_cache('place');
+SELECT cachegrid.drop_cache('short');
