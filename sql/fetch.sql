@@ -1,5 +1,7 @@
 -- fetch(): what it answers, what it keeps, and what each kept value depends on.
 -- Every answer is shown with how it was come by: from the cache or by a load.
+CREATE SCHEMA test_fetch;
+SET search_path = test_fetch;
 CREATE FUNCTION fetched(key text, query text, args text[] DEFAULT '{}',
     ttl interval DEFAULT NULL, tags text[] DEFAULT NULL) RETURNS text
 LANGUAGE plpgsql AS $$
@@ -168,19 +170,9 @@ SELECT fetched('events:1', 'SELECT count(*) FROM event_1');
 DELETE FROM event_2 WHERE id = 150;
 SELECT fetched('event:7', 'SELECT count(*) FROM event WHERE id = 7');
 SELECT fetched('events', 'SELECT count(*) FROM event');
-UPDATE event SET id = 180 + id WHERE id = 7;
+UPDATE event SET id = 150 WHERE id = 7;
 SELECT fetched('event:7', 'SELECT count(*) FROM event WHERE id = 7');
 SELECT fetched('events:1', 'SELECT count(*) FROM event_1');
-
--- Inheritance: a child that is not watched may change what its parent shows.
-CREATE TABLE parent (id int);
-CREATE TABLE child () INHERITS (parent);
-SELECT cachegrid.watch('parent');
-SELECT fetched('parents', 'SELECT count(*) FROM parent');
-SELECT cachegrid.watch('child');
-SELECT fetched('parents', 'SELECT count(*) FROM parent');
-INSERT INTO child VALUES (1);
-SELECT fetched('parents', 'SELECT count(*) FROM parent');
 
 -- With a ttl anything goes that is the same for all sessions; a later watch ends it.
 CREATE TABLE plain (n int);
@@ -216,9 +208,9 @@ CREATE TABLE other.plain (n int);
 INSERT INTO other.plain VALUES (100);
 SELECT cachegrid.watch('other.plain');
 SELECT fetched('plain', 'SELECT n FROM plain');
-SET search_path = other, public;
+SET search_path = other, test_fetch;
 SELECT fetched('plain', 'SELECT n FROM plain');
-RESET search_path;
+SET search_path = test_fetch;
 CREATE TEMP TABLE plain (n int);
 INSERT INTO plain VALUES (-1);
 SELECT fetched('plain', 'SELECT n FROM plain');
@@ -227,7 +219,7 @@ DROP TABLE pg_temp.plain;
 
 -- A transaction that has written computes for itself and publishes nothing.
 BEGIN;
-INSERT INTO public.plain VALUES (3);
+INSERT INTO test_fetch.plain VALUES (3);
 SELECT fetched('count', 'SELECT count(*) FROM plain');
 SELECT fetched('count', 'SELECT count(*) FROM plain');
 ROLLBACK;
@@ -246,7 +238,7 @@ SELECT fetched('outer', $$SELECT jsonb_build_object('n', n, 'product',
 UPDATE product SET name = 'd' WHERE id = 1;
 SELECT fetched('outer', $$SELECT jsonb_build_object('n', n, 'product',
     cachegrid.fetch('product:1', 'SELECT name FROM product WHERE id = 1')) FROM plain$$);
-UPDATE public.plain SET n = 4;
+UPDATE test_fetch.plain SET n = 4;
 SELECT fetched('outer', $$SELECT jsonb_build_object('n', n, 'product',
     cachegrid.fetch('product:1', 'SELECT name FROM product WHERE id = 1')) FROM plain$$);
 UPDATE product SET name = 'e' WHERE id = 1;
@@ -269,7 +261,7 @@ SELECT cachegrid.set('inner:set', 'set again');
 SELECT fetched('outer:set', $$SELECT cachegrid.fetch('inner:set', 'SELECT ''computed''')$$);
 
 -- Loaders: the parts of the key are the parameters, the last takes the rest.
-SELECT cachegrid.create_cache('place', loader => 'SELECT jsonb_build_array($1::int, $2, $3)');
+SELECT cachegrid.create_cache('place', loader => 'SELECT jsonb_build_array($1::int, $2::text, $3::text)');
 SELECT fetched('place:1:b:c:d', NULL);
 SELECT fetched('place:1:b:c:d', NULL);
 SELECT fetched($$place:1:'; DROP TABLE product; --:"{}\$$, NULL);
@@ -293,3 +285,9 @@ SELECT cachegrid.cache_table('product', ttl => '1 hour');
 SELECT * FROM cachegrid.watched WHERE "table" = 'product'::regclass;
 SELECT fetched('product:1', NULL);
 SELECT fetched('product:1', NULL);
+
+SET client_min_messages = warning;
+DROP SCHEMA test_fetch, other CASCADE;
+SELECT cachegrid.drop_cache('place');
+SELECT cachegrid.drop_cache('order');
+SELECT cachegrid.drop_cache('product');

@@ -211,6 +211,8 @@ static void
 hand_on(const CacheFill *fill, CacheFill *outer)
 {
 	outer->dead |= fill->dead;
+	outer->from_plain |= fill->from_plain;
+	outer->expires_at = Min(outer->expires_at, fill->expires_at);
 	cg_meta_add_gen(&outer->builder, fill->key, fill->key_gen);
 	for (int i = 0; i < fill->builder.meta.gen_count; i++)
 		cg_meta_add_gen(&outer->builder, fill->builder.gens[i].dependency,
@@ -256,12 +258,23 @@ judge_publication(const StoreEntry *present, StoreEntry *next, void *arg)
 	return STORE_REPLACE;
 }
 
+/* What was sampled may have moved meanwhile: nobody would read such an entry. */
+static bool
+gens_unmoved(const MetaBuilder *builder)
+{
+	for (int i = 0; i < builder->meta.gen_count; i++)
+		if (cg_coherence_gen(builder->gens[i].dependency) != builder->gens[i].gen)
+			return false;
+	return true;
+}
+
 static bool
 may_publish(const CacheFill *fill, int64 ttl)
 {
 	return !fill->dead && (!fill->from_plain || ttl != CG_TTL_NEVER) &&
 		   !TransactionIdIsValid(GetTopTransactionIdIfAny()) &&
-		   cg_meta_size(&fill->builder) <= CG_STORE_META_MAX;
+		   cg_meta_size(&fill->builder) <= CG_STORE_META_MAX &&
+		   gens_unmoved(&fill->builder);
 }
 
 bool

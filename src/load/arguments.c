@@ -78,8 +78,9 @@ check_count(const LoadQuery *query, int given)
 {
 	if (given != query->parameter_count)
 		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				errmsg("query has %d parameters, but %d arguments were given",
-					   query->parameter_count, given));
+				errmsg("number of arguments does not match the query"),
+				errdetail("Parameters of the query: %d; arguments: %d.",
+						  query->parameter_count, given));
 }
 
 /* An element of a text[] for each parameter, NULL for NULL. */
@@ -93,7 +94,7 @@ cg_load_arguments_from_array(const LoadQuery *query, ArrayType *array)
 
 	if (ARR_NDIM(array) > 1)
 		ereport(ERROR, errcode(ERRCODE_ARRAY_SUBSCRIPT_ERROR),
-				errmsg("arguments must be a one-dimensional array"));
+				errmsg("args must be a one-dimensional array"));
 
 	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, &count);
 	check_count(query, count);

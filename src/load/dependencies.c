@@ -178,14 +178,15 @@ visit_plan(DependencyWalk *walk, const PlannedStmt *plan)
 {
 	ListCell *cell;
 
-	foreach (cell, plan->relationOids)
+	foreach (cell, plan->rtable)
 	{
-		Oid oid = lfirst_oid(cell);
+		RangeTblEntry *entry = lfirst(cell);
 
-		if (!list_member_oid(walk->seen, oid) &&
-			(!is_partition_of_seen(walk, oid) ||
-			 get_rel_relkind(oid) == RELKIND_FOREIGN_TABLE))
-			visit_relation(walk, oid, NULL, 0);
+		if (entry->rtekind == RTE_RELATION &&
+			!list_member_oid(walk->seen, entry->relid) &&
+			(entry->relkind == RELKIND_FOREIGN_TABLE ||
+			 !is_partition_of_seen(walk, entry->relid)))
+			visit_relation(walk, entry->relid, NULL, 0);
 	}
 }
 
@@ -213,13 +214,22 @@ cg_load_dependencies_find(LoadQuery *query, const LoadArguments *arguments,
 	return walk.found;
 }
 
+/* What must not be cached at all: it differs from session to session. */
 static void
-refuse(const char *what)
+check_session(const LoadDependencies *dependencies)
 {
-	ereport(ERROR, errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-			errmsg("query to be cached must not use %s", what),
-			errdetail("Its value would be served to other sessions too."),
-			errhint("Give what it says as an argument."));
+	const LoadPurity *purity = &dependencies->purity;
+
+	if (purity->session)
+		ereport(ERROR, errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				errmsg("query to be cached must not use %s", purity->session),
+				errdetail("Its value would be served to other sessions too."),
+				errhint("Give its value as an argument."));
+	if (dependencies->row_security && (purity->moving || purity->opaque))
+		ereport(ERROR, errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				errmsg("query under row-level security must not use %s",
+					   purity->moving ? purity->moving : purity->opaque),
+				errdetail("Who may see its value would depend on more than the role."));
 }
 
 static void
@@ -232,23 +242,13 @@ refuse_without_ttl(const char *what, const char *hint)
 }
 
 static void
-check_without_ttl(const LoadDependencies *dependencies, bool has_tags)
+check_watched(const LoadDependencies *dependencies)
 {
-	const LoadPurity *purity = &dependencies->purity;
-
 	if (dependencies->unwatched)
 		ereport(ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				errmsg("relation \"%s\" is not watched", dependencies->unwatched),
 				errdetail("The query reads it, and its changes would go unnoticed."),
 				errhint("Put it under cachegrid.watch(), or give a ttl."));
-	if (purity->moving)
-		refuse_without_ttl(purity->moving,
-						   "Give a ttl, or give its value as an argument.");
-	if (purity->opaque && !has_tags)
-		refuse_without_ttl(
-			purity->opaque,
-			"Give a ttl, or name tags that are invalidated when its result "
-			"changes, or mark it IMMUTABLE if it reads no tables.");
 }
 
 void
@@ -265,15 +265,17 @@ cg_load_dependencies_check(const LoadDependencies *dependencies, const LoadTarge
 			ERROR, errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 			errmsg("temporary table \"%s\" cannot be cached", dependencies->temporary),
 			errdetail("Other sessions have no such table, or another one."));
-	if (purity->session)
-		refuse(purity->session);
-	if (dependencies->row_security && (purity->moving || purity->opaque))
-		ereport(ERROR, errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				errmsg("query under row-level security must not use %s",
-					   purity->moving ? purity->moving : purity->opaque),
-				errdetail("Who may see its value would depend on more than the role."));
 	if (!has_ttl)
-		check_without_ttl(dependencies, target->tag_count > 0);
+		check_watched(dependencies);
+	check_session(dependencies);
+	if (!has_ttl && purity->moving)
+		refuse_without_ttl(purity->moving,
+						   "Give a ttl, or give its value as an argument.");
+	if (!has_ttl && purity->opaque && target->tag_count == 0)
+		refuse_without_ttl(
+			purity->opaque,
+			"Give a ttl, or name tags that are invalidated when its result "
+			"changes, or mark it IMMUTABLE if it reads no tables.");
 }
 
 bool

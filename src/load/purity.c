@@ -190,10 +190,12 @@ is_fetch(Oid function)
 	return name && space && strcmp(name, "fetch") == 0 && strcmp(space, "cachegrid") == 0;
 }
 
-static char *
-name_function(Oid function)
+/* The first of its sort is remembered. */
+static void
+note(char **first, const char *form, const char *name)
 {
-	return psprintf("function %s", format_procedure(function));
+	if (*first == NULL)
+		*first = psprintf(form, name);
 }
 
 /* Aggregates are all marked immutable: theirs is the volatility of their parts. */
@@ -231,11 +233,11 @@ judge_function(Oid function, void *context)
 	if (is_locale_function(function))
 		purity->locale = true;
 	else if (is_session_function(function))
-		purity->session = name_function(function);
+		note(&purity->session, "function %s", format_procedure(function));
 	else if (volatility == PROVOLATILE_STABLE && function >= FirstNormalObjectId)
-		purity->opaque = name_function(function);
+		note(&purity->opaque, "function %s", format_procedure(function));
 	else
-		purity->moving = name_function(function);
+		note(&purity->moving, "function %s", format_procedure(function));
 	return false;
 }
 
@@ -252,10 +254,10 @@ judge_value_function(SQLValueFunction *function, LoadPurity *purity)
 		case SVFOP_CURRENT_SCHEMA:
 			break;
 		case SVFOP_SESSION_USER:
-			purity->session = "SESSION_USER";
+			note(&purity->session, "%s", "SESSION_USER");
 			break;
 		default:
-			purity->moving = "the current date or time";
+			note(&purity->moving, "%s", "the current date or time");
 	}
 }
 
@@ -266,10 +268,10 @@ judge_text_cast(CoerceViaIO *cast, LoadPurity *purity)
 	Oid from = exprType((Node *) cast->arg);
 
 	if (!cg_load_type_is_written_steadily(from))
-		purity->moving = psprintf("type %s", format_type_be(from));
+		note(&purity->moving, "type %s", format_type_be(from));
 	if (!cg_load_type_is_read_steadily(cast->resulttype))
-		purity->moving =
-			psprintf("a cast from text to type %s", format_type_be(cast->resulttype));
+		note(&purity->moving, "a cast from text to type %s",
+			 format_type_be(cast->resulttype));
 }
 
 /* Nodes that make a value of a type: is its text steady? */
@@ -279,7 +281,7 @@ judge_type(Node *node, LoadPurity *purity)
 	Oid type = exprType(node);
 
 	if (!cg_load_type_is_written_steadily(type))
-		purity->moving = psprintf("type %s", format_type_be(type));
+		note(&purity->moving, "type %s", format_type_be(type));
 }
 
 void
@@ -294,13 +296,13 @@ cg_load_purity_of_node(Node *node, LoadPurity *purity)
 			judge_text_cast((CoerceViaIO *) node, purity);
 			break;
 		case T_XmlExpr:
-			purity->moving = "an XML expression";
+			note(&purity->moving, "%s", "an XML expression");
 			break;
 		case T_NextValueExpr:
-			purity->moving = "a sequence";
+			note(&purity->moving, "%s", "a sequence");
 			break;
 		case T_TableSampleClause:
-			purity->moving = "TABLESAMPLE";
+			note(&purity->moving, "%s", "TABLESAMPLE");
 			break;
 		case T_Var:
 		case T_Const:
@@ -318,7 +320,7 @@ cg_load_purity_of_node(Node *node, LoadPurity *purity)
 			break;
 		default:
 			if (cg_is_sql_json(node) && contain_mutable_functions(node))
-				purity->moving = "an SQL/JSON expression";
+				note(&purity->moving, "%s", "an SQL/JSON expression");
 			else
 				(void) check_functions_in_node(node, judge_function, purity);
 	}

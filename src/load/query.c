@@ -144,6 +144,10 @@ analyze_text(LoadQuery *query)
 		ereport(ERROR, errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				errmsg("query to be cached must not write"),
 				errdetail("It is a SELECT INTO."));
+	if (analyzed->hasModifyingCTE)
+		ereport(ERROR, errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				errmsg("query to be cached must not write"),
+				errdetail("It has a data-modifying WITH clause."));
 	(void) find_moving_literal((Node *) analyzed, &search);
 	error_context_stack = callback.previous;
 

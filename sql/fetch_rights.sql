@@ -1,0 +1,134 @@
+-- fetch(): a hit is never a way around privileges or row-level security.
+CREATE SCHEMA test_rights;
+SET search_path = test_rights;
+CREATE ROLE fetch_alice IN ROLE cachegrid_writer;
+CREATE ROLE fetch_bob IN ROLE cachegrid_writer;
+CREATE ROLE fetch_eve;
+CREATE TABLE secret (id int PRIMARY KEY, owner name, text text);
+INSERT INTO secret VALUES (1, 'fetch_alice', 'of alice'), (2, 'fetch_bob', 'of bob');
+GRANT USAGE ON SCHEMA test_rights TO PUBLIC;
+SELECT cachegrid.watch('secret', keys => '{"secret:{id}"}');
+GRANT SELECT ON secret TO fetch_alice, fetch_bob;
+CREATE FUNCTION loads() RETURNS numeric LANGUAGE sql SECURITY DEFINER AS 'SELECT sum(loads) FROM cachegrid.stat_cache';
+SELECT loads() AS before \gset
+
+-- Another role computes, and is checked, for itself.
+SET ROLE fetch_alice;
+SELECT cachegrid.fetch('secret:1', 'SELECT text FROM secret WHERE id = 1');
+SELECT loads() - :before AS loads;
+SELECT cachegrid.fetch('secret:1', 'SELECT text FROM secret WHERE id = 1');
+SELECT loads() - :before AS loads;
+SET ROLE fetch_bob;
+SELECT cachegrid.fetch('secret:1', 'SELECT text FROM secret WHERE id = 1');
+SELECT loads() - :before AS loads;
+RESET ROLE;
+REVOKE SELECT ON secret FROM fetch_bob;
+SET ROLE fetch_bob;
+SELECT cachegrid.fetch('secret:1', 'SELECT text FROM secret WHERE id = 1');
+SELECT cachegrid.get('secret:1');
+SELECT value, must_load FROM cachegrid.lookup('secret:1');
+RESET ROLE;
+GRANT SELECT ON secret TO fetch_bob;
+
+-- Rights that come and go with a group.
+CREATE ROLE fetch_group;
+REVOKE SELECT ON secret FROM fetch_bob;
+GRANT SELECT ON secret TO fetch_group;
+GRANT fetch_group TO fetch_bob;
+SET ROLE fetch_bob;
+SELECT cachegrid.fetch('secret:1', 'SELECT text FROM secret WHERE id = 1');
+RESET ROLE;
+REVOKE fetch_group FROM fetch_bob;
+SET ROLE fetch_bob;
+SELECT cachegrid.fetch('secret:1', 'SELECT text FROM secret WHERE id = 1');
+RESET ROLE;
+GRANT SELECT ON secret TO fetch_bob;
+
+-- Row-level security by role.
+ALTER TABLE secret ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own ON secret USING (owner = current_user);
+SET ROLE fetch_alice;
+SELECT cachegrid.fetch('secrets', 'SELECT jsonb_agg(text) FROM secret');
+SET ROLE fetch_bob;
+SELECT cachegrid.fetch('secrets', 'SELECT jsonb_agg(text) FROM secret');
+SELECT cachegrid.fetch('secret:1', 'SELECT text FROM secret WHERE id = 1');
+SET row_security = off;
+SELECT cachegrid.fetch('secrets', 'SELECT jsonb_agg(text) FROM secret');
+RESET row_security;
+RESET ROLE;
+SELECT cachegrid.fetch('secrets', 'SELECT jsonb_agg(text) FROM secret');
+-- A policy altered ends what was computed under the old one.
+SET ROLE fetch_bob;
+SELECT cachegrid.fetch('secrets', 'SELECT jsonb_agg(text) FROM secret');
+RESET ROLE;
+ALTER POLICY own ON secret USING (owner = 'fetch_alice');
+SET ROLE fetch_bob;
+SELECT cachegrid.fetch('secrets', 'SELECT jsonb_agg(text) FROM secret');
+RESET ROLE;
+
+-- Row-level security by a setting of the session: refused, even for a ttl.
+ALTER POLICY own ON secret USING (owner = current_setting('app.name'));
+SET ROLE fetch_alice;
+SET app.name = 'fetch_alice';
+SELECT cachegrid.fetch('secrets', 'SELECT jsonb_agg(text) FROM secret', ttl => '1 hour');
+RESET ROLE;
+CREATE FUNCTION app_user() RETURNS text LANGUAGE sql STABLE AS $$SELECT current_setting('app.name')$$;
+ALTER POLICY own ON secret USING (owner = app_user());
+SET ROLE fetch_alice;
+SELECT cachegrid.fetch('secrets', 'SELECT jsonb_agg(text) FROM secret', ttl => '1 hour');
+SELECT cachegrid.fetch('secrets', 'SELECT jsonb_agg(text) FROM secret', tags => '{t}');
+RESET ROLE;
+
+-- A policy that reads another table depends on it.
+CREATE TABLE member (name name);
+GRANT SELECT ON member TO PUBLIC;
+ALTER POLICY own ON secret USING (EXISTS (SELECT FROM member m WHERE m.name = current_user));
+SET ROLE fetch_alice;
+SELECT cachegrid.fetch('secret:1', 'SELECT text FROM secret WHERE id = 1');
+RESET ROLE;
+SELECT cachegrid.watch('member');
+SET ROLE fetch_alice;
+SELECT cachegrid.fetch('secret:1', 'SELECT text FROM secret WHERE id = 1');
+RESET ROLE;
+INSERT INTO member VALUES ('fetch_alice');
+SET ROLE fetch_alice;
+SELECT cachegrid.fetch('secret:1', 'SELECT text FROM secret WHERE id = 1');
+RESET ROLE;
+
+-- A function with its owner's rights computes as its owner, for its callers.
+CREATE FUNCTION shown(int) RETURNS jsonb LANGUAGE sql SECURITY DEFINER
+AS $$SELECT cachegrid.fetch('shown', 'SELECT text FROM secret WHERE id = $1', ARRAY[$1::text])$$;
+SET ROLE fetch_bob;
+SELECT shown(1);
+SELECT cachegrid.fetch('shown', 'SELECT text FROM secret WHERE id = $1', '{1}');
+RESET ROLE;
+
+-- Without the roles nothing can be called.
+SET ROLE fetch_eve;
+SELECT cachegrid.fetch('secret:1');
+RESET ROLE;
+GRANT cachegrid_reader TO fetch_eve;
+SET ROLE fetch_eve;
+SELECT cachegrid.fetch('secret:1', 'SELECT 1');
+SELECT cachegrid.fill('secret:1', 'x', 'y');
+SELECT cachegrid.invalidate('secret:1');
+SELECT cachegrid.invalidate_tags('secret');
+SELECT must_load FROM cachegrid.lookup('secret:1');
+SELECT cachegrid.fetch('secret:1');
+RESET ROLE;
+
+-- A loader runs with the rights of who calls.
+SELECT cachegrid.create_cache('loaded', loader => 'SELECT text FROM secret WHERE id = $1');
+SET ROLE fetch_eve;
+SELECT cachegrid.fetch('loaded:1');
+RESET ROLE;
+SELECT cachegrid.fetch('loaded:1');
+SET ROLE fetch_eve;
+SELECT cachegrid.fetch('loaded:1');
+SELECT cachegrid.get('loaded:1');
+RESET ROLE;
+
+SET client_min_messages = warning;
+DROP SCHEMA test_rights CASCADE;
+SELECT cachegrid.drop_cache('loaded');
+DROP ROLE fetch_alice, fetch_bob, fetch_eve, fetch_group;

@@ -1,0 +1,101 @@
+-- lookup() and fill(): values computed outside, kept only if nothing moved meanwhile.
+SELECT value, token IS NOT NULL AS has_token, must_load FROM cachegrid.lookup('page:home');
+SELECT token FROM cachegrid.lookup('page:home') \gset
+SELECT cachegrid.fill('page:home', '<html>', :'token');
+SELECT * FROM cachegrid.lookup('page:home');
+SELECT cachegrid.get('page:home');
+
+-- A token is good for one value: the entry is another now.
+SELECT cachegrid.fill('page:home', 'again', :'token');
+SELECT value FROM cachegrid.lookup('page:home');
+
+-- Types, and a known NULL.
+SELECT token FROM cachegrid.lookup('page:jsonb') \gset
+SELECT cachegrid.fill('page:jsonb', '{"a": [1, null]}'::jsonb, :'token');
+SELECT * FROM cachegrid.lookup('page:jsonb');
+SELECT cachegrid.get('page:jsonb', NULL::jsonb) -> 'a';
+SELECT token FROM cachegrid.lookup('page:array') \gset
+SELECT cachegrid.fill('page:array', ARRAY[1.50, NULL], :'token');
+SELECT value FROM cachegrid.lookup('page:array');
+SELECT token FROM cachegrid.lookup('page:null') \gset
+SELECT cachegrid.fill('page:null', NULL, :'token');
+SELECT value, token, must_load FROM cachegrid.lookup('page:null');
+SELECT token FROM cachegrid.lookup('page:ttl') \gset
+SELECT cachegrid.fill('page:ttl', 'x', :'token', ttl => '1 hour');
+SELECT cachegrid.ttl('page:ttl') BETWEEN '59 minutes' AND '1 hour' AS ttl;
+
+-- Invalidated between lookup and fill: not kept.
+SELECT token FROM cachegrid.lookup('page:1') \gset
+SELECT cachegrid.invalidate('page:1');
+SELECT cachegrid.fill('page:1', 'old', :'token');
+SELECT value, must_load FROM cachegrid.lookup('page:1');
+-- The same by a plain set, which must not be overwritten.
+SELECT token FROM cachegrid.lookup('page:2') \gset
+SELECT cachegrid.set('page:2', 'set');
+SELECT cachegrid.fill('page:2', 'old', :'token');
+SELECT value, must_load FROM cachegrid.lookup('page:2');
+-- The same by clear().
+SELECT token FROM cachegrid.lookup('page:3') \gset
+SELECT cachegrid.clear() > 0;
+SELECT cachegrid.fill('page:3', 'old', :'token');
+SELECT must_load FROM cachegrid.lookup('page:3');
+
+-- Tags: those that fill names must be in the token, and unmoved.
+SELECT token FROM cachegrid.lookup('page:4') \gset
+SELECT cachegrid.fill('page:4', 'x', :'token', tags => '{products}');
+SELECT token FROM cachegrid.lookup('page:4', '{products,users}') \gset
+SELECT cachegrid.fill('page:4', 'x', :'token', tags => '{products,orders}');
+SELECT cachegrid.fill('page:4', 'x', :'token', tags => '{products}');
+SELECT value FROM cachegrid.lookup('page:4', '{products,users}');
+SELECT cachegrid.invalidate_tags('products');
+SELECT must_load FROM cachegrid.lookup('page:4');
+SELECT token FROM cachegrid.lookup('page:5', '{products}') \gset
+SELECT cachegrid.invalidate_tags('products');
+SELECT cachegrid.fill('page:5', 'old', :'token', tags => '{products}');
+SELECT must_load FROM cachegrid.lookup('page:5');
+
+-- Tokens of another key, made up, or none.
+SELECT token FROM cachegrid.lookup('page:6') \gset
+SELECT cachegrid.fill('page:7', 'x', :'token');
+SELECT cachegrid.fill('page:6', 'x', NULL);
+SELECT cachegrid.fill('page:6', 'x', '');
+SELECT cachegrid.fill('page:6', 'x', 'no token');
+SELECT cachegrid.fill('page:6', 'x', upper(:'token'));
+SELECT cachegrid.fill('page:6', 'x', :'token' || '00');
+SELECT cachegrid.fill('page:6', 'x', left(:'token', -16));
+SELECT cachegrid.fill('page:6', 'x', repeat('0', 80));
+SELECT cachegrid.fill('page:6', 'x', repeat('0', 100000));
+SELECT must_load FROM cachegrid.lookup('page:6');
+
+-- A transaction that has written gets no token, and fills nothing.
+CREATE TABLE t (n int);
+BEGIN;
+INSERT INTO t VALUES (1);
+SELECT token IS NULL AS none, must_load FROM cachegrid.lookup('page:8');
+SELECT cachegrid.fill('page:6', 'x', :'token');
+ROLLBACK;
+BEGIN;
+SELECT cachegrid.invalidate('page:8');
+SELECT token IS NULL AS none, must_load FROM cachegrid.lookup('page:8');
+COMMIT;
+
+-- Of one role's values another sees none.
+CREATE ROLE lookup_other IN ROLE cachegrid_writer;
+SELECT token FROM cachegrid.lookup('page:9') \gset
+SELECT cachegrid.fill('page:9', 'mine', :'token');
+SET ROLE lookup_other;
+SELECT value, must_load FROM cachegrid.lookup('page:9');
+SELECT cachegrid.get('page:9');
+RESET ROLE;
+SELECT value, must_load FROM cachegrid.lookup('page:9');
+DROP ROLE lookup_other;
+
+-- Bad arguments.
+SELECT cachegrid.lookup(NULL);
+SELECT cachegrid.lookup('');
+SELECT cachegrid.lookup('k', '{NULL}');
+SELECT cachegrid.lookup('k', '{""}');
+SELECT cachegrid.fill(NULL, 'x', 'y');
+SELECT cachegrid.fill('k', 'x', :'token', ttl => '0');
+SELECT cachegrid.fill('k', 'x', :'token', tags => '{NULL}');
+DROP TABLE t;
