@@ -127,25 +127,23 @@ apt_install()
     apt_log=$(mktemp)
     trap 'calm_services_end; rm -f "$apt_log"' EXIT
     trap 'exit 130' INT TERM HUP
+    export DEBIAN_FRONTEND=noninteractive
     calm_services
     # shellcheck disable=SC2086
-    apt_get $missing >"$apt_log" 2>&1 ||
-        { apt-get -q update && apt_get $missing; } >>"$apt_log" 2>&1 ||
+    install_calmly $missing >"$apt_log" 2>&1 ||
+        { apt-get -q update && install_calmly $missing; } >>"$apt_log" 2>&1 ||
         { tail -n 30 "$apt_log" >&2; return 1; }
 }
 
-apt_get()
+install_calmly()
 {
+    local install="apt-get -q -y -o DPkg::Lock::Timeout=600 install --no-install-recommends"
+
     # The setting that makes no cluster must stand before the server comes.
     case " $* " in
-        *" $SERVER_PACKAGES "*)
-            DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=600 \
-                install --no-install-recommends postgresql-common &&
-                calm_clusters || return 1
-            ;;
+        *" $SERVER_PACKAGES "*) $install postgresql-common && calm_clusters || return ;;
     esac
-    DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=600 \
-        install --no-install-recommends "$@"
+    $install "$@"
 }
 
 POLICY=/usr/sbin/policy-rc.d
