@@ -89,7 +89,7 @@ read_options(int argc, char **argv)
 								.writers = 2,
 								.rate = 500,
 								.check_every = 50,
-								.uncached_every = 20},
+								.time_every = 10},
 					   .seconds = 60,
 					   .server = "grid"};
 	int option;
