@@ -25,7 +25,9 @@ mirror_look(MirrorWatch *mirror, PGconn *conn)
 {
 	PGresult *result =
 		PQexec(conn, "SELECT coalesce(sum(waiting), 0), coalesce(sum(applied), 0),"
-					 " coalesce(max(lag_seconds), 0) FROM cachegrid.stat_mirror");
+					 " coalesce(max(lag_seconds), 0),"
+					 " count(*) FILTER (WHERE state IS DISTINCT FROM 'live'),"
+					 " coalesce(min(last_error), '') FROM cachegrid.stat_mirror");
 
 	if (PQresultStatus(result) != PGRES_TUPLES_OK)
 	{
@@ -35,6 +37,8 @@ mirror_look(MirrorWatch *mirror, PGconn *conn)
 	mirror->waiting = strtoull(PQgetvalue(result, 0, 0), NULL, 10);
 	mirror->applied = strtoull(PQgetvalue(result, 0, 1), NULL, 10);
 	mirror->lag = atof(PQgetvalue(result, 0, 2));
+	mirror->sweeping = strtoull(PQgetvalue(result, 0, 3), NULL, 10);
+	snprintf(mirror->error, sizeof(mirror->error), "%s", PQgetvalue(result, 0, 4));
 	if (mirror->lag > mirror->max_lag)
 		mirror->max_lag = mirror->lag;
 	PQclear(result);
@@ -54,7 +58,7 @@ mirror_wait(MirrorWatch *mirror, PGconn *conn, const atomic_bool *stop, double l
 		if (error)
 			return error;
 		*seconds = (double) (now_ns() - began) / 1e9;
-		*done = mirror->waiting == 0;
+		*done = mirror->waiting == 0 && mirror->sweeping == 0;
 		if (!*done)
 			usleep(2000);
 	} while (!*done && *seconds < limit && !atomic_load(stop));
@@ -230,8 +234,11 @@ compare_table(Outcome *outcome, const Shop *shop, PGconn *conn, int type)
 const char *
 mirror_compare(Outcome *outcome, const Shop *shop, PGconn *conn, const char *ports)
 {
-	const char *error = copy_redis(conn, ports);
+	const char *error;
 
+	/* Redis has times in UTC. */
+	PQclear(PQexec(conn, "SET timezone = 'UTC'"));
+	error = copy_redis(conn, ports);
 	for (int type = 0; !error && type < TRACE_TYPES; type++)
 	{
 		if (shop->used[type])

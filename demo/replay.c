@@ -180,7 +180,9 @@ prepare_shop(Shop *shop, PGconn *conn)
 			  "filling the mirrors"))
 		return false;
 	outcome.mirror.max_lag = 0;
-	return done || well("the rows do not arrive in Redis", "filling the mirrors");
+	return done || well(*outcome.mirror.error ? outcome.mirror.error
+											  : "the rows do not arrive in Redis",
+						"filling the mirrors");
 }
 
 static int
