@@ -24,22 +24,24 @@
 #define WRITES_PER_SECOND 5000
 #define LIMIT			  120 /* seconds that the mirror may take for anything */
 
-/* Wait until nothing waits for Redis; the seconds it took, or NAN. */
+/* Wait until nothing waits for Redis and every mirror is live; the seconds it took, or NAN. */
 static double
 wait_for_mirror(Bench *bench)
 {
 	double began = bench_now();
-	double waiting;
+	double unsettled;
 
 	do
 	{
-		waiting = bench_number(bench, "SELECT sum(waiting) FROM cachegrid.stat_mirror");
-		if (isnan(waiting))
+		unsettled =
+			bench_number(bench, "SELECT sum(waiting) + count(*) FILTER (WHERE state IS"
+								" DISTINCT FROM 'live') FROM cachegrid.stat_mirror");
+		if (isnan(unsettled))
 			return NAN;
 		if (bench_now() - began > LIMIT)
 			return bench_fail(bench, "mirror", "it does not catch up");
 		usleep(1000);
-	} while (waiting > 0);
+	} while (unsettled > 0);
 	return bench_now() - began;
 }
 

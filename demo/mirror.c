@@ -25,7 +25,9 @@ mirror_look(MirrorWatch *mirror, PGconn *conn)
 {
 	PGresult *result =
 		PQexec(conn, "SELECT coalesce(sum(waiting), 0), coalesce(sum(applied), 0),"
-					 " coalesce(max(lag_seconds), 0) FROM cachegrid.stat_mirror");
+					 " coalesce(max(lag_seconds), 0),"
+					 " count(*) FILTER (WHERE state IS DISTINCT FROM 'live'),"
+					 " coalesce(min(last_error), '') FROM cachegrid.stat_mirror");
 
 	if (PQresultStatus(result) != PGRES_TUPLES_OK)
 	{
@@ -35,6 +37,8 @@ mirror_look(MirrorWatch *mirror, PGconn *conn)
 	mirror->waiting = strtoull(PQgetvalue(result, 0, 0), NULL, 10);
 	mirror->applied = strtoull(PQgetvalue(result, 0, 1), NULL, 10);
 	mirror->lag = atof(PQgetvalue(result, 0, 2));
+	mirror->sweeping = strtoull(PQgetvalue(result, 0, 3), NULL, 10);
+	snprintf(mirror->error, sizeof(mirror->error), "%s", PQgetvalue(result, 0, 4));
 	if (mirror->lag > mirror->max_lag)
 		mirror->max_lag = mirror->lag;
 	PQclear(result);
@@ -54,7 +58,7 @@ mirror_wait(MirrorWatch *mirror, PGconn *conn, const atomic_bool *stop, double l
 		if (error)
 			return error;
 		*seconds = (double) (now_ns() - began) / 1e9;
-		*done = mirror->waiting == 0;
+		*done = mirror->waiting == 0 && mirror->sweeping == 0;
 		if (!*done)
 			usleep(2000);
 	} while (!*done && *seconds < limit && !atomic_load(stop));
@@ -190,12 +194,12 @@ count_differences(Outcome *outcome, PGconn *conn, const char *sql)
 }
 
 static const char *
-count_rows(PGconn *conn, const char *table, uint64_t *rows)
+count_rows(PGconn *conn, const char *from, uint64_t *rows)
 {
-	char sql[128];
+	char sql[160];
 	PGresult *result;
 
-	snprintf(sql, sizeof(sql), "SELECT count(*) FROM %s", table);
+	snprintf(sql, sizeof(sql), "SELECT count(*) FROM %s", from);
 	result = PQexec(conn, sql);
 	if (PQresultStatus(result) == PGRES_TUPLES_OK)
 		*rows += strtoull(PQgetvalue(result, 0, 0), NULL, 10);
@@ -209,6 +213,10 @@ compare_table(Outcome *outcome, const Shop *shop, PGconn *conn, int type)
 	const char *table = shop_table(type);
 	const char *error = count_rows(conn, table, &outcome->rows);
 	char sql[1024];
+
+	/* Keys of the tables only: the mirror has some for itself. */
+	snprintf(sql, sizeof(sql), "in_redis WHERE split_part(key, ':', 1) = '%s'", table);
+	error = error ? error : count_rows(conn, sql, &outcome->keys);
 
 	snprintf(sql, sizeof(sql),
 			 "SELECT count(*), min(key || ': ' || problem)"
@@ -230,12 +238,15 @@ compare_table(Outcome *outcome, const Shop *shop, PGconn *conn, int type)
 const char *
 mirror_compare(Outcome *outcome, const Shop *shop, PGconn *conn, const char *ports)
 {
-	const char *error = copy_redis(conn, ports);
+	const char *error;
 
+	/* Redis has times in UTC. */
+	PQclear(PQexec(conn, "SET timezone = 'UTC'"));
+	error = copy_redis(conn, ports);
 	for (int type = 0; !error && type < TRACE_TYPES; type++)
 	{
 		if (shop->used[type])
 			error = compare_table(outcome, shop, conn, type);
 	}
-	return error ? error : count_rows(conn, "in_redis", &outcome->keys);
+	return error;
 }

@@ -18,7 +18,7 @@
 extern const char *mirror_look(MirrorWatch *mirror, PGconn *conn);
 
 /*
- * Wait until no change waits, or until limit seconds have passed, or stop is
+ * Wait until no change waits and every mirror is live, or until limit seconds have passed, or stop is
  * set.  *seconds: how long it took; *done: whether it came to that.
  */
 extern const char *mirror_wait(MirrorWatch *mirror, PGconn *conn, const atomic_bool *stop,

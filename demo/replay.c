@@ -89,7 +89,7 @@ read_options(int argc, char **argv)
 								.writers = 2,
 								.rate = 500,
 								.check_every = 50,
-								.uncached_every = 20},
+								.time_every = 10},
 					   .seconds = 60,
 					   .server = "grid"};
 	int option;
@@ -180,7 +180,9 @@ prepare_shop(Shop *shop, PGconn *conn)
 			  "filling the mirrors"))
 		return false;
 	outcome.mirror.max_lag = 0;
-	return done || well("the rows do not arrive in Redis", "filling the mirrors");
+	return done || well(*outcome.mirror.error ? outcome.mirror.error
+											  : "the rows do not arrive in Redis",
+						"filling the mirrors");
 }
 
 static int

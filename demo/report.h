@@ -16,10 +16,12 @@
 /* The mirrors as last seen; only the main thread touches it. */
 typedef struct MirrorWatch
 {
-	uint64_t waiting; /* changes not yet in Redis */
+	uint64_t waiting;  /* changes not yet in Redis */
+	uint64_t sweeping; /* mirrors that are not live: still filling, or interrupted */
 	uint64_t applied;
-	double lag;		/* seconds, the worst of all mirrors, as last seen */
-	double max_lag; /* the same, ever while sessions wrote */
+	char error[256]; /* the last of one of the mirrors */
+	double lag;		 /* seconds, the worst of all mirrors, as last seen */
+	double max_lag;	 /* the same, ever while sessions wrote */
 } MirrorWatch;
 
 /* All sessions added up. */

@@ -4,8 +4,8 @@
  *	  What all sessions of the replay have in common, and those that read.
  *
  *	  Readers share a cursor: each takes the next read of the trace, so that
- *	  together they read in its order.  Every so often a reader also reads the
- *	  same row without the cache, for comparison, and every so often it has
+ *	  together they read in its order.  Now and then a reader takes the time,
+ *	  and reads the same row without the cache, too; and now and then it has
  *	  the server compare what fetch gives with what the table holds.
  *
  *-------------------------------------------------------------------------
@@ -54,29 +54,60 @@ is_true(const PGresult *result, int column)
 	return *PQgetvalue(result, 0, column) == 't';
 }
 
-/* Read object through the cache and take the time. */
-static bool
-read_cached(Session *session, const Object *object)
+/* Execute a prepared statement on the key of object; NULL: it failed. */
+static PGresult *
+ask(Session *session, const char *statement, const Object *object)
 {
 	char key[SHOP_KEY];
 	const char *values[] = {key};
-	uint64_t began;
-	uint64_t took;
-	PGresult *result;
-	bool hit;
 
 	shop_key(session->stage->shop, object, key);
-	began = now_ns();
-	result = PQexecPrepared(session->conn, "fetch", 1, values, NULL, NULL, 0);
-	took = now_ns() - began;
-	if (!expect_row(session, result, "fetch"))
+	return expect_row(session,
+					  PQexecPrepared(session->conn, statement, 1, values, NULL, NULL, 0),
+					  statement);
+}
+
+static void
+count_read(Session *session, bool hit)
+{
+	atomic_fetch_add_explicit(&session->reads, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&session->hits, hit, memory_order_relaxed);
+}
+
+/* Read object through the cache. */
+static bool
+read_cached(Session *session, const Object *object)
+{
+	PGresult *result = ask(session, "exists_and_fetch", object);
+
+	if (!result)
+		return false;
+	count_read(session, is_true(result, 0));
+	PQclear(result);
+	return true;
+}
+
+/* The same, but take the time that fetch alone needs. */
+static bool
+read_timed(Session *session, const Object *object)
+{
+	PGresult *result = ask(session, "exists", object);
+	uint64_t began;
+	uint64_t took;
+	bool hit;
+
+	if (!result)
 		return false;
 	hit = is_true(result, 0);
 	PQclear(result);
-
+	began = now_ns();
+	result = ask(session, "fetch", object);
+	took = now_ns() - began;
+	if (!result)
+		return false;
+	PQclear(result);
+	count_read(session, hit);
 	histogram_count(hit ? &session->hit : &session->miss, took);
-	atomic_fetch_add_explicit(&session->reads, 1, memory_order_relaxed);
-	atomic_fetch_add_explicit(&session->hits, hit, memory_order_relaxed);
 	return true;
 }
 
@@ -94,8 +125,7 @@ read_checked(Session *session, const Object *object)
 	equal = is_true(result, 1);
 	PQclear(result);
 
-	atomic_fetch_add_explicit(&session->reads, 1, memory_order_relaxed);
-	atomic_fetch_add_explicit(&session->hits, hit, memory_order_relaxed);
+	count_read(session, hit);
 	atomic_fetch_add(hit ? &session->checked_hits : &session->checked_misses, 1);
 	atomic_fetch_add(hit ? &session->stale_hits : &session->wrong_misses, !equal);
 	return true;
@@ -128,6 +158,19 @@ run_command(Session *session, const char *sql)
 	return done;
 }
 
+/* The read at this place of the trace, in the way that is its turn. */
+static bool
+read_once(Session *session, size_t at, const Object *object)
+{
+	const Plan *plan = session->stage->plan;
+
+	if (at % (size_t) plan->check_every == 0)
+		return read_checked(session, object);
+	if (at % (size_t) plan->time_every == 1)
+		return read_timed(session, object) && read_uncached(session, object);
+	return read_cached(session, object);
+}
+
 /* The body of a reader's thread. */
 static void *
 read_on(void *argument)
@@ -149,12 +192,7 @@ read_on(void *argument)
 			working = (n == 0 || run_command(session, "COMMIT")) &&
 					  run_command(session, "BEGIN ISOLATION LEVEL REPEATABLE READ");
 		object = &trace->objects[trace->reads[at]];
-		if (at % (size_t) stage->plan->check_every == 0)
-			working = working && read_checked(session, object);
-		else
-			working = working && read_cached(session, object);
-		if (at % (size_t) stage->plan->uncached_every == 1)
-			working = working && read_uncached(session, object);
+		working = working && read_once(session, at, object);
 	}
 	return NULL;
 }
@@ -171,20 +209,37 @@ connect_session(Session *session, Stage *stage, int number)
 	return false;
 }
 
+/* The statements on a key; NULL or what went wrong. */
+static const char *
+prepare_reads(PGconn *conn)
+{
+	static const char *const statements[][2] = {
+		{"exists", "SELECT cachegrid.exists($1)"},
+		{"fetch", "SELECT cachegrid.fetch($1)"},
+		/* Computed from left to right: was it there, then give it. */
+		{"exists_and_fetch", "SELECT cachegrid.exists($1), cachegrid.fetch($1)"},
+	};
+
+	for (size_t i = 0; i < sizeof(statements) / sizeof(statements[0]); i++)
+	{
+		PGresult *result = PQprepare(conn, statements[i][0], statements[i][1], 0, NULL);
+		bool prepared = PQresultStatus(result) == PGRES_COMMAND_OK;
+
+		PQclear(result);
+		if (!prepared)
+			return PQerrorMessage(conn);
+	}
+	return NULL;
+}
+
 bool
 session_start_reader(Session *session, Stage *stage, int number)
 {
 	const char *error;
-	PGresult *result;
 
 	if (!connect_session(session, stage, number))
 		return false;
-	/* Computed from left to right: was it there, then give it. */
-	result = PQprepare(session->conn, "fetch",
-					   "SELECT cachegrid.exists($1), cachegrid.fetch($1)", 0, NULL);
-	error =
-		PQresultStatus(result) == PGRES_COMMAND_OK ? NULL : PQerrorMessage(session->conn);
-	PQclear(result);
+	error = prepare_reads(session->conn);
 	error = error ? error : shop_prepare(stage->shop, session->conn, DEED_READ);
 	error = error ? error : shop_prepare(stage->shop, session->conn, DEED_CHECK);
 	if (!error && pthread_create(&session->thread, NULL, read_on, session) != 0)

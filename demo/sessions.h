@@ -26,7 +26,7 @@ typedef struct Plan
 	int writers;
 	int rate;		 /* writes a second, all writers together */
 	int check_every; /* reads */
-	int uncached_every;
+	int time_every;
 } Plan;
 
 typedef enum Change
