@@ -100,6 +100,5 @@ typedef enum OwnAnswer
 } OwnAnswer;
 extern OwnAnswer cg_own_lookup(const CacheKey *key, Dependency dependency,
 							   CacheValue *value, StoreTime *expires_at);
-extern const TransactionListener cg_own_listener;
 
 #endif /* CACHEGRID_CACHE_INTERNAL_H */

@@ -8,19 +8,9 @@
  * reads the top of the stack; others see nothing before COMMIT, when the
  * sets are installed.
  *
- * Deleted keys are touched just before the stamps: the stamp and the drop
- * of the entry are coherence's matter.  At PREPARE the same is done for
- * keys that were set: no callback of ours sees COMMIT PREPARED, so all that
- * remains of a set is that the old value is gone.
+ * What becomes of them when the transaction ends is install.c's matter.
  *
- * A set of a key whose rows the same transaction changes, or that it
- * invalidates, is published only if that cannot hide anybody's change: the
- * set came after the change, everything was settled in the snapshot that
- * was active then, nobody else stamped between then and the own stamp, nor
- * between that and the commit.  Else only the drop remains.
- *
- * Everything lives in a child of TopTransactionContext.  What COMMIT needs
- * is made ready before, for it can neither allocate nor fail.
+ * Everything lives in a child of TopTransactionContext.
  *
  *-------------------------------------------------------------------------
  */
@@ -32,43 +22,7 @@
 #include "utils/memutils.h"
 
 #include "base/compat.h"
-#include "cache/cache_internal.h"
-
-typedef struct OwnWrite
-{
-	struct OwnWrite *outer; /* the same key's write at a lower level */
-	int level;
-	bool deleted;
-	bool unsettled;		 /* when set: may not be published beside a touch */
-	uint64 touch_number; /* touches up to this one came before */
-	int64 ttl;
-	StoreTime expires_at;
-	FlatValue flat;		 /* its data is our copy */
-	uint64 key_gen;		 /* sampled when set */
-	MetaBuilder builder; /* dependencies sampled when set, and tags */
-	StoreEntry entry;	 /* made ready before the commit */
-} OwnWrite;
-
-/* All writes to one key.  Keys whose hashes collide are chained. */
-typedef struct OwnKey
-{
-	Dependency dependency;
-	struct OwnKey *next; /* in order of first write */
-	OwnWrite *top;		 /* NULL: all rolled back */
-	uint16 cache;
-	bool nobody_else; /* at commit: publish only if nobody has filled it meanwhile */
-	uint64 gen_at_commit;
-	uint16 key_size;
-	char key_data[FLEXIBLE_ARRAY_MEMBER];
-} OwnKey;
-
-/* A cache to be cleared at commit. */
-typedef struct OwnClear
-{
-	struct OwnClear *next;
-	uint16 cache;
-	int level;
-} OwnClear;
+#include "cache/own.h"
 
 static MemoryContext context = NULL;
 static OwnKey *first_key = NULL;
@@ -94,15 +48,6 @@ begin_own_writes(void)
 	control.hcxt = context;
 	keys_by_hash = hash_create("cachegrid own writes", 64, &control,
 							   HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-}
-
-static CacheKey
-key_of(const OwnKey *own)
-{
-	CacheKey key = {0};
-
-	(void) cg_key_init(&key, own->key_data, own->key_size);
-	return key;
 }
 
 /* The key's record, by hash and bytes; NULL if there is none. */
@@ -302,8 +247,8 @@ cg_cache_clear(const CachePolicy *policy)
 }
 
 /* Did this transaction touch, after the write, what it depends on? */
-static bool
-touched_since(const OwnKey *own, const OwnWrite *write)
+bool
+cg_own_touched_since(const OwnKey *own, const OwnWrite *write)
 {
 	if (cg_coherence_last_touch(own->dependency) > write->touch_number)
 		return true;
@@ -341,7 +286,7 @@ cg_own_lookup(const CacheKey *key, Dependency dependency, CacheValue *value,
 	if (write == NULL)
 		return OWN_NOTHING;
 	if (write->deleted || write->expires_at <= cg_store_now() ||
-		touched_since(own, write))
+		cg_own_touched_since(own, write))
 		return OWN_DELETED;
 	*expires_at = write->expires_at;
 	if (!cg_value_restore(copy_of(write, &copy), write->flat.shape, value))
@@ -349,127 +294,9 @@ cg_own_lookup(const CacheKey *key, Dependency dependency, CacheValue *value,
 	return OWN_VALUE;
 }
 
-/* TransactionListener: the last moment to touch something. */
-static void
-before_stamp(bool preparing)
-{
-	for (OwnKey *own = first_key; own; own = own->next)
-	{
-		CacheKey key = key_of(own);
-
-		if (own->top == NULL)
-			continue;
-		if (!own->top->deleted && touched_since(own, own->top))
-			own->top->deleted = true;
-		if (own->top->deleted || preparing)
-		{
-			own->top->deleted = true;
-			cg_coherence_touch_key(&key);
-		}
-	}
-}
-
-/* Has nobody but us stamped the dependency since gen was sampled? */
-static bool
-unmoved_but_by_me(Dependency dependency, uint64 gen, uint64 *now)
-{
-	uint64 before;
-	uint64 after;
-
-	if (!cg_coherence_own_stamp(dependency, &before, &after))
-		before = after = cg_coherence_gen(dependency);
-	*now = after;
-	return before == gen;
-}
-
-/*
- * Decide whether the write may be published beside the transaction's own
- * touches of its key, and bring its gens up to now.
- */
-static bool
-decide_write(OwnKey *own, OwnWrite *write)
-{
-	MetaBuilder *builder = &write->builder;
-	bool unmoved = true;
-	bool touched = cg_coherence_touched_by_me(own->dependency);
-
-	own->nobody_else = touched;
-	unmoved &= unmoved_but_by_me(own->dependency, write->key_gen, &own->gen_at_commit);
-	for (int i = 0; i < builder->meta.gen_count; i++)
-	{
-		DependencyGen *gen = &builder->gens[i];
-		DependencyKind kind = gen->dependency >> 61;
-
-		if (cg_coherence_touched_by_me(gen->dependency))
-		{
-			touched = true;
-			own->nobody_else |= kind == DEPENDENCY_KEY_PREFIX || kind == DEPENDENCY_CACHE;
-		}
-		unmoved &= unmoved_but_by_me(gen->dependency, gen->gen, &gen->gen);
-	}
-	return !touched || (unmoved && !write->unsettled);
-}
-
-static void
-make_ready(OwnWrite *write)
-{
-	StoreEntry *entry = &write->entry;
-
-	write->builder.meta.shape = write->flat.shape;
-	entry->type = write->flat.type;
-	entry->flags = write->flat.flags;
-	entry->created_at = cg_store_now();
-	entry->expires_at = write->expires_at;
-	entry->meta = cg_meta_finish(&write->builder);
-	entry->meta_size = cg_meta_size(&write->builder);
-	entry->value = write->flat.data;
-	entry->value_size = write->flat.size;
-}
-
-/* TransactionListener: after the stamps, drop the touched keys' entries. */
-static void
-stamped(const Dependency *keys, int count, bool preparing)
-{
-	MemoryContext caller;
-
-	for (int i = 0; i < count; i++)
-		cg_store_drop(keys[i]);
-	if (context == NULL)
-		return;
-
-	caller = MemoryContextSwitchTo(context);
-	for (OwnKey *own = first_key; own; own = own->next)
-	{
-		if (own->top == NULL || own->top->deleted)
-			continue;
-		if (decide_write(own, own->top))
-			make_ready(own->top);
-		else
-		{
-			own->top->deleted = true;
-			cg_store_drop(own->dependency);
-		}
-	}
-	MemoryContextSwitchTo(caller);
-}
-
-/* Under the partition's lock, at commit, for a key that was stamped, too. */
-static StoreVerdict
-judge_installation(const StoreEntry *present, StoreEntry *next, void *arg)
-{
-	const OwnKey *own = arg;
-
-	bool filled =
-		present != NULL && cg_meta_gens_current((const EntryMeta *) present->meta);
-
-	if (own->nobody_else &&
-		(filled || cg_coherence_gen(own->dependency) != own->gen_at_commit))
-		return STORE_LEAVE;
-	return STORE_REPLACE;
-}
-
-static void
-reset(void)
+/* The transaction has ended, and with it the memory of all this. */
+void
+cg_own_reset(void)
 {
 	cg_fill_forget(1);
 	context = NULL;
@@ -479,24 +306,29 @@ reset(void)
 	clears = NULL;
 }
 
-/* TransactionListener: install; allocates nothing and cannot fail. */
-static void
-committed(void)
+/* What this transaction wrote, in order of first write; NULL if nothing. */
+OwnKey *
+cg_own_keys(void)
 {
-	for (OwnClear *clear = clears; clear; clear = clear->next)
-		cg_store_cache_clear(clear->cache);
-	for (OwnKey *own = first_key; own; own = own->next)
-	{
-		StoreKey key = {own->dependency, own->key_data, own->key_size, own->cache};
-
-		if (own->top && !own->top->deleted)
-			(void) cg_store_put(&key, &own->top->entry, judge_installation, own);
-	}
-	reset();
+	return first_key;
 }
 
-static void
-subcommitted(int level)
+OwnClear *
+cg_own_clears(void)
+{
+	return clears;
+}
+
+/* Where all of it lives; NULL if this transaction wrote nothing. */
+MemoryContext
+cg_own_context(void)
+{
+	return context;
+}
+
+/* The subtransaction of this level joins its parent. */
+void
+cg_own_subcommitted(int level)
 {
 	for (OwnKey *own = first_key; own; own = own->next)
 	{
@@ -512,8 +344,9 @@ subcommitted(int level)
 		clear->level = Min(clear->level, level - 1);
 }
 
-static void
-subaborted(int level)
+/* What the subtransactions from this level on wrote is forgotten. */
+void
+cg_own_subaborted(int level)
 {
 	cg_fill_forget(level);
 	for (OwnKey *own = first_key; own; own = own->next)
@@ -521,20 +354,4 @@ subaborted(int level)
 			own->top = own->top->outer;
 	while (clears && clears->level >= level)
 		clears = clears->next;
-}
-
-const TransactionListener cg_own_listener = {
-	.stamped = stamped,
-	.before_stamp = before_stamp,
-	.committed = committed,
-	.aborted = reset,
-	.subcommitted = subcommitted,
-	.subaborted = subaborted,
-};
-
-/* At load time: hear of the ends of transactions. */
-void
-cg_cache_init(void)
-{
-	cg_coherence_listen(&cg_own_listener);
 }

@@ -1,0 +1,186 @@
+/*-------------------------------------------------------------------------
+ *
+ * install.c
+ *	  What becomes of a transaction's own writes when it ends.
+ *
+ * Deleted keys are touched just before the stamps: the stamp and the drop
+ * of the entry are coherence's matter.  At PREPARE the same is done for
+ * keys that were set: no callback of ours sees COMMIT PREPARED, so all that
+ * remains of a set is that the old value is gone.
+ *
+ * A set of a key whose rows the same transaction changes, or that it
+ * invalidates, is published only if that cannot hide anybody's change: the
+ * set came after the change, everything was settled in the snapshot that
+ * was active then, nobody else stamped between then and the own stamp, nor
+ * between that and the commit.  Else only the drop remains.
+ *
+ * What COMMIT needs is made ready before, for it can neither allocate nor
+ * fail.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "utils/memutils.h"
+
+#include "cache/own.h"
+
+static CacheKey
+key_of(const OwnKey *own)
+{
+	CacheKey key = {0};
+
+	(void) cg_key_init(&key, own->key_data, own->key_size);
+	return key;
+}
+
+/* TransactionListener: the last moment to touch something. */
+static void
+before_stamp(bool preparing)
+{
+	for (OwnKey *own = cg_own_keys(); own; own = own->next)
+	{
+		CacheKey key = key_of(own);
+
+		if (own->top == NULL)
+			continue;
+		if (!own->top->deleted && cg_own_touched_since(own, own->top))
+			own->top->deleted = true;
+		if (own->top->deleted || preparing)
+		{
+			own->top->deleted = true;
+			cg_coherence_touch_key(&key);
+		}
+	}
+}
+
+/* Has nobody but us stamped the dependency since gen was sampled? */
+static bool
+unmoved_but_by_me(Dependency dependency, uint64 gen, uint64 *now)
+{
+	uint64 before;
+	uint64 after;
+
+	if (!cg_coherence_own_stamp(dependency, &before, &after))
+		before = after = cg_coherence_gen(dependency);
+	*now = after;
+	return before == gen;
+}
+
+/*
+ * Decide whether the write may be published beside the transaction's own
+ * touches of its key, and bring its gens up to now.
+ */
+static bool
+decide_write(OwnKey *own, OwnWrite *write)
+{
+	MetaBuilder *builder = &write->builder;
+	bool unmoved = true;
+	bool touched = cg_coherence_touched_by_me(own->dependency);
+
+	own->nobody_else = touched;
+	unmoved &= unmoved_but_by_me(own->dependency, write->key_gen, &own->gen_at_commit);
+	for (int i = 0; i < builder->meta.gen_count; i++)
+	{
+		DependencyGen *gen = &builder->gens[i];
+		DependencyKind kind = gen->dependency >> 61;
+
+		if (cg_coherence_touched_by_me(gen->dependency))
+		{
+			touched = true;
+			own->nobody_else |= kind == DEPENDENCY_KEY_PREFIX || kind == DEPENDENCY_CACHE;
+		}
+		unmoved &= unmoved_but_by_me(gen->dependency, gen->gen, &gen->gen);
+	}
+	return !touched || (unmoved && !write->unsettled);
+}
+
+static void
+make_ready(OwnWrite *write)
+{
+	StoreEntry *entry = &write->entry;
+
+	write->builder.meta.shape = write->flat.shape;
+	entry->type = write->flat.type;
+	entry->flags = write->flat.flags;
+	entry->created_at = cg_store_now();
+	entry->expires_at = write->expires_at;
+	entry->meta = cg_meta_finish(&write->builder);
+	entry->meta_size = cg_meta_size(&write->builder);
+	entry->value = write->flat.data;
+	entry->value_size = write->flat.size;
+}
+
+/* TransactionListener: after the stamps, drop the touched keys' entries. */
+static void
+stamped(const Dependency *keys, int count, bool preparing)
+{
+	MemoryContext caller;
+
+	for (int i = 0; i < count; i++)
+		cg_store_drop(keys[i]);
+	if (cg_own_context() == NULL)
+		return;
+
+	caller = MemoryContextSwitchTo(cg_own_context());
+	for (OwnKey *own = cg_own_keys(); own; own = own->next)
+	{
+		if (own->top == NULL || own->top->deleted)
+			continue;
+		if (decide_write(own, own->top))
+			make_ready(own->top);
+		else
+		{
+			own->top->deleted = true;
+			cg_store_drop(own->dependency);
+		}
+	}
+	MemoryContextSwitchTo(caller);
+}
+
+/* Under the partition's lock, at commit, for a key that was stamped, too. */
+static StoreVerdict
+judge_installation(const StoreEntry *present, StoreEntry *next, void *arg)
+{
+	const OwnKey *own = arg;
+
+	bool filled =
+		present != NULL && cg_meta_gens_current((const EntryMeta *) present->meta);
+
+	if (own->nobody_else &&
+		(filled || cg_coherence_gen(own->dependency) != own->gen_at_commit))
+		return STORE_LEAVE;
+	return STORE_REPLACE;
+}
+
+/* TransactionListener: install; allocates nothing and cannot fail. */
+static void
+committed(void)
+{
+	for (OwnClear *clear = cg_own_clears(); clear; clear = clear->next)
+		cg_store_cache_clear(clear->cache);
+	for (OwnKey *own = cg_own_keys(); own; own = own->next)
+	{
+		StoreKey key = {own->dependency, own->key_data, own->key_size, own->cache};
+
+		if (own->top && !own->top->deleted)
+			(void) cg_store_put(&key, &own->top->entry, judge_installation, own);
+	}
+	cg_own_reset();
+}
+
+static const TransactionListener own_listener = {
+	.stamped = stamped,
+	.before_stamp = before_stamp,
+	.committed = committed,
+	.aborted = cg_own_reset,
+	.subcommitted = cg_own_subcommitted,
+	.subaborted = cg_own_subaborted,
+};
+
+/* At load time: hear of the ends of transactions. */
+void
+cg_cache_init(void)
+{
+	cg_coherence_listen(&own_listener);
+}
