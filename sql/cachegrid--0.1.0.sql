@@ -477,6 +477,124 @@ $$The watched tables of this database. keys, tags: their templates, empty arrays
 
 -- tables: mirror ------------------------------------------------------------
 
+CREATE FUNCTION redis_options(options text[], catalog oid) RETURNS void
+    AS 'MODULE_PATHNAME', 'cachegrid_redis_options'
+    LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION redis_options(text[], oid) IS
+'Checks the options of servers and user mappings of the foreign-data wrapper cachegrid_redis. PostgreSQL calls it.';
+
+CREATE FOREIGN DATA WRAPPER cachegrid_redis VALIDATOR redis_options;
+COMMENT ON FOREIGN DATA WRAPPER cachegrid_redis IS
+$$Redis servers that tables are mirrored to.
+Options of a server: endpoints, "host:port,host:port,..."; mode, cluster (the default) or single. Options of a user mapping: username, password.
+Example: CREATE SERVER grid FOREIGN DATA WRAPPER cachegrid_redis OPTIONS (mode 'cluster', endpoints '127.0.0.1:7000,127.0.0.1:7001');$$;
+
+CREATE TABLE mirrors (
+    id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    relation regclass NOT NULL,
+    server name NOT NULL,
+    owner regrole NOT NULL,
+    key text NOT NULL,
+    prefix text NOT NULL,
+    mode text NOT NULL,
+    format text NOT NULL,
+    columns name[],
+    ttl interval,
+    dropped boolean NOT NULL DEFAULT false,
+    UNIQUE (server, prefix)
+);
+CREATE UNIQUE INDEX ON mirrors (relation, server) WHERE NOT dropped;
+COMMENT ON TABLE mirrors IS
+'The mirrors of this database: written by cachegrid.mirror() and cachegrid.unmirror(), read by the worker. owner: whose user mapping is used. key: the template, with columns by number and name. dropped: unmirrored, its keys are still to be removed from Redis. See the view cachegrid.stat_mirror.';
+SELECT pg_catalog.pg_extension_config_dump('mirrors', '');
+SELECT pg_catalog.pg_extension_config_dump('mirrors_id_seq', '');
+
+-- Whole records of touched keys, at most 8 kB a row, written just before
+-- commit; see src/outbox.  Never updated: there is nothing to vacuum, and a
+-- table is truncated once it has been read.
+DO $$
+BEGIN
+    FOR number IN 0..2 LOOP
+        EXECUTE pg_catalog.format($table$
+            CREATE TABLE cachegrid.outbox_%1$s (
+                xid xid8 NOT NULL,
+                written timestamptz NOT NULL,
+                flags smallint NOT NULL,
+                payload bytea NOT NULL
+            ) WITH (autovacuum_enabled = off);
+            ALTER TABLE cachegrid.outbox_%1$s ALTER payload SET STORAGE PLAIN;
+            CREATE INDEX ON cachegrid.outbox_%1$s (xid);
+            COMMENT ON TABLE cachegrid.outbox_%1$s IS
+            'Keys that committed transactions touched and that are to be written to Redis. One of three tables used in turn.';
+        $table$, number);
+    END LOOP;
+END
+$$;
+
+CREATE TABLE mirror_position (
+    server text NOT NULL,
+    owner oid NOT NULL,
+    position text NOT NULL,
+    history text NOT NULL,
+    nodes text,
+    PRIMARY KEY (server, owner)
+) WITH (fillfactor = 10);
+COMMENT ON TABLE mirror_position IS
+'How far the worker has read the outbox for each server and owner of mirrors. position: a snapshot. history: system identifier and timeline it belongs to. nodes: the Redis processes that were there.';
+
+CREATE TABLE mirror_progress (
+    mirror integer PRIMARY KEY,
+    phase integer NOT NULL,
+    last bytea
+) WITH (fillfactor = 10);
+COMMENT ON TABLE mirror_progress IS
+'How far each mirror''s sweep is: phase 0 done, 1 in the table (behind the key last), 2 in Redis. A mirror without a row has not been swept yet.';
+
+CREATE TABLE mirror_parked (
+    mirror integer NOT NULL,
+    record bytea NOT NULL,
+    key text NOT NULL,
+    error text NOT NULL,
+    tries integer NOT NULL DEFAULT 1,
+    since timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    PRIMARY KEY (mirror, record)
+);
+COMMENT ON TABLE mirror_parked IS
+'Keys that could not be written, because their row could not be encoded or Redis refused them. They are tried again when their row changes, and by cachegrid.resync().';
+
+CREATE FUNCTION mirror("table" regclass, server name, key text DEFAULT NULL, mode text DEFAULT 'write-behind',
+                       format text DEFAULT 'json', columns name[] DEFAULT NULL, ttl interval DEFAULT NULL) RETURNS void
+    AS 'MODULE_PATHNAME', 'cachegrid_mirror'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION mirror(regclass, name, text, text, text, name[], interval) IS
+$$Mirrors a table's rows to a Redis server: those that are there, and from this transaction's commit on every change.
+"table": an ordinary table that the caller owns. server: a server of the foreign-data wrapper cachegrid_redis that the caller may use; it is tried at once. key: template of the keys, with all columns of a unique index in braces; NULL: the table's name and its primary key. mode: write-behind, or invalidate, which removes keys and writes none. format: json, as row_to_json() gives it in UTC. columns: those to be written; NULL: all. ttl: when keys expire after they were written; NULL: never. A NULL of any other argument is an error.
+Example: SELECT cachegrid.mirror('product', 'grid', key => 'product:{id}');$$;
+
+CREATE FUNCTION unmirror("table" regclass, server name) RETURNS void
+    AS 'MODULE_PATHNAME', 'cachegrid_unmirror'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION unmirror(regclass, name) IS
+$$Ends a mirror; its keys are then removed from Redis.
+"table": a mirrored table that the caller owns. server: where it is mirrored to. A NULL is an error.
+Example: SELECT cachegrid.unmirror('product', 'grid');$$;
+
+CREATE FUNCTION resync("table" regclass, server name) RETURNS void
+    AS 'MODULE_PATHNAME', 'cachegrid_resync'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION resync(regclass, name) IS
+$$Has the worker write all rows of a mirrored table to Redis again, and remove keys that have no row.
+"table": a mirrored table that the caller owns. server: where it is mirrored to. A NULL is an error.
+Example: SELECT cachegrid.resync('product', 'grid');$$;
+
+CREATE FUNCTION verify("table" regclass, server name, OUT key text, OUT problem text) RETURNS SETOF record
+    AS 'MODULE_PATHNAME', 'cachegrid_verify'
+    LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION verify(regclass, name) IS
+$$Compares a mirrored table with Redis, both ways, and returns what differs for two seconds or longer; no row: they are equal.
+"table": a mirrored table that the caller owns. server: where it is mirrored to. A NULL is an error. problem: missing (expired, if the mirror has a ttl), differs, surplus.
+Example: SELECT * FROM cachegrid.verify('product', 'grid');$$;
+
 -- seeing --------------------------------------------------------------------
 
 CREATE FUNCTION stat_cache(OUT cache text, OUT entries bigint, OUT bytes bigint, OUT hits bigint, OUT misses bigint,
@@ -498,6 +616,22 @@ COMMENT ON FUNCTION stat_memory() IS 'Rows of view cachegrid.stat_memory.';
 CREATE VIEW stat_memory AS SELECT * FROM stat_memory();
 COMMENT ON VIEW stat_memory IS
 'Where the memory is, of all databases together: one row a size class (class = bytes of a cell) that has pages, then the free pages, then the overhead of index and descriptions. used_bytes and free_bytes of all rows add up to cachegrid.memory. waste_bytes: the part of used_bytes that nobody asked for.';
+
+CREATE FUNCTION mirror_status(OUT mirror integer, OUT state text, OUT waiting bigint, OUT oldest timestamptz,
+                              OUT applied bigint, OUT retries bigint, OUT sweeps bigint, OUT last_error text,
+                              OUT last_error_at timestamptz) RETURNS SETOF record
+    AS 'MODULE_PATHNAME', 'cachegrid_mirror_status'
+    LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 10;
+COMMENT ON FUNCTION mirror_status() IS 'Part of the rows of view cachegrid.stat_mirror.';
+CREATE VIEW stat_mirror AS
+    SELECT m.relation AS "table", m.server, m.mode, s.state, s.waiting,
+           coalesce(extract(epoch FROM clock_timestamp() - s.oldest)::double precision, 0) AS lag_seconds,
+           s.applied, s.retries,
+           (SELECT count(*) FROM mirror_parked p WHERE p.mirror = m.id) AS parked,
+           s.sweeps, s.last_error, s.last_error_at
+    FROM mirrors m JOIN mirror_status() s ON s.mirror = m.id;
+COMMENT ON VIEW stat_mirror IS
+'One row a mirror of this database. state: starting, sweeping, live, interrupted (Redis is away), sweep pending (the same, and a sweep is to come), stopped (see last_error), removing (after unmirror). waiting: changes that are committed and not applied yet. lag_seconds: age of the oldest of them. applied: keys set or deleted, retries: sent again, since the server started. parked: keys that could not be written, see cachegrid.mirror_parked. sweeps: ended ones.';
 
 -- privileges ----------------------------------------------------------------
 
@@ -524,3 +658,8 @@ GRANT EXECUTE ON FUNCTION capture(), capture_statement(), watch(regclass, text[]
     TO cachegrid_writer;
 GRANT EXECUTE ON FUNCTION watched() TO cachegrid_reader;
 GRANT SELECT ON watched TO cachegrid_reader;
+
+GRANT EXECUTE ON FUNCTION mirror(regclass, name, text, text, text, name[], interval), unmirror(regclass, name),
+    resync(regclass, name), verify(regclass, name) TO cachegrid_writer;
+GRANT EXECUTE ON FUNCTION mirror_status() TO cachegrid_reader;
+GRANT SELECT ON stat_mirror TO cachegrid_reader;

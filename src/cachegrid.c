@@ -20,7 +20,10 @@
 #include "capture/capture.h"
 #include "coherence/coherence.h"
 #include "load/load.h"
+#include "mirror/mirror.h"
+#include "outbox/outbox.h"
 #include "store/store.h"
+#include "worker/worker.h"
 
 PG_MODULE_MAGIC;
 
@@ -37,6 +40,8 @@ request_shmem(void)
 
 	cg_store_shmem_request();
 	cg_coherence_shmem_request();
+	cg_outbox_shmem_request();
+	cg_mirror_shmem_request();
 	cg_load_shmem_request();
 }
 
@@ -49,6 +54,8 @@ startup_shmem(void)
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
 	cg_store_shmem_init();
 	cg_coherence_shmem_init();
+	cg_outbox_shmem_init();
+	cg_mirror_shmem_init();
 	cg_load_shmem_init();
 	LWLockRelease(AddinShmemInitLock);
 }
@@ -66,7 +73,9 @@ _PG_init(void)
 	cg_settings_init();
 	cg_coherence_init();
 	cg_cache_init();
+	cg_outbox_init();
 	cg_capture_init();
+	cg_worker_init();
 
 	previous_shmem_request = shmem_request_hook;
 	shmem_request_hook = request_shmem;

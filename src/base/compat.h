@@ -71,8 +71,8 @@ cg_local_transaction_id(void)
 /*
  * Macros, so that only who uses them needs the headers they stand on.
  *
- * object_ownercheck(): 15 has a function for each class, and only pg_class is
- * asked for here.  cg_enable_trigger() is ALTER TABLE ... ENABLE TRIGGER name,
+ * object_ownercheck(), object_aclcheck(): 15 has a function for each class,
+ * and only pg_class and pg_foreign_server are asked for here.  cg_enable_trigger() is ALTER TABLE ... ENABLE TRIGGER name,
  * on the relation's partitions, too.
  */
 #if PG_VERSION_NUM >= 160000
@@ -81,6 +81,8 @@ cg_local_transaction_id(void)
 						 ShareRowExclusiveLock)
 #else
 #define object_ownercheck(class, object, role) pg_class_ownercheck(object, role)
+#define object_aclcheck(class, object, role, mode) \
+	pg_foreign_server_aclcheck(object, role, mode)
 #define cg_enable_trigger(relation, name, fires_when) \
 	EnableDisableTrigger(relation, name, fires_when, false, ShareRowExclusiveLock)
 #endif
@@ -98,6 +100,11 @@ WaitEventExtensionNew(const char *wait_event_name)
 #define CreateWaitEventSet(resowner, nevents) \
 	(AssertMacro((resowner) == NULL), CreateWaitEventSet(TopMemoryContext, (nevents)))
 
+#endif
+
+#if PG_VERSION_NUM < 180000
+#define index_beginscan(heap, index, snapshot, instrument, nkeys, norderbys) \
+	index_beginscan(heap, index, snapshot, nkeys, norderbys)
 #endif
 
 /* Is it JSON_OBJECT() or another expression of SQL/JSON's own? */

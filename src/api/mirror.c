@@ -1,0 +1,144 @@
+/*-------------------------------------------------------------------------
+ *
+ * mirror.c
+ *	  SQL: mirror(), unmirror(), resync(), verify(), the state of mirrors, and
+ *	  the validator of the foreign-data wrapper.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/reloptions.h"
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "mirror/mirror.h"
+
+PG_FUNCTION_INFO_V1(cachegrid_mirror);
+PG_FUNCTION_INFO_V1(cachegrid_unmirror);
+PG_FUNCTION_INFO_V1(cachegrid_resync);
+PG_FUNCTION_INFO_V1(cachegrid_verify);
+PG_FUNCTION_INFO_V1(cachegrid_mirror_status);
+PG_FUNCTION_INFO_V1(cachegrid_redis_options);
+
+/* Raises an error if the argument, which has this name, is null. */
+static Datum
+required_argument(FunctionCallInfo fcinfo, int number, const char *name, const char *hint)
+{
+	if (PG_ARGISNULL(number))
+		ereport(ERROR, errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				errmsg("%s must not be null", name), errhint("%s", hint));
+	return PG_GETARG_DATUM(number);
+}
+
+static Oid
+table_argument(FunctionCallInfo fcinfo)
+{
+	return DatumGetObjectId(required_argument(fcinfo, 0, "table", "Name the table."));
+}
+
+static const char *
+server_argument(FunctionCallInfo fcinfo)
+{
+	return NameStr(*DatumGetName(required_argument(
+		fcinfo, 1, "server",
+		"Name a server of the foreign-data wrapper \"cachegrid_redis\".")));
+}
+
+static const char *
+text_argument(FunctionCallInfo fcinfo, int number, const char *name, const char *hint)
+{
+	return TextDatumGetCString(required_argument(fcinfo, number, name, hint));
+}
+
+/* As a list of char *; NIL for NULL, which means all. */
+static List *
+columns_argument(FunctionCallInfo fcinfo, int number)
+{
+	List *columns = NIL;
+	Datum *elements;
+	bool *nulls;
+	int count;
+
+	if (PG_ARGISNULL(number))
+		return NIL;
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(number), NAMEOID, NAMEDATALEN, false,
+					  TYPALIGN_CHAR, &elements, &nulls, &count);
+	if (count == 0)
+		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				errmsg("columns must not be empty"),
+				errhint("Leave \"columns\" out, or pass NULL, for all columns."));
+	for (int i = 0; i < count; i++)
+	{
+		if (nulls[i])
+			ereport(ERROR, errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					errmsg("columns must not contain nulls"),
+					errdetail("Element %d is null.", i + 1),
+					errhint("Name a column of the table."));
+		columns = lappend(columns, pstrdup(NameStr(*DatumGetName(elements[i]))));
+	}
+	return columns;
+}
+
+Datum
+cachegrid_mirror(PG_FUNCTION_ARGS)
+{
+	MirrorRequest request = {
+		.relation = table_argument(fcinfo),
+		.server = server_argument(fcinfo),
+		.key = PG_ARGISNULL(2) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(2)),
+		.mode = text_argument(fcinfo, 3, "mode", "Leave \"mode\" out for write-behind."),
+		.format = text_argument(fcinfo, 4, "format", "Leave \"format\" out for json."),
+		.columns = columns_argument(fcinfo, 5),
+		.ttl = PG_ARGISNULL(6) ? NULL : PG_GETARG_INTERVAL_P(6),
+	};
+
+	cg_mirror_declare(&request);
+	PG_RETURN_VOID();
+}
+
+Datum
+cachegrid_unmirror(PG_FUNCTION_ARGS)
+{
+	cg_mirror_undeclare(table_argument(fcinfo), server_argument(fcinfo));
+	PG_RETURN_VOID();
+}
+
+Datum
+cachegrid_resync(PG_FUNCTION_ARGS)
+{
+	cg_mirror_resync(table_argument(fcinfo), server_argument(fcinfo));
+	PG_RETURN_VOID();
+}
+
+Datum
+cachegrid_verify(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+
+	InitMaterializedSRF(fcinfo, 0);
+	cg_mirror_verify(table_argument(fcinfo), server_argument(fcinfo), result->setResult,
+					 result->setDesc);
+	return (Datum) 0;
+}
+
+Datum
+cachegrid_mirror_status(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+
+	InitMaterializedSRF(fcinfo, 0);
+	cg_mirror_statuses(result->setResult, result->setDesc);
+	return (Datum) 0;
+}
+
+Datum
+cachegrid_redis_options(PG_FUNCTION_ARGS)
+{
+	cg_mirror_check_options(untransformRelOptions(PG_GETARG_DATUM(0)), PG_GETARG_OID(1));
+	PG_RETURN_VOID();
+}

@@ -1,0 +1,370 @@
+/*-------------------------------------------------------------------------
+ *
+ * apply.c
+ *	  Sends a batch: reads the rows behind its keys and gives Redis what the
+ *	  table has.
+ *
+ * A chunk of keys is read and encoded in a subtransaction before anything of
+ * it is sent: so a row that cannot be encoded harms only itself, and no key
+ * has two commands in flight.  A key that must be sent again is read again,
+ * under a newer snapshot.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "access/xlog_internal.h"
+#include "miscadmin.h"
+#include "storage/latch.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+#include "base/compat.h"
+#include "mirror/mirror_internal.h"
+
+#define CHUNK 512
+
+/* So often a batch is sent again before it counts as an outage. */
+#define MAX_TRIES 10
+
+/* More keys than these refused by Redis at once: then it is Redis, not the keys. */
+#define MAX_REFUSED 100
+
+/* A command that is ready to be queued. */
+typedef struct ReadyCommand
+{
+	MirrorTouch *touch;
+	bool has_row;
+	int key; /* offsets into the chunk's bytes */
+	int key_size;
+	int value;
+	int value_size;
+} ReadyCommand;
+
+/* Touches of one mirror, and what became of them. */
+typedef struct ReadyChunk
+{
+	const MirrorDefinition *definition;
+	MirrorTouch *touches;
+	int touch_count;
+	bool opened; /* the table could be opened */
+	int count;	 /* of commands */
+	StringInfoData bytes;
+	ReadyCommand commands[CHUNK];
+} ReadyChunk;
+
+/* Where the reasons of refused keys are kept: the batch that is in flight. */
+static MemoryContext answer_context = NULL;
+
+/*
+ * Rows of an asynchronous commit may be visible before it is on disk, and
+ * Redis must not show what a crash can still undo.  The insert position right
+ * behind a page's header lies past the end of what can be flushed.
+ */
+void
+cg_mirror_flush_wal(void)
+{
+	XLogRecPtr position = GetXLogInsertRecPtr();
+	uint64 offset = position % XLOG_BLCKSZ;
+	bool first_page = XLogSegmentOffset(position, wal_segment_size) < XLOG_BLCKSZ;
+
+	if (offset == (first_page ? SizeOfXLogLongPHD : SizeOfXLogShortPHD))
+		position -= offset;
+	if (position > GetFlushRecPtr(NULL))
+		XLogFlush(position);
+}
+
+static void
+answered(const RedisResult *result, void *user_data)
+{
+	MirrorTouch *touch = user_data;
+
+	switch (result->outcome)
+	{
+		case REDIS_DONE:
+			touch->state = TOUCH_DONE;
+			break;
+		case REDIS_RETRY:
+			touch->state = TOUCH_PENDING;
+			touch->retries++;
+			break;
+		case REDIS_REFUSED:
+			touch->state = TOUCH_REFUSED;
+			touch->refused_by_redis = true;
+			touch->reason = MemoryContextStrdup(answer_context, result->reason);
+			break;
+	}
+}
+
+/* Read and encode one key's row into the chunk. */
+static void
+prepare_command(ReadyChunk *chunk, MirrorTable *table, MirrorTouch *touch)
+{
+	ReadyCommand *command = &chunk->commands[chunk->count];
+	StringInfo bytes = &chunk->bytes;
+
+	command->touch = touch;
+	enlargeStringInfo(bytes, CG_KEY_MAX_BYTES);
+	command->key = bytes->len;
+	command->key_size = cg_mirror_table_render(table, touch, bytes->data + bytes->len);
+	if (command->key_size == 0)
+	{
+		touch->state = TOUCH_SKIPPED;
+		return;
+	}
+	bytes->len += command->key_size;
+
+	command->has_row = table->definition->mode == MIRROR_WRITE_BEHIND &&
+					   cg_mirror_table_fetch(table, touch);
+	if (command->has_row && touch->only_delete)
+	{
+		touch->state = TOUCH_SKIPPED;
+		return;
+	}
+	command->value = bytes->len;
+	if (command->has_row)
+		cg_mirror_encode(table->encoder, table->slot, bytes);
+	command->value_size = bytes->len - command->value;
+	chunk->count++;
+}
+
+/*
+ * Prepare the chunk's pending touches.  Casts to json may be anybody's
+ * functions: they run as the table's owner, as they would for him.
+ */
+static void
+prepare_chunk(void *argument)
+{
+	ReadyChunk *chunk = argument;
+	MirrorTable *table = cg_mirror_table_open(chunk->definition, GetActiveSnapshot());
+	Oid user;
+	int security;
+
+	chunk->opened = true;
+	GetUserIdAndSecContext(&user, &security);
+	SetUserIdAndSecContext(table->relation->rd_rel->relowner,
+						   security | SECURITY_RESTRICTED_OPERATION);
+	for (int i = 0; i < chunk->touch_count; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (chunk->touches[i].state == TOUCH_PENDING)
+			prepare_command(chunk, table, &chunk->touches[i]);
+	}
+	SetUserIdAndSecContext(user, security);
+	cg_mirror_table_close(table);
+}
+
+static void
+queue_chunk(MirrorChannel *channel, ReadyChunk *chunk)
+{
+	for (int i = 0; i < chunk->count; i++)
+	{
+		ReadyCommand *command = &chunk->commands[i];
+		RedisString key = {chunk->bytes.data + command->key, command->key_size};
+		RedisString value = {chunk->bytes.data + command->value, command->value_size};
+		RedisHandler handler = {answered, command->touch};
+
+		command->touch->state = TOUCH_SENT;
+		if (command->has_row)
+			cg_redis_queue_set(channel->grid, key, value, chunk->definition->ttl_ms,
+							   handler);
+		else
+			cg_redis_queue_delete(channel->grid, key, handler);
+	}
+}
+
+static void
+skip_touches(MirrorTouch *touches, int count)
+{
+	for (int i = 0; i < count; i++)
+		touches[i].state = TOUCH_SKIPPED;
+}
+
+/* Send up to CHUNK touches of one mirror; a row that fails is refused alone. */
+static void
+send_chunk(MirrorChannel *channel, MirrorState *mirror, ReadyChunk *chunk,
+		   MirrorTouch *touches, int count)
+{
+	char *error;
+
+	chunk->definition = mirror->definition;
+	chunk->touches = touches;
+	chunk->touch_count = count;
+	chunk->opened = false;
+	chunk->count = 0;
+	resetStringInfo(&chunk->bytes);
+
+	if (cg_mirror_try(prepare_chunk, chunk, &error))
+		queue_chunk(channel, chunk);
+	else if (!chunk->opened)
+	{
+		/* Its sweep will find all of these again. */
+		cg_mirror_break(mirror, error);
+		skip_touches(touches, count);
+	}
+	else if (count > 1)
+	{
+		for (int i = 0; i < count; i++)
+			send_chunk(channel, mirror, chunk, &touches[i], 1);
+	}
+	else
+	{
+		touches->state = TOUCH_REFUSED;
+		touches->reason = MemoryContextStrdup(channel->batch->context, error);
+	}
+}
+
+/* Send the batch's pending touches of one mirror. */
+static void
+send_mirror(MirrorChannel *channel, ReadyChunk *chunk, MirrorTouch *touches, int count)
+{
+	MirrorState *mirror = cg_mirror_find_state(channel, touches->mirror);
+
+	/* Of another channel, or dropped, or known later: then it will be swept. */
+	if (!mirror || mirror->gone)
+	{
+		skip_touches(touches, count);
+		return;
+	}
+	for (int i = 0; i < count; i += CHUNK)
+	{
+		int size = Min(count - i, CHUNK);
+
+		if (mirror->broken)
+			skip_touches(&touches[i], size);
+		else
+			send_chunk(channel, mirror, chunk, &touches[i], size);
+	}
+}
+
+/*
+ * Read the rows behind the channel's sorted batch under the active snapshot
+ * and queue their commands.  The caller has locked the channel's tables.
+ */
+void
+cg_mirror_send(MirrorChannel *channel)
+{
+	MirrorBatch *batch = channel->batch;
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "cachegrid chunk",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext previous = MemoryContextSwitchTo(context);
+	ReadyChunk *chunk = palloc(sizeof(ReadyChunk));
+	int first = 0;
+
+	initStringInfo(&chunk->bytes);
+	answer_context = batch->context;
+	while (first < batch->count)
+	{
+		int next = first + 1;
+
+		while (next < batch->count &&
+			   batch->touches[next].mirror == batch->touches[first].mirror)
+			next++;
+		send_mirror(channel, chunk, &batch->touches[first], next - first);
+		first = next;
+	}
+	MemoryContextSwitchTo(previous);
+	MemoryContextDelete(context);
+}
+
+static int
+count_pending(const MirrorBatch *batch)
+{
+	int pending = 0;
+
+	for (int i = 0; i < batch->count; i++)
+		pending += batch->touches[i].state == TOUCH_PENDING;
+	return pending;
+}
+
+/* Read and queue what must be sent again.  False if a table is locked now. */
+static bool
+send_again(MirrorChannel *channel)
+{
+	bool own_transaction = !IsTransactionState();
+	bool locked = true;
+
+	if (own_transaction)
+	{
+		cg_mirror_begin();
+		locked = cg_mirror_lock_tables(channel);
+	}
+	if (locked)
+	{
+		PushActiveSnapshot(GetTransactionSnapshot());
+		cg_mirror_flush_wal();
+		cg_mirror_send(channel);
+		PopActiveSnapshot();
+	}
+	if (own_transaction)
+		cg_mirror_commit();
+	return locked;
+}
+
+static void
+rest(int milliseconds)
+{
+	(void) WaitLatch(NULL, WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, milliseconds,
+					 PG_WAIT_EXTENSION);
+	CHECK_FOR_INTERRUPTS();
+}
+
+/* Counts what became of the batch; false if Redis refuses everything. */
+static bool
+account(MirrorChannel *channel)
+{
+	MirrorBatch *batch = channel->batch;
+	int refused = 0;
+	int first = 0;
+
+	for (int i = 0; i < batch->count; i++)
+		refused += batch->touches[i].refused_by_redis;
+	if (refused > MAX_REFUSED)
+		return false;
+
+	while (first < batch->count)
+	{
+		int32 mirror = batch->touches[first].mirror;
+		int64 applied = 0;
+		int64 retries = 0;
+		int next = first;
+
+		for (; next < batch->count && batch->touches[next].mirror == mirror; next++)
+		{
+			applied += batch->touches[next].state == TOUCH_DONE;
+			retries += batch->touches[next].retries;
+		}
+		cg_mirror_count(mirror, applied, retries);
+		first = next;
+	}
+	cg_mirror_park(channel);
+	return true;
+}
+
+/*
+ * Wait until every key of the batch that was sent is settled in Redis, and
+ * send again what must be.  False if Redis does not take it: nothing is in
+ * flight then, and the caller starts again from where it began.
+ */
+bool
+cg_mirror_settle(MirrorChannel *channel)
+{
+	bool trouble = !cg_redis_drain(channel->grid);
+
+	for (int tries = 1; count_pending(channel->batch) > 0; tries++)
+	{
+		if (tries > MAX_TRIES)
+			return false;
+		if (trouble || tries > 1)
+			rest(tries * 10);
+		if (!cg_redis_connect(channel->grid))
+			return false;
+		(void) send_again(channel);
+		trouble = !cg_redis_drain(channel->grid);
+	}
+	return account(channel);
+}

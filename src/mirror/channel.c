@@ -1,0 +1,480 @@
+/*-------------------------------------------------------------------------
+ *
+ * channel.c
+ *	  One round of one channel: connect, take a batch from the outbox, apply
+ *	  it, go on with a sweep, save.
+ *
+ * Whatever is not settled when Redis stops to answer is done again from the
+ * channel's position.  An outage is logged once when it begins and once when
+ * it has ended.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_class.h"
+#include "foreign/foreign.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+
+#include "base/compat.h"
+#include "base/settings.h"
+#include "mirror/mirror_internal.h"
+
+/* Touches of a batch, after which the outbox is read on later. */
+#define BATCH_TOUCHES 100000
+
+#define SAVE_INTERVAL_MS  200
+#define CHECK_INTERVAL_MS 5000
+#define FIRST_RETRY_MS	  100
+#define LAST_RETRY_MS	  5000
+
+MirrorState *
+cg_mirror_find_state(const MirrorChannel *channel, int32 mirror)
+{
+	ListCell *cell;
+
+	foreach (cell, channel->mirrors)
+	{
+		MirrorState *state = lfirst(cell);
+
+		if (state->definition->id == mirror)
+			return state;
+	}
+	return NULL;
+}
+
+/*
+ * The mirror cannot be worked on because of its table; it will be tried, and
+ * then swept, again.
+ */
+void
+cg_mirror_break(MirrorState *mirror, const char *error)
+{
+	if (!mirror->reported || strcmp(mirror->reported, error) != 0)
+	{
+		ereport(LOG, errmsg("mirror %d to server \"%s\" is stopped: %s",
+							mirror->definition->id, mirror->definition->server, error));
+		if (mirror->reported)
+			pfree(mirror->reported);
+		mirror->reported = MemoryContextStrdup(TopMemoryContext, error);
+	}
+	mirror->broken = mirror->reported;
+	cg_mirror_set_error(mirror->definition->id, error);
+	cg_mirror_want_sweep(mirror);
+}
+
+/*
+ * Lock the channel's tables against DDL to the end of the transaction; false
+ * if one of them is locked by somebody else now.  Never waits, so that it is
+ * never part of a deadlock.  A snapshot taken after that sees what DDL left.
+ */
+bool
+cg_mirror_lock_tables(MirrorChannel *channel)
+{
+	ListCell *cell;
+
+	foreach (cell, channel->mirrors)
+	{
+		MirrorState *mirror = lfirst(cell);
+		Oid relation = mirror->definition->relation;
+
+		if (mirror->gone)
+			continue;
+		if (!ConditionalLockRelationOid(relation, AccessShareLock))
+			return false;
+		if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relation)))
+		{
+			mirror->gone = true;
+			cg_mirror_want_sweep(mirror);
+		}
+	}
+	return true;
+}
+
+static void
+close_grid(MirrorChannel *channel)
+{
+	ListCell *cell;
+
+	foreach (cell, channel->mirrors)
+		cg_mirror_stop_scan(lfirst(cell));
+	if (channel->grid)
+		cg_redis_close(channel->grid);
+	channel->grid = NULL;
+}
+
+/* Redis does not take what it should: tell once, and wait longer and longer. */
+static void
+interrupt_channel(MirrorChannel *channel, const char *message, const char *hint)
+{
+	int delay = FIRST_RETRY_MS << Min(channel->failures, 10);
+	ListCell *cell;
+
+	if (channel->failures++ == 0)
+		ereport(LOG, errmsg("mirroring to server \"%s\" is interrupted", channel->server),
+				errdetail("%s", message), hint ? errhint("%s", hint) : 0);
+	foreach (cell, channel->mirrors)
+		cg_mirror_set_error(((MirrorState *) lfirst(cell))->definition->id, message);
+	channel->retry_at =
+		TimestampTzPlusMilliseconds(GetCurrentTimestamp(), Min(delay, LAST_RETRY_MS));
+	channel->checked_at = 0;
+}
+
+static void
+interrupt_for_grid(MirrorChannel *channel)
+{
+	const RedisError *error = cg_redis_error(channel->grid);
+
+	if (error)
+		interrupt_channel(channel, error->message, error->hint);
+	else
+		interrupt_channel(channel, "Redis did not take all keys", NULL);
+}
+
+static void
+end_interruption(MirrorChannel *channel)
+{
+	if (channel->failures > 0)
+		ereport(LOG, errmsg("mirroring to server \"%s\" goes on", channel->server));
+	channel->failures = 0;
+	channel->retry_at = 0;
+}
+
+/* Open the grid with the options that the server and the mapping have now. */
+static void
+open_grid(MirrorChannel *channel)
+{
+	ForeignServer *server;
+
+	cg_mirror_begin();
+	server = GetForeignServerByName(channel->server, true);
+	if (server)
+	{
+		RedisOptions *options = cg_mirror_server_options(
+			server->serverid, channel->owner,
+			cg_mirror_writer_name(channel->server, channel->owner));
+
+		channel->grid = cg_redis_open(channel->context, options);
+	}
+	cg_mirror_commit();
+}
+
+/* After an outage the grid is opened anew: its options may have been mended. */
+static bool
+connect_channel(MirrorChannel *channel)
+{
+	if (channel->failures > 0)
+		close_grid(channel);
+	if (!channel->grid)
+		open_grid(channel);
+	if (!channel->grid)
+	{
+		interrupt_channel(channel, "the server does not exist any more",
+						  "Create it again, or delete the mirror.");
+		return false;
+	}
+	if (!cg_redis_connect(channel->grid))
+	{
+		interrupt_for_grid(channel);
+		return false;
+	}
+	return true;
+}
+
+/* Put the records of a row into the batch; wishes for sweeps are granted. */
+static void
+collect_row(MirrorChannel *channel, const OutboxRow *row)
+{
+	const char *cursor = row->payload;
+	OutboxRecord record;
+
+	while (cg_outbox_next_record(&cursor, row->payload + row->size, &record))
+	{
+		MirrorState *mirror = cg_mirror_find_state(channel, record.mirror);
+
+		if (!mirror)
+			cg_mirror_reload_soon();
+		else if (record.kind == OUTBOX_SWEEP)
+			cg_mirror_want_sweep(mirror);
+		else
+			cg_mirror_batch_add(channel->batch, record.mirror, record.key,
+								record.key_size, &record.tid);
+	}
+}
+
+/* What has been read of the outbox in one transaction. */
+typedef struct OutboxBatch
+{
+	OutboxReader *reader;
+	bool any;	/* there were rows */
+	bool more;	/* the batch was full before the reader was at its end */
+	bool async; /* some may not be on disk yet */
+} OutboxBatch;
+
+static void
+collect(MirrorChannel *channel, OutboxBatch *outbox)
+{
+	OutboxRow row;
+
+	outbox->more = false;
+	while (cg_outbox_read_next(outbox->reader, &row))
+	{
+		CHECK_FOR_INTERRUPTS();
+		outbox->any = true;
+		if (row.flags & CG_OUTBOX_ASYNC)
+			outbox->async = true;
+		collect_row(channel, &row);
+		if (channel->batch->count >= BATCH_TOUCHES)
+		{
+			outbox->more = true;
+			break;
+		}
+	}
+	cg_mirror_batch_sort(channel->batch);
+}
+
+/*
+ * Read from the outbox and queue, in the open transaction.  A transaction
+ * that touched more than a batch holds is settled batch by batch; only then
+ * can the position move.  False if Redis did not take one.
+ */
+static bool
+read_and_send(MirrorChannel *channel, OutboxBatch *outbox)
+{
+	for (;;)
+	{
+		bool last;
+
+		collect(channel, outbox);
+		last = !outbox->more || cg_outbox_read_may_end(outbox->reader);
+		if (channel->batch->count > 0)
+		{
+			/* Rows may be newer than a batch that was cut. */
+			if (outbox->async || outbox->more)
+				cg_mirror_flush_wal();
+			cg_mirror_send(channel);
+		}
+		if (last)
+			return true;
+		if (!cg_mirror_settle(channel))
+			return false;
+		cg_mirror_batch_reset(channel->batch);
+	}
+}
+
+static void
+move_position(MirrorChannel *channel, OutboxPosition *position, bool unsaved)
+{
+	pfree(channel->position);
+	channel->position = position;
+	if (unsaved)
+		channel->unsaved = true;
+}
+
+/* What a round came to. */
+typedef enum RoundResult
+{
+	ROUND_IDLE,	 /* nothing to do */
+	ROUND_DONE,	 /* something done, there may be more */
+	ROUND_BUSY,	 /* a table is locked: try soon */
+	ROUND_FAILED /* Redis did not take it */
+} RoundResult;
+
+/* Take the next batch from the outbox and apply it. */
+static RoundResult
+apply_batch(MirrorChannel *channel)
+{
+	OutboxBatch outbox = {NULL};
+	OutboxPosition *position;
+	MemoryContext previous;
+	bool sent;
+
+	cg_mirror_begin();
+	if (!cg_mirror_lock_tables(channel))
+	{
+		cg_mirror_commit();
+		return ROUND_BUSY;
+	}
+	PushActiveSnapshot(GetTransactionSnapshot());
+	outbox.reader = cg_outbox_read_begin(channel->position, GetActiveSnapshot());
+	sent = read_and_send(channel, &outbox);
+	previous = MemoryContextSwitchTo(channel->context);
+	position = cg_outbox_read_end(outbox.reader);
+	MemoryContextSwitchTo(previous);
+	PopActiveSnapshot();
+	cg_mirror_commit();
+
+	if (!sent || !cg_mirror_settle(channel))
+	{
+		if (position)
+			pfree(position);
+		return ROUND_FAILED;
+	}
+	move_position(channel, position, outbox.any);
+	return outbox.any ? ROUND_DONE : ROUND_IDLE;
+}
+
+/* The mirror and its keys are gone: let go of it. */
+static bool
+bury_mirror(MirrorChannel *channel, MirrorState *mirror)
+{
+	if (!cg_mirror_disown(channel->grid, mirror->definition->prefix))
+		return false;
+	cg_mirror_begin();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	cg_mirror_delete(mirror->definition->id);
+	PopActiveSnapshot();
+	cg_mirror_commit();
+	cg_mirror_forget_status(mirror->definition->id);
+	cg_mirror_reload_soon();
+	return true;
+}
+
+static RoundResult
+sweep(MirrorChannel *channel)
+{
+	MirrorState *mirror = cg_mirror_next_sweep(channel);
+
+	if (!mirror)
+		return ROUND_IDLE;
+	if (!cg_mirror_sweep_step(channel, mirror))
+		return ROUND_FAILED;
+	if (mirror->gone && mirror->phase == SWEEP_DONE && !bury_mirror(channel, mirror))
+		return ROUND_FAILED;
+	return ROUND_DONE;
+}
+
+static bool
+has_unsaved(const MirrorChannel *channel)
+{
+	ListCell *cell;
+
+	foreach (cell, channel->mirrors)
+	{
+		if (((MirrorState *) lfirst(cell))->unsaved)
+			return true;
+	}
+	return channel->unsaved;
+}
+
+/* Save if it is time to; else tell when it will be. */
+static void
+save_if_due(MirrorChannel *channel, TimestampTz now, long *wait_ms)
+{
+	TimestampTz due = TimestampTzPlusMilliseconds(channel->saved_at, SAVE_INTERVAL_MS);
+
+	if (!has_unsaved(channel))
+		return;
+	if (now >= due)
+		cg_mirror_save(channel);
+	else
+		*wait_ms = Min(*wait_ms, TimestampDifferenceMilliseconds(now, due) + 1);
+}
+
+static void
+show_states(MirrorChannel *channel)
+{
+	ListCell *cell;
+
+	foreach (cell, channel->mirrors)
+	{
+		MirrorState *mirror = lfirst(cell);
+		const char *state = "live";
+
+		if (mirror->broken)
+			state = "stopped";
+		else if (channel->failures > 0)
+			state = mirror->phase == SWEEP_DONE ? "interrupted" : "sweep pending";
+		else if (mirror->gone)
+			state = "removing";
+		else if (mirror->phase != SWEEP_DONE)
+			state = "sweeping";
+		if (state != mirror->shown)
+			cg_mirror_set_state(mirror->definition->id, state);
+		mirror->shown = state;
+	}
+}
+
+static RoundResult
+work_on_redis(MirrorChannel *channel, TimestampTz now)
+{
+	RoundResult applied;
+	RoundResult swept;
+
+	if (!connect_channel(channel))
+		return ROUND_IDLE;
+	if (now >= TimestampTzPlusMilliseconds(channel->checked_at, CHECK_INTERVAL_MS))
+	{
+		if (!cg_mirror_check_nodes(channel))
+		{
+			interrupt_for_grid(channel);
+			return ROUND_IDLE;
+		}
+		channel->checked_at = now;
+	}
+
+	applied = apply_batch(channel);
+	cg_mirror_batch_reset(channel->batch);
+	swept = applied == ROUND_FAILED ? ROUND_IDLE : sweep(channel);
+	if (applied == ROUND_FAILED || swept == ROUND_FAILED)
+	{
+		interrupt_for_grid(channel);
+		return ROUND_IDLE;
+	}
+	end_interruption(channel);
+	if (applied == ROUND_DONE || swept == ROUND_DONE)
+		return ROUND_DONE;
+	return applied;
+}
+
+/*
+ * One round.  True if there may be more to do at once; else *wait_ms is
+ * lowered to the time when there will be.
+ */
+bool
+cg_mirror_round(MirrorChannel *channel, long *wait_ms)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	RoundResult result = ROUND_IDLE;
+
+	if (now >= channel->retry_at)
+		result = work_on_redis(channel, now);
+	if (channel->retry_at > now)
+		*wait_ms =
+			Min(*wait_ms, TimestampDifferenceMilliseconds(now, channel->retry_at) + 1);
+	if (result == ROUND_BUSY)
+		*wait_ms = Min(*wait_ms, 10);
+	show_states(channel);
+	save_if_due(channel, now, wait_ms);
+	return result == ROUND_DONE;
+}
+
+/*
+ * The outbox has reached its limit while Redis is away: forget what waits,
+ * and sweep everything when it is back.
+ */
+void
+cg_mirror_overflow(MirrorChannel *channel)
+{
+	MemoryContext previous;
+
+	ereport(
+		LOG, errmsg("outbox has reached \"cachegrid.outbox_limit\""),
+		errdetail("Mirrors to server \"%s\" will be swept as a whole when it is back.",
+				  channel->server));
+	cg_mirror_begin();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	previous = MemoryContextSwitchTo(channel->context);
+	move_position(channel, cg_outbox_position_of(GetActiveSnapshot()), true);
+	MemoryContextSwitchTo(previous);
+	PopActiveSnapshot();
+	cg_mirror_commit();
+	cg_mirror_want_sweeps(channel);
+	cg_mirror_save(channel);
+}

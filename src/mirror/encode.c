@@ -1,0 +1,334 @@
+/*-------------------------------------------------------------------------
+ *
+ * encode.c
+ *	  A row as JSON: byte for byte what row_to_json(row)::text gives, in a
+ *	  session with the settings that cg_mirror_catalog_begin() pins.
+ *
+ * The common types are written here, with their output functions looked up
+ * once; all others (arrays, composites, ranges, types with a cast to json)
+ * go through to_json().
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/transam.h"
+#include "catalog/pg_type.h"
+#include "nodes/makefuncs.h"
+#include "utils/builtins.h"
+#include "utils/datetime.h"
+#include "utils/fmgroids.h"
+#include "utils/json.h"
+#include "utils/lsyscache.h"
+#include "utils/syscache.h"
+#include "utils/typcache.h"
+
+#include "base/compat.h"
+#include "mirror/mirror_internal.h"
+
+/* How a column is written. */
+typedef enum ColumnForm
+{
+	FORM_BOOL,
+	FORM_INT2,
+	FORM_INT4,
+	FORM_INT8,
+	FORM_NUMBER, /* output function; quoted if it is NaN or infinite */
+	FORM_TIME,	 /* date and timestamps */
+	FORM_TEXT,	 /* text and varchar */
+	FORM_RAW,	 /* json and jsonb: output function, as it is */
+	FORM_QUOTED, /* output function, quoted */
+	FORM_TO_JSON
+} ColumnForm;
+
+typedef struct ColumnEncoder
+{
+	AttrNumber attnum;
+	char *label; /* the name as JSON with what stands around it: ,"name": */
+	int label_size;
+	ColumnForm form;
+	Oid type; /* without its domain */
+	FmgrInfo output;
+} ColumnEncoder;
+
+struct RowEncoder
+{
+	int column_count;
+	AttrNumber last_attnum;
+	ColumnEncoder columns[FLEXIBLE_ARRAY_MEMBER];
+};
+
+static ColumnForm
+choose_form(Oid type)
+{
+	switch (type)
+	{
+		case BOOLOID:
+			return FORM_BOOL;
+		case INT2OID:
+			return FORM_INT2;
+		case INT4OID:
+			return FORM_INT4;
+		case INT8OID:
+			return FORM_INT8;
+		case FLOAT4OID:
+		case FLOAT8OID:
+		case NUMERICOID:
+			return FORM_NUMBER;
+		case DATEOID:
+		case TIMESTAMPOID:
+		case TIMESTAMPTZOID:
+			return FORM_TIME;
+		case TEXTOID:
+		case VARCHAROID:
+			return FORM_TEXT;
+		case JSONOID:
+		case JSONBOID:
+			return FORM_RAW;
+		case BPCHAROID:
+		case UUIDOID:
+		case NAMEOID:
+		case BYTEAOID:
+		case INTERVALOID:
+		case TIMEOID:
+		case INETOID:
+		case CIDROID:
+			return FORM_QUOTED;
+		default:
+			return FORM_TO_JSON;
+	}
+}
+
+/* to_json() asks its call expression for the argument's type. */
+static void
+prepare_to_json(ColumnEncoder *column)
+{
+	Const *argument = makeNullConst(column->type, -1, InvalidOid);
+	FuncExpr *call = makeFuncExpr(F_TO_JSON, JSONOID, list_make1(argument), InvalidOid,
+								  InvalidOid, COERCE_EXPLICIT_CALL);
+
+	fmgr_info(F_TO_JSON, &column->output);
+	fmgr_info_set_expr((Node *) call, &column->output);
+}
+
+static void
+prepare_column(ColumnEncoder *column, Form_pg_attribute attribute, bool first)
+{
+	StringInfoData label;
+	Oid output;
+	bool is_varlena;
+
+	initStringInfo(&label);
+	appendStringInfoString(&label, first ? "{" : ",");
+	escape_json(&label, NameStr(attribute->attname));
+	appendStringInfoChar(&label, ':');
+	column->label = label.data;
+	column->label_size = label.len;
+	column->attnum = attribute->attnum;
+	column->type = getBaseType(attribute->atttypid);
+	column->form = choose_form(column->type);
+
+	if (column->form == FORM_TO_JSON)
+		prepare_to_json(column);
+	else
+	{
+		getTypeOutputInfo(column->type, &output, &is_varlena);
+		fmgr_info(output, &column->output);
+	}
+}
+
+static AttrNumber
+find_column(Relation relation, const char *name)
+{
+	AttrNumber attnum = get_attnum(RelationGetRelid(relation), name);
+
+	if (attnum <= 0)
+		ereport(ERROR, errcode(ERRCODE_UNDEFINED_COLUMN),
+				errmsg("column \"%s\" of table \"%s\" does not exist", name,
+					   RelationGetRelationName(relation)));
+	return attnum;
+}
+
+/*
+ * An encoder of these columns (of char *; NIL: all), in this order, palloc'd
+ * for as long as the relation stays open.  Raises an error if a column does
+ * not exist.
+ */
+RowEncoder *
+cg_mirror_encoder(Relation relation, List *columns)
+{
+	TupleDesc desc = RelationGetDescr(relation);
+	int limit = Max(list_length(columns), desc->natts);
+	RowEncoder *encoder =
+		palloc0(offsetof(RowEncoder, columns) + limit * sizeof(ColumnEncoder));
+	ListCell *cell = list_head(columns);
+
+	for (int i = 0; columns == NIL ? i < desc->natts : cell != NULL; i++)
+	{
+		AttrNumber attnum = i + 1;
+		Form_pg_attribute attribute;
+
+		if (columns != NIL)
+		{
+			attnum = find_column(relation, lfirst(cell));
+			cell = lnext(columns, cell);
+		}
+		attribute = TupleDescAttr(desc, attnum - 1);
+		if (attribute->attisdropped)
+			continue;
+		prepare_column(&encoder->columns[encoder->column_count], attribute,
+					   encoder->column_count == 0);
+		encoder->column_count++;
+		encoder->last_attnum = Max(encoder->last_attnum, attnum);
+	}
+	return encoder;
+}
+
+/* A JSON string of bytes that need no terminator. */
+static void
+append_quoted(StringInfo out, const char *data, Size size)
+{
+	Size plain = 0;
+
+	appendStringInfoCharMacro(out, '"');
+	while (plain < size && (unsigned char) data[plain] >= ' ' && data[plain] != '"' &&
+		   data[plain] != '\\')
+		plain++;
+	if (plain == size)
+	{
+		appendBinaryStringInfo(out, data, size);
+		appendStringInfoCharMacro(out, '"');
+	}
+	else
+	{
+		char *text = pnstrdup(data, size);
+
+		out->len--;
+		escape_json(out, text);
+		pfree(text);
+	}
+}
+
+static void
+append_integer(StringInfo out, int64 value)
+{
+	enlargeStringInfo(out, MAXINT8LEN + 1);
+	out->len += pg_lltoa(value, out->data + out->len);
+}
+
+/* JSON knows no NaN and no infinity; everything else starts like a number. */
+static void
+append_number(StringInfo out, const char *text)
+{
+	if (isdigit((unsigned char) text[0]) ||
+		(text[0] == '-' && isdigit((unsigned char) text[1])))
+		appendStringInfoString(out, text);
+	else
+		append_quoted(out, text, strlen(text));
+}
+
+static void
+append_text(StringInfo out, Datum value)
+{
+	struct varlena *text =
+		pg_detoast_datum_packed((struct varlena *) DatumGetPointer(value));
+
+	append_quoted(out, VARDATA_ANY(text), VARSIZE_ANY_EXHDR(text));
+	if ((Pointer) text != DatumGetPointer(value))
+		pfree(text);
+}
+
+/* json and text look alike in memory. */
+static void
+append_raw_text(StringInfo out, Datum value)
+{
+	struct varlena *text =
+		pg_detoast_datum_packed((struct varlena *) DatumGetPointer(value));
+
+	appendBinaryStringInfo(out, VARDATA_ANY(text), VARSIZE_ANY_EXHDR(text));
+	if ((Pointer) text != DatumGetPointer(value))
+		pfree(text);
+}
+
+static void
+append_time(StringInfo out, Datum value, Oid type)
+{
+	char buffer[MAXDATELEN + 1];
+
+	JsonEncodeDateTime(buffer, value, type, NULL);
+	append_quoted(out, buffer, strlen(buffer));
+}
+
+static void
+append_output(StringInfo out, ColumnEncoder *column, Datum value)
+{
+	char *text = OutputFunctionCall(&column->output, value);
+
+	if (column->form == FORM_NUMBER)
+		append_number(out, text);
+	else if (column->form == FORM_RAW)
+		appendStringInfoString(out, text);
+	else
+		append_quoted(out, text, strlen(text));
+	pfree(text);
+}
+
+static void
+append_value(StringInfo out, ColumnEncoder *column, Datum value)
+{
+	switch (column->form)
+	{
+		case FORM_BOOL:
+			appendStringInfoString(out, DatumGetBool(value) ? "true" : "false");
+			break;
+		case FORM_INT2:
+			append_integer(out, DatumGetInt16(value));
+			break;
+		case FORM_INT4:
+			append_integer(out, DatumGetInt32(value));
+			break;
+		case FORM_INT8:
+			append_integer(out, DatumGetInt64(value));
+			break;
+		case FORM_TEXT:
+			append_text(out, value);
+			break;
+		case FORM_TIME:
+			append_time(out, value, column->type);
+			break;
+		case FORM_TO_JSON:
+			append_raw_text(out, FunctionCall1(&column->output, value));
+			break;
+		default:
+			append_output(out, column, value);
+			break;
+	}
+}
+
+/*
+ * Append the row's JSON to out.  May leave some memory in the current
+ * context; raises what output functions raise.
+ */
+void
+cg_mirror_encode(RowEncoder *encoder, TupleTableSlot *row, StringInfo out)
+{
+	if (encoder->column_count == 0)
+	{
+		appendStringInfoString(out, "{}");
+		return;
+	}
+
+	slot_getsomeattrs(row, encoder->last_attnum);
+	for (int i = 0; i < encoder->column_count; i++)
+	{
+		ColumnEncoder *column = &encoder->columns[i];
+
+		appendBinaryStringInfo(out, column->label, column->label_size);
+		if (row->tts_isnull[column->attnum - 1])
+			appendStringInfoString(out, "null");
+		else
+			append_value(out, column, row->tts_values[column->attnum - 1]);
+	}
+	appendStringInfoCharMacro(out, '}');
+}

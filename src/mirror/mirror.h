@@ -1,0 +1,65 @@
+/*-------------------------------------------------------------------------
+ *
+ * mirror.h
+ *	  Tables whose rows are also written to a Redis server.
+ *
+ * The outbox says which keys were touched.  For each of them the row is read
+ * again, under a snapshot that only ever moves forward, and Redis gets what
+ * the table has: a row gives SET, no row gives DEL.  So it does not matter
+ * how often, in what order and from what half-done work a touch arrives.
+ * When in doubt the whole table is swept the same way.
+ *
+ * Order comes from one writer: a database has one worker, which keeps at
+ * most one command of a key in flight and ends its predecessor's connections
+ * before it writes.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CACHEGRID_MIRROR_H
+#define CACHEGRID_MIRROR_H
+
+#include "datatype/timestamp.h"
+#include "nodes/pg_list.h"
+#include "utils/tuplestore.h"
+
+/* What mirror() is asked for, as the user wrote it. */
+typedef struct MirrorRequest
+{
+	Oid relation;
+	const char *server;
+	const char *key; /* template, or NULL: table:{primary key} */
+	const char *mode;
+	const char *format;
+	List *columns;		 /* of char *; NIL: all */
+	const Interval *ttl; /* NULL: none */
+} MirrorRequest;
+
+/*
+ * Each function's contract stands at its body.
+ */
+
+/* Functions in declaration.c */
+extern void cg_mirror_declare(const MirrorRequest *request);
+extern void cg_mirror_undeclare(Oid relation, const char *server);
+extern void cg_mirror_resync(Oid relation, const char *server);
+
+/* Functions in server.c */
+extern void cg_mirror_check_options(List *options, Oid catalog);
+
+/* Functions in verify.c */
+extern void cg_mirror_verify(Oid relation, const char *server, Tuplestorestate *problems,
+							 TupleDesc desc);
+
+/* Functions in work.c: for the one worker of a database */
+extern bool cg_mirror_work(bool *more, long *wait_ms);
+
+/* Functions in catalog.c */
+extern bool cg_mirror_exists(void);
+extern void cg_mirror_pin_settings(void);
+
+/* Functions in status.c */
+extern void cg_mirror_statuses(Tuplestorestate *rows, TupleDesc desc);
+extern void cg_mirror_shmem_request(void);
+extern void cg_mirror_shmem_init(void);
+
+#endif /* CACHEGRID_MIRROR_H */

@@ -1,0 +1,250 @@
+/*-------------------------------------------------------------------------
+ *
+ * mirror_internal.h
+ *	  What the files of this floor share among themselves.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CACHEGRID_MIRROR_INTERNAL_H
+#define CACHEGRID_MIRROR_INTERNAL_H
+
+#include "lib/stringinfo.h"
+
+#include "capture/capture.h"
+#include "mirror/mirror.h"
+#include "outbox/outbox.h"
+#include "redis/redis.h"
+
+typedef enum MirrorMode
+{
+	MIRROR_WRITE_BEHIND,
+	MIRROR_INVALIDATE /* keys are removed, not written */
+} MirrorMode;
+
+/* A row of cachegrid.mirrors; everything in one memory context. */
+typedef struct MirrorDefinition
+{
+	int32 id;
+	Oid relation; /* may be gone */
+	char *server;
+	Oid owner;	  /* whose user mapping is used */
+	char *key;	  /* template as a trigger's argument */
+	char *prefix; /* of its keys, which nobody else may use */
+	MirrorMode mode;
+	List *columns; /* of char *, NIL: all */
+	int64 ttl_ms;  /* 0: none */
+	bool dropped;  /* by unmirror: its keys are still to be removed */
+} MirrorDefinition;
+
+/* How far a sweep is.  Backend-local; on disk in cachegrid.mirror_progress. */
+typedef enum SweepPhase
+{
+	SWEEP_DONE,
+	SWEEP_WALK, /* through the table, in the order of its index */
+	SWEEP_SCAN	/* through Redis, for keys whose rows are gone */
+} SweepPhase;
+
+/* A mirror as the worker knows it. */
+typedef struct MirrorState
+{
+	MirrorDefinition *definition;
+	SweepPhase phase;
+	char *last; /* key that the walk has come to, as in a record; NULL: none */
+	Size last_size;
+	RedisScan *scan;   /* of SWEEP_SCAN, NULL: not begun */
+	bool unsaved;	   /* phase and last differ from what is on disk */
+	bool started;	   /* the walk, in this process */
+	bool listed;	   /* in the catalog when it was last read */
+	bool has_parked;   /* keys in cachegrid.mirror_parked */
+	bool gone;		   /* the table or the mirror is: remove the keys, then the row */
+	char *broken;	   /* why it cannot be worked on until the next reload, or NULL */
+	char *reported;	   /* the last such reason that was logged, or NULL */
+	const char *shown; /* state that stat_mirror shows */
+} MirrorState;
+
+/* A touched key on its way, see batch.c. */
+typedef enum TouchState
+{
+	TOUCH_PENDING, /* to be sent, perhaps again */
+	TOUCH_SENT,	   /* in flight */
+	TOUCH_DONE,
+	TOUCH_SKIPPED, /* nothing to send */
+	TOUCH_REFUSED  /* see reason */
+} TouchState;
+
+typedef struct MirrorTouch
+{
+	const char *key; /* columns as in a record */
+	char *reason;	 /* REFUSED: why; palloc'd in the batch's context */
+	uint32 hash;
+	int32 mirror;
+	ItemPointerData tid; /* hint, or invalid */
+	uint16 key_size;
+	uint16 retries;
+	uint8 state;	  /* TouchState */
+	bool only_delete; /* set no row, but delete the key if there is none */
+	bool refused_by_redis;
+} MirrorTouch;
+
+typedef struct MirrorBatch
+{
+	MemoryContext context;
+	MirrorTouch *touches;
+	int count;
+	int limit;		 /* of touches */
+	uint32 *buckets; /* index + 1 into touches, 0: free */
+	uint32 mask;
+} MirrorBatch;
+
+typedef struct RowEncoder RowEncoder;
+
+/* Whose a prefix in Redis is. */
+typedef struct MirrorOwnership
+{
+	bool claim; /* take it if it is nobody's */
+	bool found; /* somebody had it */
+	bool mine;	/* it is ours, or was nobody's */
+} MirrorOwnership;
+
+/*
+ * A server as one role reaches it, and the mirrors there: what has its own
+ * connections and its own position in the outbox.  The worker's.
+ */
+typedef struct MirrorChannel
+{
+	MemoryContext context;
+	char *server;
+	Oid owner;
+	List *mirrors;	 /* of MirrorState * */
+	RedisGrid *grid; /* NULL: not open */
+	MirrorBatch *batch;
+	OutboxPosition *position; /* read and applied up to here; NULL: not loaded */
+	OutboxPosition *saved;	  /* the same, as it is on disk */
+	bool unsaved;			  /* there were rows since then */
+	TimestampTz saved_at;
+	char *nodes; /* which Redis processes were there last, NULL: not known */
+	TimestampTz checked_at;
+	TimestampTz retry_at; /* 0: no trouble */
+	int failures;		  /* in a row */
+} MirrorChannel;
+
+/* A mirrored table, opened for one transaction and one snapshot. */
+typedef struct MirrorTable
+{
+	const MirrorDefinition *definition;
+	Relation relation;
+	BlockNumber blocks; /* when its lock was taken */
+	CaptureTemplate *template;
+	int key_count; /* the template's columns, each once */
+	AttrNumber key_attnums[CG_OUTBOX_MAX_COLUMNS];
+	Relation index;						   /* NULL in mode invalidate */
+	int index_count;					   /* its key columns ... */
+	int index_keys[CG_OUTBOX_MAX_COLUMNS]; /* ... as indexes into key_attnums */
+	struct ScanKeyData *lookup_keys;	   /* index_count of them */
+	struct IndexScanDescData *lookup;	   /* NULL until first used */
+	Snapshot snapshot;
+	TupleTableSlot *slot;
+	RowEncoder *encoder;
+} MirrorTable;
+
+/* Functions in catalog.c */
+extern void cg_mirror_catalog_begin(void);
+extern void cg_mirror_catalog_end(void);
+extern uint64 cg_mirror_execute(const char *command, int count, Oid *types, Datum *values,
+								const char *nulls);
+extern List *cg_mirror_definitions(void);
+extern MirrorDefinition *cg_mirror_definition(Oid relation, const char *server);
+extern MirrorDefinition *cg_mirror_definition_of_prefix(const char *server,
+														const char *prefix);
+extern int32 cg_mirror_insert(const MirrorDefinition *definition, const char *mode,
+							  const char *format);
+extern void cg_mirror_mark_dropped(int32 mirror);
+extern void cg_mirror_delete(int32 mirror);
+
+/* Functions in table.c */
+extern int cg_mirror_key_columns(const CaptureTemplate *template, AttrNumber *attnums);
+extern Oid cg_mirror_find_index(Relation relation, const AttrNumber *attnums, int count);
+extern MirrorTable *cg_mirror_table_open(const MirrorDefinition *definition,
+										 Snapshot snapshot);
+extern void cg_mirror_table_close(MirrorTable *table);
+extern bool cg_mirror_table_fetch(MirrorTable *table, const MirrorTouch *touch);
+extern int cg_mirror_table_render(MirrorTable *table, const MirrorTouch *touch,
+								  char *buffer);
+
+/* Functions in walk.c */
+extern int cg_mirror_table_walk(MirrorTable *table, MirrorState *state,
+								MirrorBatch *batch, int limit);
+
+/* Functions in parse.c */
+extern Size cg_mirror_parse_key(MirrorTable *table, const char *key, Size size,
+								char *buffer);
+
+/* Functions in encode.c */
+extern RowEncoder *cg_mirror_encoder(Relation relation, List *columns);
+extern void cg_mirror_encode(RowEncoder *encoder, TupleTableSlot *row, StringInfo out);
+
+/* Functions in batch.c */
+extern MirrorBatch *cg_mirror_batch(MemoryContext parent);
+extern void cg_mirror_batch_reset(MirrorBatch *batch);
+extern MirrorTouch *cg_mirror_batch_add(MirrorBatch *batch, int32 mirror, const char *key,
+										uint16 size, const ItemPointerData *tid);
+extern void cg_mirror_batch_sort(MirrorBatch *batch);
+
+/* Functions in server.c */
+extern Oid cg_mirror_server(const char *name);
+extern RedisOptions *cg_mirror_server_options(Oid server, Oid role, const char *writer);
+extern char *cg_mirror_writer_name(const char *server, Oid role);
+extern bool cg_mirror_owner(RedisGrid *grid, const char *server, const char *prefix,
+							MirrorOwnership *ownership);
+extern bool cg_mirror_disown(RedisGrid *grid, const char *prefix);
+
+/* Functions in declaration.c */
+extern MirrorDefinition *cg_mirror_require(Oid relation, const char *server);
+
+/* Functions in guard.c */
+extern void cg_mirror_begin(void);
+extern void cg_mirror_commit(void);
+extern bool cg_mirror_try(void (*work)(void *argument), void *argument, char **error);
+
+/* Functions in apply.c */
+extern void cg_mirror_flush_wal(void);
+extern void cg_mirror_send(MirrorChannel *channel);
+extern bool cg_mirror_settle(MirrorChannel *channel);
+
+/* Functions in sweep.c */
+extern void cg_mirror_want_sweep(MirrorState *mirror);
+extern void cg_mirror_want_sweeps(MirrorChannel *channel);
+extern MirrorState *cg_mirror_next_sweep(const MirrorChannel *channel);
+extern bool cg_mirror_sweep_step(MirrorChannel *channel, MirrorState *mirror);
+extern void cg_mirror_stop_scan(MirrorState *mirror);
+
+/* Functions in progress.c */
+extern char *cg_mirror_saved_position(const char *server, Oid owner);
+extern void cg_mirror_load_channel(MirrorChannel *channel);
+extern void cg_mirror_load_mirror(MirrorState *mirror);
+extern void cg_mirror_save(MirrorChannel *channel);
+extern void cg_mirror_forget_channel(MirrorChannel *channel);
+extern void cg_mirror_park(MirrorChannel *channel);
+extern void cg_mirror_unpark(MirrorState *mirror);
+
+/* Functions in nodes.c */
+extern bool cg_mirror_check_nodes(MirrorChannel *channel);
+
+/* Functions in channel.c */
+extern bool cg_mirror_round(MirrorChannel *channel, long *wait_ms);
+extern void cg_mirror_overflow(MirrorChannel *channel);
+extern MirrorState *cg_mirror_find_state(const MirrorChannel *channel, int32 mirror);
+extern bool cg_mirror_lock_tables(MirrorChannel *channel);
+extern void cg_mirror_break(MirrorState *mirror, const char *error);
+
+/* Functions in work.c */
+extern void cg_mirror_reload_soon(void);
+
+/* Functions in status.c */
+extern void cg_mirror_count(int32 mirror, int64 applied, int64 retries);
+extern void cg_mirror_count_sweep(int32 mirror);
+extern void cg_mirror_set_state(int32 mirror, const char *state);
+extern void cg_mirror_set_error(int32 mirror, const char *error);
+extern void cg_mirror_forget_status(int32 mirror);
+
+#endif /* CACHEGRID_MIRROR_INTERNAL_H */

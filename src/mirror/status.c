@@ -1,0 +1,282 @@
+/*-------------------------------------------------------------------------
+ *
+ * status.c
+ *	  What the worker shows of its mirrors in shared memory, and how much
+ *	  waits in the outbox.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "storage/shmem.h"
+#include "storage/spin.h"
+#include "utils/builtins.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "base/compat.h"
+#include "mirror/mirror_internal.h"
+
+#define MAX_MIRRORS 512
+
+/* What the worker tells about one mirror. */
+typedef struct MirrorStatus
+{
+	int32 mirror;
+	const char *state;
+	int64 applied; /* keys set or deleted */
+	int64 retries; /* keys that had to be sent again */
+	int64 sweeps;  /* ended sweeps */
+	char last_error[256];
+	TimestampTz last_error_at; /* 0: none */
+} MirrorStatus;
+
+/* In shared memory. */
+typedef struct MirrorStatusShared
+{
+	Oid database; /* InvalidOid: free */
+	MirrorStatus status;
+} MirrorStatusShared;
+
+/* In shared memory. */
+typedef struct MirrorShared
+{
+	slock_t mutex; /* guards every field below */
+	MirrorStatusShared mirrors[MAX_MIRRORS];
+} MirrorShared;
+
+static MirrorShared *shared = NULL;
+
+void
+cg_mirror_shmem_request(void)
+{
+	RequestAddinShmemSpace(MAXALIGN(sizeof(MirrorShared)));
+}
+
+void
+cg_mirror_shmem_init(void)
+{
+	bool found;
+
+	shared = ShmemInitStruct("cachegrid mirror", sizeof(MirrorShared), &found);
+	if (!found)
+	{
+		memset(shared, 0, sizeof(MirrorShared));
+		SpinLockInit(&shared->mutex);
+	}
+}
+
+static MirrorStatus *
+find_status_locked(Oid database, int32 mirror)
+{
+	for (int i = 0; i < MAX_MIRRORS; i++)
+	{
+		MirrorStatusShared *entry = &shared->mirrors[i];
+
+		if (entry->database == database && entry->status.mirror == mirror)
+			return &entry->status;
+	}
+	return NULL;
+}
+
+/* Finds or makes the mirror's entry; NULL if there is no room. */
+static MirrorStatus *
+make_status_locked(int32 mirror)
+{
+	MirrorStatus *status = find_status_locked(MyDatabaseId, mirror);
+
+	for (int i = 0; i < MAX_MIRRORS && !status; i++)
+	{
+		MirrorStatusShared *entry = &shared->mirrors[i];
+
+		if (!OidIsValid(entry->database))
+		{
+			memset(entry, 0, sizeof(MirrorStatusShared));
+			entry->database = MyDatabaseId;
+			entry->status.mirror = mirror;
+			status = &entry->status;
+		}
+	}
+	return status;
+}
+
+/* Add to the mirror's counters. */
+void
+cg_mirror_count(int32 mirror, int64 applied, int64 retries)
+{
+	MirrorStatus *status;
+
+	SpinLockAcquire(&shared->mutex);
+	status = make_status_locked(mirror);
+	if (status)
+	{
+		status->applied += applied;
+		status->retries += retries;
+	}
+	SpinLockRelease(&shared->mutex);
+}
+
+void
+cg_mirror_count_sweep(int32 mirror)
+{
+	MirrorStatus *status;
+
+	SpinLockAcquire(&shared->mutex);
+	status = make_status_locked(mirror);
+	if (status)
+		status->sweeps++;
+	SpinLockRelease(&shared->mutex);
+}
+
+/* state is a constant: its address is the same in all processes. */
+void
+cg_mirror_set_state(int32 mirror, const char *state)
+{
+	MirrorStatus *status;
+
+	SpinLockAcquire(&shared->mutex);
+	status = make_status_locked(mirror);
+	if (status)
+		status->state = state;
+	SpinLockRelease(&shared->mutex);
+}
+
+void
+cg_mirror_set_error(int32 mirror, const char *error)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	MirrorStatus *status;
+
+	SpinLockAcquire(&shared->mutex);
+	status = make_status_locked(mirror);
+	if (status)
+	{
+		strlcpy(status->last_error, error, sizeof(status->last_error));
+		status->last_error_at = now;
+	}
+	SpinLockRelease(&shared->mutex);
+}
+
+/* The mirror is no more. */
+void
+cg_mirror_forget_status(int32 mirror)
+{
+	SpinLockAcquire(&shared->mutex);
+	for (int i = 0; i < MAX_MIRRORS; i++)
+	{
+		MirrorStatusShared *entry = &shared->mirrors[i];
+
+		if (entry->database == MyDatabaseId && entry->status.mirror == mirror)
+			entry->database = InvalidOid;
+	}
+	SpinLockRelease(&shared->mutex);
+}
+
+/* Copies what is known of a mirror of this database; false if nothing is. */
+static bool
+copy_status(int32 mirror, MirrorStatus *status)
+{
+	MirrorStatus *found = NULL;
+
+	if (shared)
+	{
+		SpinLockAcquire(&shared->mutex);
+		found = find_status_locked(MyDatabaseId, mirror);
+		if (found)
+			*status = *found;
+		SpinLockRelease(&shared->mutex);
+	}
+	return found != NULL;
+}
+
+/* What waits for one mirror. */
+typedef struct Waiting
+{
+	int32 mirror;
+	int64 count;
+	TimestampTz oldest;
+} Waiting;
+
+static void
+count_row(const OutboxRow *row, Waiting *waiting)
+{
+	const char *cursor = row->payload;
+	OutboxRecord record;
+
+	while (cg_outbox_next_record(&cursor, row->payload + row->size, &record))
+	{
+		if (record.mirror != waiting->mirror)
+			continue;
+		if (waiting->count++ == 0 || row->written < waiting->oldest)
+			waiting->oldest = row->written;
+	}
+}
+
+/*
+ * Count the records of a mirror that the active snapshot sees and the
+ * channel's position, as it is saved, did not.
+ */
+static Waiting
+count_waiting(const MirrorDefinition *definition)
+{
+	Waiting waiting = {.mirror = definition->id};
+	char *position = cg_mirror_saved_position(definition->server, definition->owner);
+	OutboxReader *reader;
+	OutboxRow row;
+
+	if (!position)
+		return waiting;
+	reader =
+		cg_outbox_read_begin(cg_outbox_position_from_text(position), GetActiveSnapshot());
+	while (cg_outbox_read_next(reader, &row))
+	{
+		CHECK_FOR_INTERRUPTS();
+		count_row(&row, &waiting);
+	}
+	cg_outbox_read_end(reader);
+	return waiting;
+}
+
+static void
+put_status(const MirrorDefinition *definition, Tuplestorestate *rows, TupleDesc desc)
+{
+	MirrorStatus status = {.state = NULL};
+	Waiting waiting = count_waiting(definition);
+	Datum values[9];
+	bool nulls[9] = {false};
+	bool known = copy_status(definition->id, &status);
+
+	values[0] = Int32GetDatum(definition->id);
+	values[1] = CStringGetTextDatum(status.state ? status.state : "starting");
+	values[2] = Int64GetDatum(waiting.count);
+	values[3] = TimestampTzGetDatum(waiting.oldest);
+	nulls[3] = waiting.count == 0;
+	values[4] = Int64GetDatum(status.applied);
+	values[5] = Int64GetDatum(status.retries);
+	values[6] = Int64GetDatum(status.sweeps);
+	nulls[7] = nulls[8] = !known || status.last_error_at == 0;
+	if (!nulls[7])
+		values[7] = CStringGetTextDatum(status.last_error);
+	values[8] = TimestampTzGetDatum(status.last_error_at);
+	tuplestore_putvalues(rows, desc, values, nulls);
+}
+
+/*
+ * Put what is known of each mirror of this database into rows: (mirror
+ * integer, state text, waiting bigint, oldest timestamptz, applied bigint,
+ * retries bigint, sweeps bigint, last_error text, last_error_at timestamptz).
+ * Needs an active snapshot.
+ */
+void
+cg_mirror_statuses(Tuplestorestate *rows, TupleDesc desc)
+{
+	List *definitions = cg_mirror_definitions();
+	ListCell *cell;
+
+	foreach (cell, definitions)
+		put_status(lfirst(cell), rows, desc);
+}

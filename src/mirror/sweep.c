@@ -1,0 +1,346 @@
+/*-------------------------------------------------------------------------
+ *
+ * sweep.c
+ *	  Brings a whole mirror up to date: at first, after TRUNCATE and DDL, and
+ *	  whenever it is in doubt what Redis has.
+ *
+ * First a walk through the table sets every row, chunk by chunk, each under
+ * a new snapshot; then a scan of Redis looks for keys of the prefix whose
+ * rows are gone.  Chunks are sent between batches, by the same process under
+ * the same rising snapshots: so a sweep never moves a key backwards, and
+ * needs no lock on the table.  A walk goes on where it was after a restart;
+ * a scan begins anew.
+ *
+ * Of a mirror in mode invalidate, and of one that is gone, every key is
+ * deleted.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+#include "base/compat.h"
+#include "mirror/mirror_internal.h"
+
+#define WALK_CHUNK 2000
+
+/* Sweep the mirror, from the start if it is being swept already. */
+void
+cg_mirror_want_sweep(MirrorState *mirror)
+{
+	cg_mirror_stop_scan(mirror);
+	mirror->phase = SWEEP_WALK;
+	if (mirror->last)
+		pfree(mirror->last);
+	mirror->last = NULL;
+	mirror->last_size = 0;
+	mirror->unsaved = true;
+	mirror->started = false;
+}
+
+void
+cg_mirror_want_sweeps(MirrorChannel *channel)
+{
+	ListCell *cell;
+
+	foreach (cell, channel->mirrors)
+		cg_mirror_want_sweep(lfirst(cell));
+}
+
+/* Also to be called before the channel's grid is closed. */
+void
+cg_mirror_stop_scan(MirrorState *mirror)
+{
+	if (mirror->scan)
+		cg_redis_scan_end(mirror->scan);
+	mirror->scan = NULL;
+}
+
+/* The mirror whose sweep is to go on, NULL if there is none. */
+MirrorState *
+cg_mirror_next_sweep(const MirrorChannel *channel)
+{
+	ListCell *cell;
+
+	foreach (cell, channel->mirrors)
+	{
+		MirrorState *mirror = lfirst(cell);
+
+		if (mirror->phase != SWEEP_DONE && !mirror->broken)
+			return mirror;
+	}
+	return NULL;
+}
+
+static void
+enter_phase(MirrorState *mirror, SweepPhase phase)
+{
+	mirror->phase = phase;
+	mirror->unsaved = true;
+	if (mirror->last)
+		pfree(mirror->last);
+	mirror->last = NULL;
+	mirror->last_size = 0;
+	if (phase == SWEEP_DONE)
+		cg_mirror_count_sweep(mirror->definition->id);
+}
+
+/* What a step works on, for cg_mirror_try(). */
+typedef struct SweepStep
+{
+	MirrorChannel *channel;
+	MirrorState *mirror;
+	bool ended; /* the walk */
+	const RedisString *keys;
+	int key_count;
+	bool failed; /* a surplus key could not be deleted */
+} SweepStep;
+
+/* Read the walk's next chunk into the batch. */
+static void
+read_walk_chunk(void *argument)
+{
+	SweepStep *step = argument;
+	MirrorTable *table =
+		cg_mirror_table_open(step->mirror->definition, GetActiveSnapshot());
+
+	step->ended = cg_mirror_table_walk(table, step->mirror, step->channel->batch,
+									   WALK_CHUNK) < WALK_CHUNK;
+	cg_mirror_table_close(table);
+	cg_mirror_batch_sort(step->channel->batch);
+}
+
+/* Where a walk is, to return to. */
+typedef struct WalkMark
+{
+	char last[CG_OUTBOX_MAX_KEY_BYTES];
+	Size last_size;
+	bool any;
+} WalkMark;
+
+static void
+set_mark(WalkMark *mark, const MirrorState *mirror)
+{
+	mark->any = mirror->last != NULL;
+	mark->last_size = mirror->last_size;
+	if (mark->any)
+		memcpy(mark->last, mirror->last, mirror->last_size);
+}
+
+static void
+return_to_mark(const WalkMark *mark, MirrorState *mirror)
+{
+	if (!mark->any)
+		cg_mirror_want_sweep(mirror);
+	else
+	{
+		memcpy(mirror->last, mark->last, mark->last_size);
+		mirror->last_size = mark->last_size;
+	}
+}
+
+/* Read and queue one chunk of the walk under a new snapshot. */
+static void
+send_walk_chunk(SweepStep *step)
+{
+	MirrorState *mirror = step->mirror;
+	char *error;
+
+	PushActiveSnapshot(GetTransactionSnapshot());
+	if (!mirror->started)
+	{
+		cg_mirror_unpark(mirror);
+		mirror->started = true;
+	}
+	cg_mirror_flush_wal();
+	if (cg_mirror_try(read_walk_chunk, step, &error))
+		cg_mirror_send(step->channel);
+	else
+	{
+		cg_mirror_batch_reset(step->channel->batch);
+		cg_mirror_break(mirror, error);
+	}
+	PopActiveSnapshot();
+}
+
+/* One chunk of the walk.  False if Redis does not take it. */
+static bool
+walk_step(MirrorChannel *channel, MirrorState *mirror)
+{
+	SweepStep step = {.channel = channel, .mirror = mirror};
+	WalkMark mark;
+	bool locked;
+
+	set_mark(&mark, mirror);
+	cg_mirror_begin();
+	locked = cg_mirror_lock_tables(channel) && !mirror->gone;
+	if (locked)
+		send_walk_chunk(&step);
+	cg_mirror_commit();
+	if (!locked)
+		return true;
+
+	if (!cg_mirror_settle(channel))
+	{
+		return_to_mark(&mark, mirror);
+		return false;
+	}
+	mirror->unsaved = true;
+	if (step.ended && !mirror->broken)
+		enter_phase(mirror, SWEEP_SCAN);
+	return true;
+}
+
+/* A key that no row can have: gone from Redis, or not, at the next sweep. */
+static void
+surplus_deleted(const RedisResult *result, void *user_data)
+{
+	bool *failed = user_data;
+
+	if (result->outcome != REDIS_DONE)
+		*failed = true;
+}
+
+static void
+delete_key(MirrorChannel *channel, RedisString key, bool *failed)
+{
+	RedisHandler handler = {surplus_deleted, failed};
+
+	cg_redis_queue_delete(channel->grid, key, handler);
+}
+
+/* Sort the found keys out: into the batch, or away. */
+static void
+examine_keys(void *argument)
+{
+	SweepStep *step = argument;
+	MirrorChannel *channel = step->channel;
+	MirrorDefinition *definition = step->mirror->definition;
+	bool keep_none = step->mirror->gone || definition->mode == MIRROR_INVALIDATE;
+	MirrorTable *table = NULL;
+	ItemPointerData no_hint;
+
+	ItemPointerSetInvalid(&no_hint);
+	if (!keep_none)
+		table = cg_mirror_table_open(definition, GetActiveSnapshot());
+	for (int i = 0; i < step->key_count; i++)
+	{
+		const RedisString *found = &step->keys[i];
+		char key[CG_OUTBOX_MAX_KEY_BYTES];
+		Size size = table ? cg_mirror_parse_key(table, found->data, found->size, key) : 0;
+
+		if (size == 0)
+			delete_key(channel, *found, &step->failed);
+		else
+			cg_mirror_batch_add(channel->batch, definition->id, key, size, &no_hint)
+				->only_delete = true;
+	}
+	if (table)
+		cg_mirror_table_close(table);
+	cg_mirror_batch_sort(channel->batch);
+}
+
+/* Delete those of the found keys that have no row.  False if Redis refused. */
+static bool
+check_keys(MirrorChannel *channel, MirrorState *mirror, const RedisString *keys,
+		   int count)
+{
+	SweepStep step = {
+		.channel = channel, .mirror = mirror, .keys = keys, .key_count = count};
+	char *error;
+	bool locked;
+
+	cg_mirror_begin();
+	locked = cg_mirror_lock_tables(channel);
+	if (locked)
+	{
+		PushActiveSnapshot(GetTransactionSnapshot());
+		cg_mirror_flush_wal();
+		if (cg_mirror_try(examine_keys, &step, &error))
+			cg_mirror_send(channel);
+		else
+		{
+			cg_mirror_batch_reset(channel->batch);
+			cg_mirror_break(mirror, error);
+		}
+		PopActiveSnapshot();
+	}
+	cg_mirror_commit();
+	return cg_mirror_settle(channel) && locked && !step.failed;
+}
+
+/* The keys live in the grid, which the commands for them will use. */
+static RedisString *
+copy_keys(MemoryContext context, const RedisString *keys, int count)
+{
+	RedisString *copies = MemoryContextAlloc(context, (count + 1) * sizeof(RedisString));
+
+	for (int i = 0; i < count; i++)
+	{
+		char *data = MemoryContextAlloc(context, keys[i].size + 1);
+
+		copies[i].data = memcpy(data, keys[i].data, keys[i].size);
+		copies[i].size = keys[i].size;
+	}
+	return copies;
+}
+
+/* One chunk of the scan.  False if Redis does not answer. */
+static bool
+scan_step(MirrorChannel *channel, MirrorState *mirror)
+{
+	RedisString *keys;
+	int count;
+
+	if (!mirror->scan)
+	{
+		RedisString prefix;
+
+		prefix.data = MemoryContextAlloc(channel->batch->context,
+										 strlen(mirror->definition->prefix) + 2);
+		prefix.size = sprintf((char *) prefix.data, "%s:", mirror->definition->prefix);
+		mirror->scan = cg_redis_scan_begin(channel->grid, prefix);
+	}
+
+	switch (cg_redis_scan_next(mirror->scan, &keys, &count))
+	{
+		case REDIS_SCAN_KEYS:
+			keys = copy_keys(channel->batch->context, keys, count);
+			if (check_keys(channel, mirror, keys, count))
+				return true;
+			cg_mirror_stop_scan(mirror);
+			return false;
+		case REDIS_SCAN_END:
+			cg_mirror_stop_scan(mirror);
+			enter_phase(mirror, SWEEP_DONE);
+			return true;
+		case REDIS_SCAN_BROKEN:
+			cg_mirror_stop_scan(mirror);
+			return true;
+		case REDIS_SCAN_FAILED:
+			cg_mirror_stop_scan(mirror);
+			return false;
+	}
+	return false;
+}
+
+/*
+ * Go on with the mirror's sweep, one chunk.  False if Redis does not take
+ * it: then the chunk will be done again.
+ */
+bool
+cg_mirror_sweep_step(MirrorChannel *channel, MirrorState *mirror)
+{
+	bool done;
+
+	if (mirror->phase == SWEEP_WALK && !mirror->gone &&
+		mirror->definition->mode == MIRROR_WRITE_BEHIND)
+		done = walk_step(channel, mirror);
+	else
+		done = scan_step(channel, mirror);
+	cg_mirror_batch_reset(channel->batch);
+	return done;
+}

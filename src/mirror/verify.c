@@ -1,0 +1,321 @@
+/*-------------------------------------------------------------------------
+ *
+ * verify.c
+ *	  Compares a mirror with its table, both ways, from a user's session.
+ *
+ * Rows and keys go on changing meanwhile, and Redis follows a little later:
+ * so what looks wrong is looked at again, and is reported only if it never
+ * was right.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/relation.h"
+#include "funcapi.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "storage/latch.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+#include "base/compat.h"
+#include "mirror/mirror_internal.h"
+
+#define CHUNK 1000
+
+/* Look at what seems wrong so often, at such intervals. */
+#define MAX_LOOKS		 20
+#define LOOK_INTERVAL_MS 100
+
+typedef struct Verification
+{
+	MirrorDefinition *definition;
+	RedisGrid *grid;
+	MirrorBatch *suspects;
+	Tuplestorestate *problems;
+	TupleDesc desc;
+} Verification;
+
+/* One key: what the table says, and how Redis stands to it. */
+typedef struct Comparison
+{
+	MirrorTouch *touch;
+	char *value; /* NULL: there is no row */
+	Size size;
+	int64 ttl_ms;
+	const char *problem; /* NULL: none */
+} Comparison;
+
+static void
+compare(const RedisResult *result, void *user_data)
+{
+	Comparison *comparison = user_data;
+	bool found;
+
+	/* The whole verification fails then: see cg_redis_drain. */
+	if (result->outcome != REDIS_DONE)
+	{
+		comparison->problem = "unanswered";
+		return;
+	}
+	found = result->reply->kind == REDIS_STRING;
+	if (!found && comparison->value)
+		comparison->problem = comparison->ttl_ms > 0 ? "expired" : "missing";
+	else if (found && !comparison->value)
+		comparison->problem = "surplus";
+	else if (found &&
+			 (result->reply->size != comparison->size ||
+			  memcmp(result->reply->data, comparison->value, comparison->size) != 0))
+		comparison->problem = "differs";
+}
+
+static void
+start_comparison(Verification *verification, MirrorTable *table, Comparison *comparison,
+				 MirrorTouch *touch)
+{
+	char key[CG_KEY_MAX_BYTES];
+	int size = cg_mirror_table_render(table, touch, key);
+
+	comparison->touch = touch;
+	comparison->ttl_ms = verification->definition->ttl_ms;
+	if (size == 0)
+		return;
+	if (cg_mirror_table_fetch(table, touch))
+	{
+		StringInfoData value;
+
+		initStringInfo(&value);
+		cg_mirror_encode(table->encoder, table->slot, &value);
+		comparison->value = value.data;
+		comparison->size = value.len;
+	}
+	cg_redis_queue_get(verification->grid, (RedisString){key, size},
+					   (RedisHandler){compare, comparison});
+}
+
+/* Compare some touches under a new snapshot; results into comparisons. */
+static void
+compare_touches(Verification *verification, MirrorTouch *touches, int count,
+				Comparison *comparisons)
+{
+	MirrorTable *table;
+
+	PushActiveSnapshot(GetLatestSnapshot());
+	table = cg_mirror_table_open(verification->definition, GetActiveSnapshot());
+	for (int i = 0; i < count; i++)
+		start_comparison(verification, table, &comparisons[i], &touches[i]);
+	cg_mirror_table_close(table);
+	PopActiveSnapshot();
+	if (!cg_redis_drain(verification->grid))
+		cg_redis_report(verification->grid, ERROR);
+}
+
+/* Compare a batch; what seems wrong becomes a suspect. */
+static void
+examine(Verification *verification, MirrorBatch *batch)
+{
+	MemoryContext context = AllocSetContextCreate(
+		CurrentMemoryContext, "cachegrid verify", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext previous = MemoryContextSwitchTo(context);
+
+	for (int i = 0; i < batch->count; i += CHUNK)
+	{
+		int count = Min(batch->count - i, CHUNK);
+		Comparison *comparisons = palloc0(count * sizeof(Comparison));
+
+		CHECK_FOR_INTERRUPTS();
+		compare_touches(verification, &batch->touches[i], count, comparisons);
+		for (int j = 0; j < count; j++)
+		{
+			MirrorTouch *touch = comparisons[j].touch;
+
+			if (comparisons[j].problem)
+				cg_mirror_batch_add(verification->suspects, touch->mirror, touch->key,
+									touch->key_size, &touch->tid);
+		}
+		MemoryContextReset(context);
+	}
+	MemoryContextSwitchTo(previous);
+	MemoryContextDelete(context);
+}
+
+static void
+walk_table(Verification *verification)
+{
+	MirrorBatch *batch = cg_mirror_batch(CurrentMemoryContext);
+	MirrorState place = {.definition = verification->definition};
+	int count;
+
+	do
+	{
+		MirrorTable *table;
+
+		cg_mirror_batch_reset(batch);
+		PushActiveSnapshot(GetLatestSnapshot());
+		table = cg_mirror_table_open(verification->definition, GetActiveSnapshot());
+		count = cg_mirror_table_walk(table, &place, batch, CHUNK);
+		cg_mirror_table_close(table);
+		PopActiveSnapshot();
+		examine(verification, batch);
+	} while (count == CHUNK);
+}
+
+static void
+report(Verification *verification, const char *key, int size, const char *problem)
+{
+	Datum values[2] = {PointerGetDatum(cstring_to_text_with_len(key, size)),
+					   CStringGetTextDatum(problem)};
+	bool nulls[2] = {false};
+
+	/* What stands in Redis under our prefix need not be text. */
+	if (!pg_verifymbstr(key, size, true))
+		values[0] = DirectFunctionCall2(
+			binary_encode, PointerGetDatum(cstring_to_text_with_len(key, size)),
+			CStringGetTextDatum("escape"));
+	tuplestore_putvalues(verification->problems, verification->desc, values, nulls);
+}
+
+/* Keys that no row can have are reported, the others compared. */
+static void
+sort_keys(Verification *verification, const RedisString *keys, int count,
+		  MirrorBatch *batch)
+{
+	MirrorTable *table;
+	ItemPointerData no_hint;
+
+	ItemPointerSetInvalid(&no_hint);
+	PushActiveSnapshot(GetLatestSnapshot());
+	table = cg_mirror_table_open(verification->definition, GetActiveSnapshot());
+	for (int i = 0; i < count; i++)
+	{
+		char key[CG_OUTBOX_MAX_KEY_BYTES];
+		Size size = cg_mirror_parse_key(table, keys[i].data, keys[i].size, key);
+
+		if (size == 0)
+			report(verification, keys[i].data, keys[i].size, "surplus");
+		else
+			cg_mirror_batch_add(batch, verification->definition->id, key, size, &no_hint);
+	}
+	cg_mirror_table_close(table);
+	PopActiveSnapshot();
+}
+
+static void
+scan_redis(Verification *verification)
+{
+	MirrorBatch *batch = cg_mirror_batch(CurrentMemoryContext);
+	char *prefix = psprintf("%s:", verification->definition->prefix);
+	RedisScan *scan =
+		cg_redis_scan_begin(verification->grid, (RedisString){prefix, strlen(prefix)});
+
+	for (;;)
+	{
+		RedisString *keys;
+		int count;
+		RedisScanState state = cg_redis_scan_next(scan, &keys, &count);
+
+		CHECK_FOR_INTERRUPTS();
+		if (state == REDIS_SCAN_FAILED)
+			cg_redis_report(verification->grid, ERROR);
+		if (state == REDIS_SCAN_BROKEN)
+			ereport(ERROR, errcode(ERRCODE_OBJECT_IN_USE),
+					errmsg("Redis moved hash slots meanwhile"), errhint("Try again."));
+		if (state == REDIS_SCAN_END)
+			break;
+		cg_mirror_batch_reset(batch);
+		sort_keys(verification, keys, count, batch);
+		examine(verification, batch);
+	}
+	cg_redis_scan_end(scan);
+}
+
+/* Report the suspects that are left. */
+static void
+report_suspects(Verification *verification, Comparison *comparisons, int count)
+{
+	MirrorTable *table;
+
+	PushActiveSnapshot(GetLatestSnapshot());
+	table = cg_mirror_table_open(verification->definition, GetActiveSnapshot());
+	for (int i = 0; i < count; i++)
+	{
+		char key[CG_KEY_MAX_BYTES];
+
+		if (comparisons[i].problem)
+			report(verification, key,
+				   cg_mirror_table_render(table, comparisons[i].touch, key),
+				   comparisons[i].problem);
+	}
+	cg_mirror_table_close(table);
+	PopActiveSnapshot();
+}
+
+static void
+look_again_later(void)
+{
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+					 LOOK_INTERVAL_MS, PG_WAIT_EXTENSION);
+	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+}
+
+/* Look at the suspects until none is left, or they are found guilty. */
+static void
+try_suspects(Verification *verification)
+{
+	for (int looks = 1; verification->suspects->count > 0; looks++)
+	{
+		MirrorBatch *batch = verification->suspects;
+
+		look_again_later();
+		if (looks == MAX_LOOKS)
+		{
+			Comparison *comparisons = palloc0(batch->count * sizeof(Comparison));
+
+			compare_touches(verification, batch->touches, batch->count, comparisons);
+			report_suspects(verification, comparisons, batch->count);
+			return;
+		}
+		verification->suspects = cg_mirror_batch(CurrentMemoryContext);
+		examine(verification, batch);
+	}
+}
+
+/*
+ * Put the mirror's problems, (key text, problem text), into problems:
+ * "missing" or "expired" keys, keys whose value "differs", "surplus" keys.
+ * Waits a little for Redis to catch up.
+ */
+void
+cg_mirror_verify(Oid relation, const char *server, Tuplestorestate *problems,
+				 TupleDesc desc)
+{
+	Verification verification = {.problems = problems, .desc = desc};
+	Relation table;
+	int guc_level;
+
+	verification.definition = cg_mirror_require(relation, server);
+	if (verification.definition->mode == MIRROR_INVALIDATE)
+		ereport(ERROR, errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				errmsg("cannot verify a mirror in mode \"invalidate\""),
+				errdetail("It writes no values to Redis."));
+	verification.suspects = cg_mirror_batch(CurrentMemoryContext);
+	verification.grid = cg_redis_open(
+		CurrentMemoryContext,
+		cg_mirror_server_options(cg_mirror_server(server), GetUserId(), NULL));
+	if (!cg_redis_connect(verification.grid))
+		cg_redis_report(verification.grid, ERROR);
+
+	guc_level = NewGUCNestLevel();
+	cg_mirror_pin_settings();
+	table = relation_open(relation, AccessShareLock);
+	walk_table(&verification);
+	scan_redis(&verification);
+	try_suspects(&verification);
+	relation_close(table, NoLock);
+	AtEOXact_GUC(false, guc_level);
+	cg_redis_close(verification.grid);
+}

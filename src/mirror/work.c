@@ -1,0 +1,246 @@
+/*-------------------------------------------------------------------------
+ *
+ * work.c
+ *	  The worker's part: which mirrors and channels there are, a round of
+ *	  each, and the outbox's housekeeping.
+ *
+ * The catalog is read again every second, and at once when the outbox speaks
+ * of a mirror that is not known: touches of it may be passed over, because a
+ * mirror begins with a sweep.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "base/compat.h"
+#include "base/settings.h"
+#include "mirror/mirror_internal.h"
+
+#define RELOAD_INTERVAL_MS 1000
+
+/* The worker's own; everything in TopMemoryContext or below. */
+static List *channels = NIL; /* of MirrorChannel * */
+static MemoryContext definitions_context = NULL;
+static TimestampTz reload_at = 0;
+
+/* Read the catalog again before the next round. */
+void
+cg_mirror_reload_soon(void)
+{
+	reload_at = 0;
+}
+
+static MirrorChannel *
+find_channel(const char *server, Oid owner)
+{
+	ListCell *cell;
+
+	foreach (cell, channels)
+	{
+		MirrorChannel *channel = lfirst(cell);
+
+		if (channel->owner == owner && strcmp(channel->server, server) == 0)
+			return channel;
+	}
+	return NULL;
+}
+
+static MirrorChannel *
+add_channel(const char *server, Oid owner)
+{
+	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "cachegrid channel",
+												  ALLOCSET_DEFAULT_SIZES);
+	MirrorChannel *channel = MemoryContextAllocZero(context, sizeof(MirrorChannel));
+	MemoryContext previous = MemoryContextSwitchTo(TopMemoryContext);
+
+	channel->context = context;
+	channel->server = MemoryContextStrdup(context, server);
+	channel->owner = owner;
+	channel->batch = cg_mirror_batch(context);
+	channels = lappend(channels, channel);
+	MemoryContextSwitchTo(previous);
+	return channel;
+}
+
+static MirrorState *
+add_mirror(MirrorChannel *channel, MirrorDefinition *definition)
+{
+	MirrorState *mirror = MemoryContextAllocZero(channel->context, sizeof(MirrorState));
+	MemoryContext previous = MemoryContextSwitchTo(channel->context);
+
+	mirror->definition = definition;
+	channel->mirrors = lappend(channel->mirrors, mirror);
+	MemoryContextSwitchTo(previous);
+	cg_mirror_load_mirror(mirror);
+	cg_mirror_set_state(definition->id, "starting");
+	channel->checked_at = 0;
+	return mirror;
+}
+
+static void
+place_definition(MirrorDefinition *definition)
+{
+	MirrorChannel *channel = find_channel(definition->server, definition->owner);
+	MirrorState *mirror;
+
+	if (!channel)
+		channel = add_channel(definition->server, definition->owner);
+	mirror = cg_mirror_find_state(channel, definition->id);
+	if (!mirror)
+		mirror = add_mirror(channel, definition);
+	mirror->definition = definition;
+	mirror->listed = true;
+	mirror->broken = NULL;
+	if (definition->dropped && !mirror->gone)
+	{
+		mirror->gone = true;
+		cg_mirror_want_sweep(mirror);
+	}
+}
+
+static void
+remove_unlisted(MirrorChannel *channel)
+{
+	ListCell *cell;
+
+	foreach (cell, channel->mirrors)
+	{
+		MirrorState *mirror = lfirst(cell);
+
+		if (mirror->listed)
+		{
+			mirror->listed = false;
+			continue;
+		}
+		cg_mirror_stop_scan(mirror);
+		if (mirror->last)
+			pfree(mirror->last);
+		channel->mirrors = foreach_delete_current(channel->mirrors, cell);
+		pfree(mirror);
+	}
+}
+
+/* Channels without mirrors end; new ones begin. */
+static void
+tend_channels(void)
+{
+	ListCell *cell;
+
+	foreach (cell, channels)
+	{
+		MirrorChannel *channel = lfirst(cell);
+
+		remove_unlisted(channel);
+		if (channel->mirrors == NIL)
+		{
+			cg_mirror_forget_channel(channel);
+			channels = foreach_delete_current(channels, cell);
+			MemoryContextDelete(channel->context);
+		}
+		else if (!channel->position)
+			cg_mirror_load_channel(channel);
+	}
+}
+
+static void
+reload(void)
+{
+	MemoryContext context = AllocSetContextCreate(
+		TopMemoryContext, "cachegrid definitions", ALLOCSET_SMALL_SIZES);
+	MemoryContext previous;
+	List *definitions;
+	ListCell *cell;
+
+	cg_mirror_begin();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	previous = MemoryContextSwitchTo(context);
+	definitions = cg_mirror_definitions();
+	MemoryContextSwitchTo(previous);
+	foreach (cell, definitions)
+		place_definition(lfirst(cell));
+	tend_channels();
+	PopActiveSnapshot();
+	cg_mirror_commit();
+
+	if (definitions_context)
+		MemoryContextDelete(definitions_context);
+	definitions_context = context;
+}
+
+/* Truncate what everybody has read, as it is on disk. */
+static void
+rotate(void)
+{
+	const OutboxPosition **positions =
+		palloc((list_length(channels) + 1) * sizeof(OutboxPosition *));
+	ListCell *cell;
+	int count = 0;
+
+	foreach (cell, channels)
+	{
+		MirrorChannel *channel = lfirst(cell);
+
+		if (!channel->saved)
+			return;
+		positions[count++] = channel->saved;
+	}
+	cg_outbox_rotate(positions, count, (int64) cg_outbox_limit * 1024 * 1024 / 4);
+}
+
+/* Every second: the catalog, the outbox's tables, its limit. */
+static void
+keep_house(void)
+{
+	bool full;
+	ListCell *cell;
+
+	reload();
+	cg_mirror_begin();
+	rotate();
+	full = cg_outbox_bytes() > (int64) cg_outbox_limit * 1024 * 1024;
+	cg_mirror_commit();
+
+	foreach (cell, channels)
+	{
+		MirrorChannel *channel = lfirst(cell);
+
+		if (full && channel->failures > 0)
+			cg_mirror_overflow(channel);
+	}
+}
+
+/*
+ * One round of everything.  Sets *more if there may be more to do at once;
+ * else *wait_ms is when to come back at the latest.  False if the database
+ * has no mirror.  Raises what is wrong beyond a row, a table or Redis: the
+ * caller ends, and begins anew from what is on disk.
+ */
+bool
+cg_mirror_work(bool *more, long *wait_ms)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	ListCell *cell;
+
+	if (now >= reload_at)
+	{
+		reload_at = TimestampTzPlusMilliseconds(now, RELOAD_INTERVAL_MS);
+		keep_house();
+	}
+
+	*more = false;
+	*wait_ms = Max(1, TimestampDifferenceMilliseconds(now, reload_at));
+	foreach (cell, channels)
+	{
+		if (cg_mirror_round(lfirst(cell), wait_ms))
+			*more = true;
+	}
+	if (reload_at == 0)
+		*more = true;
+	return channels != NIL;
+}

@@ -1,0 +1,96 @@
+/*-------------------------------------------------------------------------
+ *
+ * database.c
+ *	  The worker of one database: applies its mirrors, as long as it has any.
+ *
+ * Everything it must not forget is in tables, so it may be ended at any
+ * point.  Any error that is not a row's, a table's or Redis' ends it; the
+ * launcher starts another.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "storage/ipc.h"
+#include "utils/guc.h"
+#include "utils/snapmgr.h"
+
+#include "base/compat.h"
+#include "mirror/mirror.h"
+#include "outbox/outbox.h"
+#include "worker/worker.h"
+
+static bool
+has_mirrors(void)
+{
+	bool exists;
+
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	exists = cg_mirror_exists();
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	return exists;
+}
+
+/*
+ * Leave if there is nothing to do.  A mirror that is made meanwhile wakes
+ * the worker if it is attached, the launcher if it is not: so look after
+ * leaving, and go back if there is one.
+ */
+static void
+leave_if_idle(void)
+{
+	if (has_mirrors())
+		return;
+	cg_outbox_retire();
+	if (!has_mirrors() || !cg_outbox_attach())
+		proc_exit(0);
+}
+
+static void
+pin_settings(void)
+{
+	cg_mirror_pin_settings();
+
+	/* Who loses a position does some work again. */
+	SetConfigOption("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION);
+	SetConfigOption("default_transaction_isolation", "read committed", PGC_USERSET,
+					PGC_S_SESSION);
+	SetConfigOption("default_transaction_read_only", "off", PGC_USERSET, PGC_S_SESSION);
+}
+
+void
+cg_worker_database_main(Datum argument)
+{
+	cg_worker_begin();
+	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(argument), InvalidOid, 0);
+	pin_settings();
+
+	if (!has_mirrors())
+	{
+		cg_outbox_forget_database(MyDatabaseId);
+		proc_exit(0);
+	}
+	if (!cg_outbox_attach())
+		proc_exit(0);
+
+	for (;;)
+	{
+		bool more;
+		long wait_ms;
+
+		cg_worker_begin_round();
+		if (!cg_mirror_work(&more, &wait_ms))
+			leave_if_idle();
+		else if (!more)
+		{
+			pgstat_report_stat(false);
+			cg_worker_rest(wait_ms);
+		}
+	}
+}

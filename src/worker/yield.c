@@ -1,0 +1,107 @@
+/*-------------------------------------------------------------------------
+ *
+ * yield.c
+ *	  A worker must not stand in the way of who needs its database for
+ *	  himself: DROP DATABASE, RENAME, SET TABLESPACE, and CREATE DATABASE
+ *	  that copies it.
+ *
+ * Each of them waits five seconds for others to leave, and begins with
+ * something that can be hooked.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/objectaccess.h"
+#include "catalog/pg_database.h"
+#include "commands/dbcommands.h"
+#include "commands/defrem.h"
+#include "nodes/parsenodes.h"
+#include "tcop/utility.h"
+#include "utils/timestamp.h"
+
+#include "base/compat.h"
+#include "outbox/outbox.h"
+#include "worker/worker.h"
+
+#define YIELD_MS 10000
+
+static object_access_hook_type previous_object_access = NULL;
+static ProcessUtility_hook_type previous_utility = NULL;
+
+static void
+dismiss(Oid database)
+{
+	if (OidIsValid(database))
+		cg_outbox_dismiss(database,
+						  TimestampTzPlusMilliseconds(GetCurrentTimestamp(), YIELD_MS));
+}
+
+static void
+dismiss_on_drop(ObjectAccessType access, Oid class_oid, Oid object, int sub,
+				void *argument)
+{
+	if (previous_object_access)
+		previous_object_access(access, class_oid, object, sub, argument);
+	if (access == OAT_DROP && class_oid == DatabaseRelationId)
+		dismiss(object);
+}
+
+/* What the list names as option, or NULL. */
+static const char *
+find_option(List *options, const char *option)
+{
+	ListCell *cell;
+
+	foreach (cell, options)
+	{
+		DefElem *element = lfirst(cell);
+
+		if (strcmp(element->defname, option) == 0 && element->arg)
+			return defGetString(element);
+	}
+	return NULL;
+}
+
+/* The database that the command needs for itself, or NULL. */
+static const char *
+needed_database(Node *command)
+{
+	if (IsA(command, CreatedbStmt))
+		return find_option(((CreatedbStmt *) command)->options, "template");
+	if (IsA(command, AlterDatabaseStmt) &&
+		find_option(((AlterDatabaseStmt *) command)->options, "tablespace"))
+		return ((AlterDatabaseStmt *) command)->dbname;
+	if (IsA(command, RenameStmt) &&
+		((RenameStmt *) command)->renameType == OBJECT_DATABASE)
+		return ((RenameStmt *) command)->subname;
+	return NULL;
+}
+
+static void
+dismiss_for_command(PlannedStmt *statement, const char *query, bool read_only_tree,
+					ProcessUtilityContext context, ParamListInfo parameters,
+					QueryEnvironment *environment, DestReceiver *receiver,
+					QueryCompletion *completion)
+{
+	const char *database = needed_database(statement->utilityStmt);
+
+	if (database)
+		dismiss(get_database_oid(database, true));
+	if (previous_utility)
+		previous_utility(statement, query, read_only_tree, context, parameters,
+						 environment, receiver, completion);
+	else
+		standard_ProcessUtility(statement, query, read_only_tree, context, parameters,
+								environment, receiver, completion);
+}
+
+/* Called once, when the library is preloaded. */
+void
+cg_worker_install_hooks(void)
+{
+	previous_object_access = object_access_hook;
+	object_access_hook = dismiss_on_drop;
+	previous_utility = ProcessUtility_hook;
+	ProcessUtility_hook = dismiss_for_command;
+}

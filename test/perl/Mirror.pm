@@ -1,0 +1,144 @@
+
+=pod
+
+=head1 NAME
+
+Mirror - a server with a mirrored table, for tests
+
+=head1 SYNOPSIS
+
+  use Mirror;
+  my $mirror = Mirror->new('name');
+  my $node = $mirror->node;       # a running PostgreSQL::Test::Cluster
+  my $redis = $mirror->redis;     # a running RedisCluster of three
+  $mirror->settle('item');        # until nothing waits and no sweep is pending
+  is($mirror->problems('item'), '', 'Redis has what the table has');
+
+=cut
+
+package Mirror;
+
+use strict;
+use warnings;
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use RedisCluster;
+
+=pod
+
+=head1 METHODS
+
+=over
+
+=item Mirror->new(name, setting, ...)
+
+Starts a PostgreSQL server with these settings, a Redis cluster, and declares it
+as server C<grid>.
+
+=cut
+
+sub new
+{
+	my ($class, $name, @settings) = @_;
+	my $node = PostgreSQL::Test::Cluster->new($name);
+	my $redis =
+	  RedisCluster->new(dir => PostgreSQL::Test::Utils::tempdir() . '/redis', nodes => 3);
+
+	$node->init;
+	$node->append_conf('postgresql.conf', "$_\n")
+	  foreach (
+		"shared_preload_libraries = 'cachegrid'",
+		"cachegrid.memory = '32MB'",
+		"max_prepared_transactions = 10",
+		"max_worker_processes = 16",
+		@settings);
+	$node->start;
+	$node->safe_psql('postgres', 'CREATE EXTENSION cachegrid');
+	$node->safe_psql('postgres',
+			"CREATE SERVER grid FOREIGN DATA WRAPPER cachegrid_redis "
+		  . "OPTIONS (endpoints '"
+		  . $redis->endpoints
+		  . "')");
+	return bless { node => $node, redis => $redis }, $class;
+}
+
+=pod
+
+=item $mirror->node, $mirror->redis
+
+=cut
+
+sub node { return $_[0]->{node}; }
+sub redis { return $_[0]->{redis}; }
+
+=pod
+
+=item $mirror->value(key)
+
+What Redis has under the key.
+
+=cut
+
+sub value
+{
+	my ($self, $key) = @_;
+
+	return $self->redis->command('GET', $key);
+}
+
+=pod
+
+=item $mirror->settle(table)
+
+Waits until the mirror is live and nothing waits for it.
+
+=cut
+
+sub settle
+{
+	my ($self, $table) = @_;
+
+	return $self->node->poll_query_until('postgres',
+			"SELECT state = 'live' AND waiting = 0 FROM cachegrid.stat_mirror "
+		  . qq{WHERE "table" = '$table'::regclass});
+}
+
+=pod
+
+=item $mirror->problems(table)
+
+What C<cachegrid.verify> finds, a line each.
+
+=cut
+
+sub problems
+{
+	my ($self, $table) = @_;
+
+	return $self->node->safe_psql('postgres',
+		"SELECT key, problem FROM cachegrid.verify('$table', 'grid') ORDER BY 1");
+}
+
+=pod
+
+=item $mirror->worker
+
+The worker's process id, once there is one.
+
+=back
+
+=cut
+
+sub worker
+{
+	my ($self) = @_;
+	my $query =
+	  "SELECT pid FROM pg_stat_activity WHERE backend_type = 'cachegrid worker' "
+	  . "AND datname = 'postgres'";
+
+	$self->node->poll_query_until('postgres', "SELECT count(*) = 1 FROM ($query) w");
+	return $self->node->safe_psql('postgres', $query);
+}
+
+1;

@@ -1,0 +1,183 @@
+
+# A mirrored table's rows reach Redis, whatever a transaction does to them.
+
+use strict;
+use warnings;
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+use RedisServer;
+plan skip_all => 'redis-server is not installed' unless RedisServer::installed();
+require Mirror;
+
+my $mirror = Mirror->new('mirror');
+my $node = $mirror->node;
+
+sub sql
+{
+	my ($statements) = @_;
+
+	return $node->safe_psql('postgres', $statements);
+}
+
+sub rows_are_mirrored
+{
+	my ($name) = @_;
+
+	ok($mirror->settle('item'), "$name: settles");
+	is($mirror->problems('item'), '', "$name: Redis has what the table has");
+	return;
+}
+
+# Rows that are there already
+sql('CREATE TABLE item (id int PRIMARY KEY, name text, price numeric, at timestamptz)');
+sql("INSERT INTO item SELECT i, 'item ' || i, i / 4.0, '2024-05-31 12:00+00'"
+	  . ' FROM generate_series(1, 5000) i');
+sql("SELECT cachegrid.mirror('item', 'grid')");
+rows_are_mirrored('backfill');
+is( $mirror->value('item:1'),
+	'{"id":1,"name":"item 1","price":0.25000000000000000000,'
+	  . '"at":"2024-05-31T12:00:00+00:00"}',
+	'a value is the row as JSON, in UTC');
+is($mirror->redis->dbsize, 5001, 'there is one key a row, and the mark of ownership');
+is(sql('SELECT applied FROM cachegrid.stat_mirror'), 5000, 'each row was written once');
+
+# Single changes
+sql("INSERT INTO item VALUES (6000, 'new')");
+sql("UPDATE item SET name = 'changed' WHERE id = 1");
+sql('DELETE FROM item WHERE id = 2');
+rows_are_mirrored('insert, update, delete');
+like($mirror->value('item:6000'), qr/"new"/, 'an inserted row is there');
+like($mirror->value('item:1'), qr/"changed"/, 'an updated row is there');
+is($mirror->value('item:2'), '', 'a deleted row is gone');
+
+# Keys that change, and change places
+sql('UPDATE item SET id = 7000 WHERE id = 3');
+rows_are_mirrored('key change');
+is($mirror->value('item:3'), '', 'the old key is gone');
+like($mirror->value('item:7000'), qr/"item 3"/, 'the new key is there');
+sql('ALTER TABLE item DROP CONSTRAINT item_pkey, '
+	  . 'ADD PRIMARY KEY (id) DEFERRABLE INITIALLY DEFERRED');
+sql('UPDATE item SET id = CASE id WHEN 10 THEN 11 WHEN 11 THEN 12 ELSE 10 END'
+	  . ' WHERE id IN (10, 11, 12)');
+rows_are_mirrored('rotation of keys');
+like($mirror->value('item:11'), qr/"item 10"/, 'rows have changed places');
+
+# What was rolled back
+sql("BEGIN; UPDATE item SET name = 'never' WHERE id = 20; ROLLBACK");
+sql(<<'EOS');
+BEGIN;
+UPDATE item SET name = 'outer' WHERE id = 21;
+SAVEPOINT s;
+UPDATE item SET name = 'inner' WHERE id = 21;
+UPDATE item SET name = 'inner' WHERE id = 22;
+ROLLBACK TO s;
+SAVEPOINT t;
+UPDATE item SET name = 'released' WHERE id = 23;
+RELEASE t;
+COMMIT;
+EOS
+rows_are_mirrored('savepoints');
+like($mirror->value('item:20'), qr/"item 20"/, 'a rolled back row is as it was');
+like($mirror->value('item:21'), qr/"outer"/, 'what the savepoint did is undone');
+like($mirror->value('item:23'), qr/"released"/, 'a released savepoint counts');
+
+# More keys than the buffer holds, inside and outside of a savepoint
+sql(<<'EOS');
+BEGIN;
+UPDATE item SET name = 'before' WHERE id = 30;
+SAVEPOINT s;
+INSERT INTO item SELECT i, 'bulk' FROM generate_series(100001, 200000) i;
+ROLLBACK TO s;
+INSERT INTO item SELECT i, 'bulk' FROM generate_series(200001, 300000) i;
+COMMIT;
+EOS
+rows_are_mirrored('bulk');
+like($mirror->value('item:30'), qr/"before"/, 'a key before a big savepoint is not lost');
+is($mirror->value('item:100001'), '', 'a rolled back bulk is not there');
+like($mirror->value('item:300000'), qr/"bulk"/, 'a bulk is there');
+sql('DELETE FROM item WHERE id > 200000');
+rows_are_mirrored('bulk delete');
+
+# A transaction that is prepared, and outlives the server
+sql("BEGIN; UPDATE item SET name = 'prepared' WHERE id = 40; PREPARE TRANSACTION 'p'");
+sql("UPDATE item SET name = 'after' WHERE id = 41");
+rows_are_mirrored('beside a prepared transaction');
+like($mirror->value('item:40'), qr/"item 40"/, 'a prepared row is as it was');
+$node->restart;
+sql("UPDATE item SET name = 'restarted' WHERE id = 41");
+rows_are_mirrored('after a restart');
+sql("COMMIT PREPARED 'p'");
+rows_are_mirrored('commit prepared');
+like($mirror->value('item:40'), qr/"prepared"/, 'a committed prepared row is there');
+
+# Everything at once
+sql('TRUNCATE item');
+rows_are_mirrored('truncate');
+is($mirror->redis->dbsize, 1, 'no key is left');
+sql("BEGIN; INSERT INTO item VALUES (1, 'gone'); TRUNCATE item;"
+	  . " INSERT INTO item VALUES (2, 'there'); COMMIT");
+rows_are_mirrored('truncate among inserts');
+is($mirror->value('item:1'), '', 'what TRUNCATE removed is not there');
+like($mirror->value('item:2'), qr/"there"/, 'what came after it is');
+
+# The table changes
+sql('ALTER TABLE item ADD COLUMN color text');
+rows_are_mirrored('new column');
+like($mirror->value('item:2'), qr/"color":null/, 'old rows get a new column');
+sql('ALTER TABLE item ALTER COLUMN id TYPE bigint');
+sql("INSERT INTO item VALUES (5000000000, 'far')");
+rows_are_mirrored('another type');
+like($mirror->value('item:5000000000'), qr/"far"/, 'the new type is written');
+
+# verify can find something
+$mirror->redis->command('DEL', 'item:2');
+$mirror->redis->command('SET', 'item:5000000000', 'nonsense');
+$mirror->redis->command('SET', 'item:77', 'alien');
+$mirror->redis->command('SET', 'item:x', 'alien');
+is( $mirror->problems('item'),
+	"item:2|missing\nitem:5000000000|differs\nitem:77|surplus\nitem:x|surplus",
+	'verify finds what is wrong');
+sql("SELECT cachegrid.resync('item', 'grid')");
+ok( $node->poll_query_until(
+		'postgres', "SELECT count(*) = 0 FROM cachegrid.verify('item', 'grid')"),
+	'resync mends it');
+
+
+# Templates, columns, ttl
+sql(<<'EOS');
+CREATE TABLE visit (day date, who uuid, page text NOT NULL, hits int, secret text,
+                    PRIMARY KEY (day, who, page));
+INSERT INTO visit VALUES ('2024-05-31', 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', 'a:b', 1, 'x');
+SELECT cachegrid.mirror('visit', 'grid', key => 'v:{{{page}}}:{day}:{who}',
+                        columns => '{hits,page}', ttl => '1 hour');
+EOS
+ok($mirror->settle('visit'), 'another mirror settles');
+my $key = 'v:{a:b}:2024-05-31:a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11';
+is($mirror->value($key), '{"hits":1,"page":"a:b"}', 'columns are those that were named');
+cmp_ok($mirror->redis->command('TTL', $key), '>', 3500, 'the key expires');
+sql("INSERT INTO visit SELECT '2024-06-01', gen_random_uuid(), 'p' || i"
+	  . ' FROM generate_series(1, 5000) i');
+sql("DELETE FROM visit WHERE page LIKE 'p1%'");
+ok($mirror->settle('visit'), 'it settles again');
+is($mirror->problems('visit'), '', 'it has what its table has');
+
+# The end of a mirror
+sql("SELECT cachegrid.unmirror('visit', 'grid')");
+ok( $node->poll_query_until(
+		'postgres', "SELECT count(*) = 1 FROM cachegrid.stat_mirror"),
+	'unmirror ends');
+is($mirror->value($key), '', 'its keys are gone');
+sql('DROP TABLE item');
+ok($node->poll_query_until('postgres', 'SELECT count(*) = 0 FROM cachegrid.stat_mirror'),
+	'a dropped table takes its mirror along');
+is($mirror->redis->dbsize, 0, 'nothing is left in Redis');
+ok( $node->poll_query_until(
+		'postgres',
+		"SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'cachegrid worker'"
+	),
+	'nor is a worker');
+
+done_testing();
