@@ -311,6 +311,10 @@ cg_cache_fill_publish(CacheFill *fill, const CacheValue *value, int64 ttl)
 void
 cg_cache_fill_abandon(CacheFill *fill)
 {
+	CacheKey key = key_of(fill);
+
+	if (fill->dead)
+		count_refused(&key);
 	end_fill(fill);
 }
 
