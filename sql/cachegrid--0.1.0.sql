@@ -649,7 +649,8 @@ GRANT EXECUTE ON FUNCTION set(text, text, interval, text[]), set(text, anyelemen
     incr(text, bigint, interval), decr(text, bigint, interval), expire(text, interval) TO cachegrid_writer;
 
 GRANT EXECUTE ON FUNCTION clear(text), create_cache(text, interval, text, boolean), check_policy(text, interval, boolean),
-    alter_cache(text, interval, text, boolean, text[]), drop_cache(text) TO cachegrid_admin;
+    alter_cache(text, interval, text, boolean, text[]), drop_cache(text), cache_table(regclass, name, interval)
+    TO cachegrid_admin;
 GRANT INSERT, UPDATE, DELETE ON cache TO cachegrid_admin;
 
 -- Who creates a trigger, as watch() does and who adds a partition, needs to

@@ -60,10 +60,10 @@ INSERT INTO promised_function (name, arguments, result, may_call) VALUES
     ('watch', '"table" regclass, keys text[] = NULL, tags text[] = NULL', 'void', 'writer'),
     ('unwatch', '"table" regclass', 'void', 'writer'),
     ('mirror', '"table" regclass, server name, key text = NULL, mode text = ''write-behind'', '
-        'format text = ''json'', columns name[] = NULL, ttl interval = NULL', 'void', 'admin'),
-    ('unmirror', '"table" regclass, server name', 'void', 'admin'),
-    ('resync', '"table" regclass, server name', 'void', 'admin'),
-    ('verify', '"table" regclass, server name', 'SETOF (key text, problem text)', 'admin');
+        'format text = ''json'', columns name[] = NULL, ttl interval = NULL', 'void', 'writer'),
+    ('unmirror', '"table" regclass, server name', 'void', 'writer'),
+    ('resync', '"table" regclass, server name', 'void', 'writer'),
+    ('verify', '"table" regclass, server name', 'SETOF (key text, problem text)', 'writer');
 
 CREATE TEMP TABLE promised_view (name text, columns text[]);
 
