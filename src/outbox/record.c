@@ -127,18 +127,39 @@ cg_outbox_next_record(const char **cursor, const char *end, OutboxRecord *record
 			errmsg("outbox holds an incomplete record"));
 }
 
+/* A value passed by value, from where it may stand unaligned. */
+static Datum
+decode_by_value(const char *data, uint16 length)
+{
+	union
+	{
+		int16 two;
+		int32 four;
+		int64 eight;
+	} value;
+
+	memcpy(&value, data, length);
+	switch (length)
+	{
+		case sizeof(char):
+			return CharGetDatum(*data);
+		case sizeof(int16):
+			return Int16GetDatum(value.two);
+		case sizeof(int32):
+			return Int32GetDatum(value.four);
+		case sizeof(int64):
+			return Int64GetDatum(value.eight);
+	}
+	elog(ERROR, "no type of %u bytes is passed by value", length);
+}
+
 static Datum
 decode_column(Form_pg_attribute column, const char *data, uint16 length)
 {
 	char *copy;
 
 	if (column->attbyval)
-	{
-		Datum aligned = 0;
-
-		memcpy(&aligned, data, length);
-		return fetch_att(&aligned, true, length);
-	}
+		return decode_by_value(data, length);
 
 	if (column->attlen > 0)
 	{
