@@ -47,6 +47,24 @@ SELECT cachegrid.create_cache('brief', ttl => '10 minutes');
 SELECT cachegrid.set('brief:1', 'x');
 SELECT cachegrid.set('brief:2', 'x', ttl => '2 hours');
 SELECT cachegrid.ttl('brief:1') <= '10 minutes' AS inherited, cachegrid.ttl('brief:2') > '1 hour' AS given;
+
+-- the memory of what has expired comes back without anybody reading it
+CREATE FUNCTION wait_until_swept(cache_name text) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+    FOR i IN 1..3000 LOOP
+        IF (SELECT entries FROM cachegrid.stat_cache WHERE cache = cache_name) = 2 THEN
+            RETURN true;
+        END IF;
+        PERFORM pg_sleep(0.01);
+    END LOOP;
+    RETURN false;
+END
+$$;
+SELECT count(cachegrid.set('brief:' || i, 'x', ttl => '100 milliseconds')) FROM generate_series(10, 1009) AS i;
+SELECT entries FROM cachegrid.stat_cache WHERE cache = 'brief';
+SELECT wait_until_swept('brief');
+SELECT expirations FROM cachegrid.stat_cache WHERE cache = 'brief';
+DROP FUNCTION wait_until_swept(text);
 SELECT cachegrid.drop_cache('brief');
 
 DROP FUNCTION wait_until_gone(text);

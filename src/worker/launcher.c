@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * launcher.c
- *	  Starts a worker in each database that has mirrors.
+ *	  Starts a worker in each database that has mirrors, and sweeps the store.
  *
  * Which databases have mirrors is known only inside them: when the launcher
  * begins, it starts a worker in one database after the other, which leaves
@@ -11,6 +11,9 @@
  * The launcher sees shared catalogs only.  Workers are not restarted by the
  * postmaster but by the launcher, which knows who is wanted; after a crash
  * the launcher itself is restarted, and begins from the start.
+ *
+ * The sweep gives back the memory of entries that have expired or that nobody
+ * will be served again, a part of the store each round.
  *
  *-------------------------------------------------------------------------
  */
@@ -31,12 +34,15 @@
 #include "utils/timestamp.h"
 
 #include "base/compat.h"
+#include "cache/cache.h"
 #include "outbox/outbox.h"
+#include "store/store.h"
 #include "worker/worker.h"
 
 #define ROUND_MS				 1000
 #define LAUNCHER_RESTART_SECONDS 1
 #define WORKER_RETRY_MS			 3000
+#define SWEEP_PAGES				 1000 /* a round: some 30 ms of work at the most */
 
 /* The databases that are still to be looked into, in TopMemoryContext. */
 static List *unknown = NIL;
@@ -191,6 +197,7 @@ cg_worker_launcher_main(Datum argument)
 		cg_worker_begin_round();
 		explore();
 		adopt_orphans();
+		(void) cg_store_sweep(SWEEP_PAGES, cg_cache_entry_is_dead);
 		cg_worker_rest(scout ? 50 : ROUND_MS);
 	}
 }
