@@ -34,6 +34,13 @@ SELECT cachegrid.fetch('place:1');
 SELECT cachegrid.fetch('place:one:two');
 SELECT cachegrid.fetch('place:');
 
+-- Loaders that fetch themselves, directly or not.
+SELECT cachegrid.create_cache('self', loader => 'SELECT cachegrid.fetch(''self:'' || $1)');
+SELECT cachegrid.fetch('self:1');
+SELECT cachegrid.create_cache('one', loader => 'SELECT cachegrid.fetch(''two:'' || $1)');
+SELECT cachegrid.create_cache('two', loader => 'SELECT cachegrid.fetch(''one:'' || $1)');
+SELECT cachegrid.fetch('one:1');
+
 -- Queries that are none, or more than one, or write.
 SELECT cachegrid.fetch('k', '');
 SELECT cachegrid.fetch('k', '-- nothing');
@@ -151,3 +158,6 @@ DROP FOREIGN DATA WRAPPER nothing CASCADE;
 SELECT cachegrid.drop_cache('bare');
 SELECT cachegrid.drop_cache('place');
 SELECT cachegrid.drop_cache('short');
+SELECT cachegrid.drop_cache('self');
+SELECT cachegrid.drop_cache('one');
+SELECT cachegrid.drop_cache('two');

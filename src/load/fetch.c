@@ -96,6 +96,18 @@ init_load(Load *load, const LoadRequest *request, uint64 identity)
 	load->outer = current_load;
 }
 
+/* A query that fetches the very value that it computes would never end. */
+static void
+check_recursion(const Load *load)
+{
+	for (const Load *outer = load->outer; outer; outer = outer->outer)
+		if (outer->lease == load->lease)
+			ereport(ERROR, errcode(ERRCODE_STATEMENT_TOO_COMPLEX),
+					errmsg("key \"%.*s\" is computed from itself", load->request->key.size,
+						   load->request->key.data),
+					errdetail("A query that computes it fetches it."));
+}
+
 /*
  * Begin the fill, holding the lease where one is to be had.  CACHE_HIT if
  * another session published the value meanwhile.
@@ -206,6 +218,7 @@ load_value(const LoadRequest *request, uint64 identity)
 	Load load;
 
 	init_load(&load, request, identity);
+	check_recursion(&load);
 	PG_TRY();
 	{
 		if (begin_fill(&load, &value) != CACHE_HIT)
