@@ -172,7 +172,20 @@ is_partition_of_seen(const DependencyWalk *walk, Oid oid)
 	return false;
 }
 
-/* Partitions report under their root, but for those that are foreign tables. */
+/*
+ * Partitions report under their root, unless they are foreign tables or their
+ * own triggers are disabled.
+ */
+static void
+visit_partition(DependencyWalk *walk, Oid oid)
+{
+	Relation relation = relation_open(oid, AccessShareLock);
+
+	if (!can_be_watched(relation) || !cg_capture_spec(relation))
+		add_unwatched(walk, relation);
+	relation_close(relation, NoLock);
+}
+
 static void
 visit_plan(DependencyWalk *walk, const PlannedStmt *plan)
 {
@@ -182,10 +195,11 @@ visit_plan(DependencyWalk *walk, const PlannedStmt *plan)
 	{
 		RangeTblEntry *entry = lfirst(cell);
 
-		if (entry->rtekind == RTE_RELATION &&
-			!list_member_oid(walk->seen, entry->relid) &&
-			(entry->relkind == RELKIND_FOREIGN_TABLE ||
-			 !is_partition_of_seen(walk, entry->relid)))
+		if (entry->rtekind != RTE_RELATION || list_member_oid(walk->seen, entry->relid))
+			continue;
+		if (is_partition_of_seen(walk, entry->relid))
+			visit_partition(walk, entry->relid);
+		else
 			visit_relation(walk, entry->relid, NULL, 0);
 	}
 }

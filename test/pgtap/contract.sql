@@ -71,6 +71,7 @@ INSERT INTO promised_view VALUES
     ('stat_cache', '{cache,entries,bytes,hits,misses,hit_ratio,loads,load_ms,evictions,'
         'expirations,invalidations}'),
     ('stat_memory', '{class,used_bytes,free_bytes,entries}'),
+    ('watched', '{table,keys,tags,active}'),
     ('stat_redis', '{server,node,role}'),
     ('stat_mirror', '{table,server,mode,waiting,lag_seconds,applied,retries,parked,last_error}');
 
