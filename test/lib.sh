@@ -368,7 +368,7 @@ try_private_install()
 {
     private_sources
     private_postgres
-    watched "$RUN/log/build.log" make -C src -j"$(nproc)" all install && return
+    watched "$RUN/log/build.log" make -C src -s -j"$(nproc)" all install && return
     cat "$RUN/log/build.log" >&2
     return 1
 }

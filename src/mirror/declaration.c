@@ -127,7 +127,7 @@ append_literal(StringInfo out, const char *text)
 static char *
 default_key(Relation relation)
 {
-	Oid primary = RelationGetPrimaryKeyIndex(relation);
+	Oid primary = RelationGetPrimaryKeyIndex(relation, false);
 	Form_pg_index form;
 	StringInfoData key;
 	HeapTuple tuple;
