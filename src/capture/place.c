@@ -97,3 +97,17 @@ cg_place_parents(Oid relation)
 	table_close(catalog, AccessShareLock);
 	return parents;
 }
+
+List *
+cg_place_ancestors(Oid partition)
+{
+	List *ancestors = NIL;
+	List *parents;
+
+	while ((parents = cg_place_parents(partition)) != NIL)
+	{
+		partition = linitial_oid(parents);
+		ancestors = lappend_oid(ancestors, partition);
+	}
+	return ancestors;
+}

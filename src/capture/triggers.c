@@ -21,7 +21,6 @@
 #include "access/xact.h"
 #include "catalog/dependency.h"
 #include "catalog/namespace.h"
-#include "catalog/partition.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_trigger.h"
@@ -31,6 +30,7 @@
 #include "utils/syscache.h"
 
 #include "base/compat.h"
+#include "capture/place.h"
 #include "capture/triggers.h"
 
 #define NAME_PREFIX "!cachegrid_"
@@ -141,10 +141,11 @@ Oid
 cg_triggers_root(Relation relation)
 {
 	const Trigger *trigger = cg_triggers_row(relation);
+	List *ancestors = NIL;
 
-	if (trigger == NULL || !trigger->tgisclone)
-		return RelationGetRelid(relation);
-	return llast_oid(get_partition_ancestors(RelationGetRelid(relation)));
+	if (trigger != NULL && trigger->tgisclone)
+		ancestors = cg_place_ancestors(RelationGetRelid(relation));
+	return ancestors != NIL ? llast_oid(ancestors) : RelationGetRelid(relation);
 }
 
 static bool

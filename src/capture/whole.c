@@ -8,10 +8,10 @@
 #include "postgres.h"
 
 #include "access/relation.h"
-#include "catalog/partition.h"
 #include "catalog/pg_class.h"
 
 #include "capture/arguments.h"
+#include "capture/place.h"
 #include "capture/triggers.h"
 #include "capture/whole.h"
 #include "outbox/outbox.h"
@@ -50,7 +50,7 @@ cg_whole_touch(Relation relation, bool rows_changed)
 	{
 		ListCell *cell;
 
-		foreach (cell, get_partition_ancestors(relid))
+		foreach (cell, cg_place_ancestors(relid))
 			cg_coherence_touch(cg_dependency_of_relation(lfirst_oid(cell)));
 	}
 }
