@@ -126,7 +126,7 @@ lose_node(RedisNode *node)
 		answer(node, &result);
 }
 
-/* Whether some of the chunks that may be in flight is not handed to hiredis. */
+/* The first of the chunks that may be in flight not all handed to hiredis; NULL. */
 static RedisChunk *
 find_unsent_chunk(const RedisNode *node)
 {
@@ -153,8 +153,10 @@ cg_redis_has_unsent(const RedisNode *node)
 		   (sdslen(node->connection->obuf) > 0 || find_unsent_chunk(node) != NULL);
 }
 
-/* Writes as much as the socket takes.  hiredis gets it in pieces, since it moves
- * the rest of its buffer after each write. */
+/*
+ * Writes as much as the socket takes.  hiredis gets it in pieces, since it moves
+ * the rest of its buffer after each write.
+ */
 static void
 send_chunks(RedisNode *node)
 {
@@ -181,7 +183,7 @@ send_chunks(RedisNode *node)
 	}
 }
 
-/* Sends the oldest command of a node to the one that an ASK names. */
+/* Sends the oldest command of a node to the one that an ASK names; false: cannot. */
 static bool
 follow_ask(RedisNode *node, const RedisReply *ask)
 {
@@ -296,10 +298,18 @@ receive(RedisNode *node)
 	}
 }
 
+/* Gives a node up that owes a reply and let its time pass without a byte. */
 static void
 lose_if_silent(RedisNode *node)
 {
-	if (!owes_reply(node) || cg_redis_now() < node->progress + cg_redis_timeout)
+	int64 progress = node->progress;
+
+	if (!owes_reply(node) || cg_redis_now() < progress + cg_redis_timeout)
+		return;
+
+	/* It may have spoken while we were kept waiting by something else. */
+	receive(node);
+	if (!owes_reply(node) || node->progress != progress)
 		return;
 	cg_redis_fail(node->grid, ERRCODE_CONNECTION_FAILURE,
 				  "Redis node \"%s\" did not answer within %d ms", node->name,

@@ -94,7 +94,9 @@ make_wait_set(RedisGrid *grid)
 	}
 	grid->wait_set = CreateWaitEventSet(NULL, count);
 	AddWaitEventToSet(grid->wait_set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
-	AddWaitEventToSet(grid->wait_set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
+	if (IsUnderPostmaster)
+		AddWaitEventToSet(grid->wait_set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL,
+						  NULL);
 	dlist_foreach(iter, &grid->nodes)
 	{
 		RedisNode *node = dlist_container(RedisNode, link, iter.cur);
