@@ -49,6 +49,11 @@ static Oid policies_relation = InvalidOid;
 static bool policies_valid = false;
 static CachePolicy *default_policy = NULL;
 
+/* Backend-local: the prefix that was last asked for, and what it named. */
+static NameData last_prefix;
+static Size last_prefix_size = 0; /* 0: nothing */
+static CachePolicy *last_policy = NULL;
+
 static void
 invalidate_policies(Datum arg, Oid relation)
 {
@@ -120,6 +125,7 @@ make_table(void)
 		CacheRegisterRelcacheCallback(invalidate_policies, (Datum) 0);
 	}
 	MemoryContextReset(policies_context);
+	last_prefix_size = 0;
 	control.hcxt = policies_context;
 	policies = hash_create("cachegrid caches", 32, &control,
 						   HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
@@ -197,15 +203,27 @@ cg_cache_policy_named(const char *name)
 	return find_policy(name, strlen(name));
 }
 
-/* The policy that governs the key: its prefix's cache, or the default one. */
+/*
+ * The policy that governs the key: its prefix's cache, or the default one.
+ * Sessions ask for one prefix again and again.
+ */
 const CachePolicy *
 cg_cache_policy(const CacheKey *key)
 {
+	Size size = key->prefix_size;
 	CachePolicy *policy;
 
 	ensure_policies();
-	policy = find_policy(key->data, key->prefix_size);
-	return policy ? policy : default_policy;
+	if (size == 0 || size >= NAMEDATALEN)
+		return default_policy;
+	if (size == last_prefix_size && memcmp(NameStr(last_prefix), key->data, size) == 0)
+		return last_policy;
+
+	policy = find_policy(key->data, size);
+	memcpy(NameStr(last_prefix), key->data, size);
+	last_prefix_size = size;
+	last_policy = policy ? policy : default_policy;
+	return last_policy;
 }
 
 /* All policies of this database, in no order. */
