@@ -72,7 +72,6 @@ INSERT INTO promised_view VALUES
         'expirations,invalidations}'),
     ('stat_memory', '{class,used_bytes,free_bytes,entries}'),
     ('watched', '{table,keys,tags,active}'),
-    ('stat_redis', '{server,node,role}'),
     ('stat_mirror', '{table,server,mode,waiting,lag_seconds,applied,retries,parked,last_error}');
 
 -- What there is, spelled as above.
@@ -140,7 +139,7 @@ CREATE TEMP VIEW caller AS
         AS caller (rank, role, title);
 
 SELECT plan((4 * (SELECT count(*) FROM promised_function)
-             + (SELECT count(*) FROM promised_view) + 16)::int);
+             + (SELECT count(*) FROM promised_view) + 18)::int);
 
 -- Functions.
 
@@ -204,6 +203,13 @@ SELECT is_empty($$SELECT oid::regclass FROM extension_relation
                     AND has_table_privilege('contract_stranger', oid,
                                             'SELECT, INSERT, UPDATE, DELETE, TRUNCATE')$$,
                 'no table and no view is for everybody');
+
+-- Servers are declared the way of PostgreSQL, by whom an admin lets.
+
+SELECT isnt_empty($$SELECT FROM pg_foreign_data_wrapper WHERE fdwname = 'cachegrid_redis'$$,
+                  'Redis servers have their foreign data wrapper');
+SELECT ok(NOT has_foreign_data_wrapper_privilege('contract_stranger', 'cachegrid_redis', 'USAGE'),
+          '... which is not for everybody');
 
 -- What holds for each function and view.
 
