@@ -125,6 +125,22 @@ SELECT fetched('page:2', 'SELECT sum(price) FROM product WHERE category_id = $1'
 UPDATE product SET price = 5 WHERE category_id = 0;
 SELECT fetched('page:2', 'SELECT sum(price) FROM product WHERE category_id = $1', '{2}', tags => '{category:1}');
 
+-- All types that a template may have.
+CREATE TYPE size AS ENUM ('small', 'large');
+CREATE TABLE typed (i2 smallint, i8 bigint, u uuid, v varchar(10), s name, b boolean, d date, e size, n int);
+SELECT cachegrid.watch('typed', keys => '{"typed:{i2}:{i8}:{u}:{v}:{s}:{b}:{d}:{e}"}');
+INSERT INTO typed VALUES (1, -2, 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', 'v', 's', true, '2024-05-31', 'large', 1),
+    (1, -2, 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', 'v', 's', true, '2024-06-01', 'large', 2);
+PREPARE typed AS SELECT fetched('typed:1:-2:a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11:v:s:true:2024-05-31:large',
+    'SELECT n FROM typed WHERE i2 = $1 AND i8 = $2 AND u = $3 AND v = $4 AND s = $5 AND b = $6 AND d = $7 AND e = $8',
+    '{1,-2,A0EEBC999C0B4EF8BB6D6BB9BD380A11,v,s,yes,2024/5/31,large}');
+EXECUTE typed;
+UPDATE typed SET n = 3 WHERE d = '2024-06-01';
+EXECUTE typed;
+UPDATE typed SET n = 4 WHERE d = '2024-05-31';
+EXECUTE typed;
+DEALLOCATE typed;
+
 -- Types whose equality is not that of their text.
 CREATE COLLATION no_case (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
 CREATE TABLE word (word text PRIMARY KEY, n int);
@@ -210,12 +226,56 @@ SELECT cachegrid.watch('other.plain');
 SELECT fetched('plain', 'SELECT n FROM plain');
 SET search_path = other, test_fetch;
 SELECT fetched('plain', 'SELECT n FROM plain');
+-- A table of the same name earlier in the path, or another function, is found at once.
+CREATE TABLE test_fetch.shadowed AS SELECT 1 AS n;
+CREATE FUNCTION test_fetch.constant() RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 1';
+SELECT cachegrid.watch('shadowed');
+SELECT fetched('shadowed', 'SELECT n FROM shadowed');
+SELECT fetched('constant', 'SELECT constant()');
+CREATE TABLE other.shadowed AS SELECT 2 AS n;
+SELECT cachegrid.watch('other.shadowed');
+SELECT fetched('shadowed', 'SELECT n FROM shadowed');
+DROP TABLE other.shadowed;
+SELECT fetched('shadowed', 'SELECT n FROM shadowed');
+CREATE FUNCTION other.constant() RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 2';
+SELECT fetched('constant', 'SELECT constant()');
+CREATE OR REPLACE FUNCTION other.constant() RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 3';
+SELECT fetched('constant', 'SELECT constant()');
 SET search_path = test_fetch;
+SELECT fetched('constant', 'SELECT constant()');
 CREATE TEMP TABLE plain (n int);
 INSERT INTO plain VALUES (-1);
 SELECT fetched('plain', 'SELECT n FROM plain');
 SELECT fetched('plain', 'SELECT n FROM plain');
 DROP TABLE pg_temp.plain;
+
+-- SERIALIZABLE is not served; a value too large is computed each time; no column is an empty object.
+SELECT fetched('one', 'SELECT 1');
+BEGIN ISOLATION LEVEL SERIALIZABLE;
+SELECT fetched('one', 'SELECT 1');
+COMMIT;
+SELECT fetched('one', 'SELECT 1');
+SELECT left(fetched('large', 'SELECT repeat(''x'', 17000000)'), 20), left(fetched('large', 'SELECT repeat(''x'', 17000000)'), 20);
+SELECT fetched('empty', 'SELECT');
+
+-- A parameter whose type has changed since the query was prepared.
+CREATE TABLE changing (id int PRIMARY KEY, n int);
+INSERT INTO changing VALUES (1, 1);
+SELECT cachegrid.watch('changing', keys => '{"changing:{id}"}');
+SELECT fetched('changing:1', 'SELECT n FROM changing WHERE id = $1', '{1}');
+ALTER TABLE changing ALTER COLUMN id TYPE text;
+SELECT fetched('changing:1', 'SELECT n FROM changing WHERE id = $1', '{1}');
+SELECT fetched('changing:a', 'SELECT n FROM changing WHERE id = $1', '{a}');
+
+-- In the leader of a parallel query.
+SET parallel_setup_cost = 0;
+SET parallel_tuple_cost = 0;
+SET min_parallel_table_scan_size = 0;
+SELECT cachegrid.fetch('parallel', 'SELECT count(*) FROM product'), count(*) FROM unpinned;
+SELECT fetched('parallel', 'SELECT count(*) FROM product');
+RESET parallel_setup_cost;
+RESET parallel_tuple_cost;
+RESET min_parallel_table_scan_size;
 
 -- A transaction that has written computes for itself and publishes nothing.
 BEGIN;

@@ -107,6 +107,7 @@ INSERT INTO bad (query) VALUES
     ('SELECT 1259::oid::regclass'), ('SELECT to_jsonb(tableoid::regclass) FROM product'), ('SELECT ''pg_class''::regclass::text'),
     ('SELECT 1::money'), ('SELECT xmlelement(name a)'),
     ('SELECT count(*) FROM product TABLESAMPLE system (50)'),
+    ('SELECT ctid::text FROM product'), ('SELECT count(*) FROM product WHERE xmax = ''0'''), ('SELECT tableoid > ''0'' FROM product'),
     ('SELECT reads(1)'), ('SELECT procedural(1)'), ('SELECT careless(1)'), ('SELECT pure(1)'), ('SELECT rows_of(id) FROM product'),
     ('SELECT ### 1'), ('SELECT n FROM reads(1) AS n'), ('SELECT count(*) FROM product ORDER BY reads(1)'),
     ('SELECT count(*) FILTER (WHERE random() > 2) FROM product'), ('SELECT row_number() OVER (ORDER BY random()) FROM product'),

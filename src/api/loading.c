@@ -15,6 +15,7 @@
 #include "utils/timestamp.h"
 
 #include "api/api.h"
+#include "base/compat.h"
 #include "load/load.h"
 
 PG_FUNCTION_INFO_V1(cachegrid_fetch);

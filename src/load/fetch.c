@@ -37,6 +37,7 @@
 typedef struct Load
 {
 	const LoadRequest *request;
+	const char *query; /* a copy: policies may be read anew meanwhile */
 	uint64 identity;
 	uint64 lease; /* its id */
 	bool leased;  /* held here */
@@ -54,7 +55,9 @@ static Datum
 value_to_jsonb(const CacheValue *value, bool *isnull)
 {
 	*isnull = value->type == InvalidOid;
-	return *isnull ? (Datum) 0 : cg_load_to_jsonb(value->datum, value->type);
+	if (*isnull || value->type == JSONBOID)
+		return value->datum;
+	return cg_load_to_jsonb(value->datum, value->type);
 }
 
 static void
@@ -87,6 +90,7 @@ init_load(Load *load, const LoadRequest *request, uint64 identity)
 
 	memset(load, 0, sizeof(Load));
 	load->request = request;
+	load->query = pnstrdup(request->query, request->query_size);
 	load->identity = identity;
 	load->lease = cg_hash(ids, sizeof(ids), 0) | 1;
 	load->ttl = request->ttl ? cg_cache_ttl_from_interval(request->ttl)
@@ -103,8 +107,8 @@ check_recursion(const Load *load)
 	for (const Load *outer = load->outer; outer; outer = outer->outer)
 		if (outer->lease == load->lease)
 			ereport(ERROR, errcode(ERRCODE_STATEMENT_TOO_COMPLEX),
-					errmsg("key \"%.*s\" is computed from itself", load->request->key.size,
-						   load->request->key.data),
+					errmsg("key \"%.*s\" is computed from itself",
+						   load->request->key.size, load->request->key.data),
 					errdetail("A query that computes it fetches it."));
 }
 
@@ -181,7 +185,7 @@ compute(Load *load)
 		elog(ERROR, "could not connect to SPI");
 	nest_level = cg_load_pin_settings();
 
-	query = cg_load_query_prepare(load->request->query, load->request->query_size,
+	query = cg_load_query_prepare(load->query, load->request->query_size,
 								  load->outer != NULL);
 	arguments = make_arguments(load, query);
 	dependencies = cg_load_dependencies_find(query, arguments, &load->target);
@@ -197,6 +201,20 @@ compute(Load *load)
 	AtEOXact_GUC(true, nest_level);
 	SPI_finish();
 	return value;
+}
+
+/* A value that is too large for the cache is computed each time. */
+static bool
+publish(Load *load, const CacheValue *value)
+{
+	if (!load->fill)
+		return false;
+	if (OidIsValid(value->type) && VARSIZE_ANY_EXHDR(value->datum) > CG_VALUE_MAX_BYTES)
+	{
+		cg_cache_fill_abandon(load->fill);
+		return false;
+	}
+	return cg_cache_fill_publish(load->fill, value, load->ttl);
 }
 
 /* The policy anew: the table may have been read again meanwhile. */
@@ -228,8 +246,7 @@ load_value(const LoadRequest *request, uint64 identity)
 			INSTR_TIME_SET_CURRENT(start);
 			current_load = &load;
 			value = compute(&load);
-			load.fruitless =
-				!load.fill || !cg_cache_fill_publish(load.fill, &value, load.ttl);
+			load.fruitless = !publish(&load, &value);
 			count_load(&load, start);
 		}
 	}
@@ -258,7 +275,11 @@ Datum
 cg_load_fetch_by_loader(const CacheKey *key, bool *isnull)
 {
 	const CachePolicy *policy = cg_cache_policy(key);
-	LoadRequest request = {.key = *key};
+	LoadRequest request = {
+		.key = *key,
+		.query = policy->loader,
+		.query_size = policy->loader ? strlen(policy->loader) : 0,
+	};
 
 	if (!policy->loader)
 		ereport(
@@ -267,8 +288,5 @@ cg_load_fetch_by_loader(const CacheKey *key, bool *isnull)
 			errdetail("The key \"%.*s\" belongs to it.", key->size, key->data),
 			errhint("Give it one by cachegrid.alter_cache(), or give fetch() a query."));
 
-	/* The policy may be read anew while its loader runs. */
-	request.query = pstrdup(policy->loader);
-	request.query_size = strlen(request.query);
 	return cg_load_fetch(&request, isnull);
 }

@@ -17,6 +17,7 @@
 #include "miscadmin.h"
 #include "utils/rls.h"
 
+#include "base/compat.h"
 #include "base/hash.h"
 #include "load/lease.h"
 #include "load/load.h"

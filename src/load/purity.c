@@ -14,7 +14,9 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/sysattr.h"
 #include "access/transam.h"
+#include "catalog/heap.h"
 #include "catalog/pg_aggregate.h"
 #include "catalog/pg_proc.h"
 #include "nodes/nodeFuncs.h"
@@ -30,150 +32,132 @@
 #include "load/purity.h"
 
 /* Stable, but under pinned settings their result follows from their arguments. */
-static bool
-is_steady_function(Oid function)
-{
-	switch (function)
-	{
-			/* Text, arrays, JSON: stable for the sake of their arguments' types. */
-		case F_CONCAT:
-		case F_CONCAT_WS:
-		case F_FORMAT_TEXT:
-		case F_FORMAT_TEXT_ANY:
-		case F_QUOTE_LITERAL_ANYELEMENT:
-		case F_QUOTE_NULLABLE_ANYELEMENT:
-		case F_TEXTANYCAT:
-		case F_ANYTEXTCAT:
-		case F_CONVERT_FROM:
-		case F_CONVERT_TO:
-		case F_ARRAY_TO_STRING_ANYARRAY_TEXT:
-		case F_ARRAY_TO_STRING_ANYARRAY_TEXT_TEXT:
-		case F_ARRAY_TO_JSON_ANYARRAY:
-		case F_ARRAY_TO_JSON_ANYARRAY_BOOL:
-		case F_ROW_TO_JSON_RECORD:
-		case F_ROW_TO_JSON_RECORD_BOOL:
-		case F_TO_JSON:
-		case F_TO_JSONB:
-		case F_JSON_AGG:
-		case F_JSON_BUILD_ARRAY_:
-		case F_JSON_BUILD_ARRAY_ANY:
-		case F_JSON_BUILD_OBJECT_:
-		case F_JSON_BUILD_OBJECT_ANY:
-		case F_JSON_OBJECT_AGG:
-		case F_JSONB_AGG:
-		case F_JSONB_BUILD_ARRAY_:
-		case F_JSONB_BUILD_ARRAY_ANY:
-		case F_JSONB_BUILD_OBJECT_:
-		case F_JSONB_BUILD_OBJECT_ANY:
-		case F_JSONB_OBJECT_AGG:
-			/* Dates and times: stable for the sake of TimeZone and DateStyle. */
-		case F_DATE_OUT:
-		case F_TIMESTAMP_OUT:
-		case F_TIMESTAMPTZ_OUT:
-		case F_INTERVAL_OUT:
-		case F_ARRAY_OUT:
-		case F_RANGE_OUT:
-		case F_MULTIRANGE_OUT:
-		case F_RECORD_OUT:
-		case F_ENUM_OUT:
-		case F_ENUM_FIRST:
-		case F_ENUM_LAST:
-		case F_ENUM_RANGE_ANYENUM:
-		case F_ENUM_RANGE_ANYENUM_ANYENUM:
-		case F_DATE_TIMESTAMPTZ:
-		case F_TIME_TIMESTAMPTZ:
-		case F_TIMESTAMP_TIMESTAMPTZ:
-		case F_TIMESTAMPTZ_DATE:
-		case F_TIMESTAMPTZ_DATE_TIME:
-		case F_TIMESTAMPTZ_TIMESTAMP:
-		case F_TIMETZ_TIMESTAMPTZ:
-		case F_DATE_PART_TEXT_TIMESTAMPTZ:
-		case F_EXTRACT_TEXT_TIMESTAMPTZ:
-		case F_DATE_TRUNC_TEXT_TIMESTAMPTZ:
-		case F_DATE_TRUNC_TEXT_TIMESTAMPTZ_TEXT:
-		case F_INTERVAL_PL_TIMESTAMPTZ:
-		case F_TIMESTAMPTZ_PL_INTERVAL:
-		case F_TIMESTAMPTZ_MI_INTERVAL:
-		case F_GENERATE_SERIES_TIMESTAMPTZ_TIMESTAMPTZ_INTERVAL:
-		case F_MAKE_TIMESTAMPTZ_INT4_INT4_INT4_INT4_INT4_FLOAT8:
-		case F_MAKE_TIMESTAMPTZ_INT4_INT4_INT4_INT4_INT4_FLOAT8_TEXT:
-		case F_DATE_CMP_TIMESTAMPTZ:
-		case F_DATE_EQ_TIMESTAMPTZ:
-		case F_DATE_NE_TIMESTAMPTZ:
-		case F_DATE_LT_TIMESTAMPTZ:
-		case F_DATE_LE_TIMESTAMPTZ:
-		case F_DATE_GT_TIMESTAMPTZ:
-		case F_DATE_GE_TIMESTAMPTZ:
-		case F_TIMESTAMPTZ_CMP_DATE:
-		case F_TIMESTAMPTZ_EQ_DATE:
-		case F_TIMESTAMPTZ_NE_DATE:
-		case F_TIMESTAMPTZ_LT_DATE:
-		case F_TIMESTAMPTZ_LE_DATE:
-		case F_TIMESTAMPTZ_GT_DATE:
-		case F_TIMESTAMPTZ_GE_DATE:
-		case F_TIMESTAMP_CMP_TIMESTAMPTZ:
-		case F_TIMESTAMP_EQ_TIMESTAMPTZ:
-		case F_TIMESTAMP_NE_TIMESTAMPTZ:
-		case F_TIMESTAMP_LT_TIMESTAMPTZ:
-		case F_TIMESTAMP_LE_TIMESTAMPTZ:
-		case F_TIMESTAMP_GT_TIMESTAMPTZ:
-		case F_TIMESTAMP_GE_TIMESTAMPTZ:
-		case F_TIMESTAMPTZ_CMP_TIMESTAMP:
-		case F_TIMESTAMPTZ_EQ_TIMESTAMP:
-		case F_TIMESTAMPTZ_NE_TIMESTAMP:
-		case F_TIMESTAMPTZ_LT_TIMESTAMP:
-		case F_TIMESTAMPTZ_LE_TIMESTAMP:
-		case F_TIMESTAMPTZ_GT_TIMESTAMP:
-		case F_TIMESTAMPTZ_GE_TIMESTAMP:
-			/* What stays the same for a database or an identity. */
-		case F_CURRENT_DATABASE:
-		case F_CURRENT_USER:
-		case F_GETDATABASEENCODING:
-		case F_VERSION:
-			return true;
-		default:
-			return false;
-	}
-}
+static const Oid steady_functions[] = {
+	/* Text, arrays, JSON: stable for the sake of their arguments' types. */
+	F_CONCAT,
+	F_CONCAT_WS,
+	F_FORMAT_TEXT,
+	F_FORMAT_TEXT_ANY,
+	F_QUOTE_LITERAL_ANYELEMENT,
+	F_QUOTE_NULLABLE_ANYELEMENT,
+	F_TEXTANYCAT,
+	F_ANYTEXTCAT,
+	F_CONVERT_FROM,
+	F_CONVERT_TO,
+	F_ARRAY_TO_STRING_ANYARRAY_TEXT,
+	F_ARRAY_TO_STRING_ANYARRAY_TEXT_TEXT,
+	F_ARRAY_TO_JSON_ANYARRAY,
+	F_ARRAY_TO_JSON_ANYARRAY_BOOL,
+	F_ROW_TO_JSON_RECORD,
+	F_ROW_TO_JSON_RECORD_BOOL,
+	F_TO_JSON,
+	F_TO_JSONB,
+	F_JSON_AGG,
+	F_JSON_BUILD_ARRAY_,
+	F_JSON_BUILD_ARRAY_ANY,
+	F_JSON_BUILD_OBJECT_,
+	F_JSON_BUILD_OBJECT_ANY,
+	F_JSON_OBJECT_AGG,
+	F_JSONB_AGG,
+	F_JSONB_BUILD_ARRAY_,
+	F_JSONB_BUILD_ARRAY_ANY,
+	F_JSONB_BUILD_OBJECT_,
+	F_JSONB_BUILD_OBJECT_ANY,
+	F_JSONB_OBJECT_AGG,
+	/* Dates and times: stable for the sake of TimeZone and DateStyle. */
+	F_DATE_OUT,
+	F_TIMESTAMP_OUT,
+	F_TIMESTAMPTZ_OUT,
+	F_INTERVAL_OUT,
+	F_ARRAY_OUT,
+	F_RANGE_OUT,
+	F_MULTIRANGE_OUT,
+	F_RECORD_OUT,
+	F_ENUM_OUT,
+	F_ENUM_FIRST,
+	F_ENUM_LAST,
+	F_ENUM_RANGE_ANYENUM,
+	F_ENUM_RANGE_ANYENUM_ANYENUM,
+	F_DATE_TIMESTAMPTZ,
+	F_TIME_TIMESTAMPTZ,
+	F_TIMESTAMP_TIMESTAMPTZ,
+	F_TIMESTAMPTZ_DATE,
+	F_TIMESTAMPTZ_DATE_TIME,
+	F_TIMESTAMPTZ_TIMESTAMP,
+	F_TIMETZ_TIMESTAMPTZ,
+	F_DATE_PART_TEXT_TIMESTAMPTZ,
+	F_EXTRACT_TEXT_TIMESTAMPTZ,
+	F_DATE_TRUNC_TEXT_TIMESTAMPTZ,
+	F_DATE_TRUNC_TEXT_TIMESTAMPTZ_TEXT,
+	F_INTERVAL_PL_TIMESTAMPTZ,
+	F_TIMESTAMPTZ_PL_INTERVAL,
+	F_TIMESTAMPTZ_MI_INTERVAL,
+	F_GENERATE_SERIES_TIMESTAMPTZ_TIMESTAMPTZ_INTERVAL,
+	F_MAKE_TIMESTAMPTZ_INT4_INT4_INT4_INT4_INT4_FLOAT8,
+	F_MAKE_TIMESTAMPTZ_INT4_INT4_INT4_INT4_INT4_FLOAT8_TEXT,
+	F_DATE_CMP_TIMESTAMPTZ,
+	F_DATE_EQ_TIMESTAMPTZ,
+	F_DATE_NE_TIMESTAMPTZ,
+	F_DATE_LT_TIMESTAMPTZ,
+	F_DATE_LE_TIMESTAMPTZ,
+	F_DATE_GT_TIMESTAMPTZ,
+	F_DATE_GE_TIMESTAMPTZ,
+	F_TIMESTAMPTZ_CMP_DATE,
+	F_TIMESTAMPTZ_EQ_DATE,
+	F_TIMESTAMPTZ_NE_DATE,
+	F_TIMESTAMPTZ_LT_DATE,
+	F_TIMESTAMPTZ_LE_DATE,
+	F_TIMESTAMPTZ_GT_DATE,
+	F_TIMESTAMPTZ_GE_DATE,
+	F_TIMESTAMP_CMP_TIMESTAMPTZ,
+	F_TIMESTAMP_EQ_TIMESTAMPTZ,
+	F_TIMESTAMP_NE_TIMESTAMPTZ,
+	F_TIMESTAMP_LT_TIMESTAMPTZ,
+	F_TIMESTAMP_LE_TIMESTAMPTZ,
+	F_TIMESTAMP_GT_TIMESTAMPTZ,
+	F_TIMESTAMP_GE_TIMESTAMPTZ,
+	F_TIMESTAMPTZ_CMP_TIMESTAMP,
+	F_TIMESTAMPTZ_EQ_TIMESTAMP,
+	F_TIMESTAMPTZ_NE_TIMESTAMP,
+	F_TIMESTAMPTZ_LT_TIMESTAMP,
+	F_TIMESTAMPTZ_LE_TIMESTAMP,
+	F_TIMESTAMPTZ_GT_TIMESTAMP,
+	F_TIMESTAMPTZ_GE_TIMESTAMP,
+	/* What stays the same for a database or an identity. */
+	F_CURRENT_DATABASE,
+	F_CURRENT_USER,
+	F_GETDATABASEENCODING,
+	F_VERSION,
+};
+
+/* By the locale, which is pinned where one of these is called. */
+static const Oid locale_functions[] = {
+	F_TO_CHAR_INT4_TEXT,	  F_TO_CHAR_INT8_TEXT,		  F_TO_CHAR_FLOAT4_TEXT,
+	F_TO_CHAR_FLOAT8_TEXT,	  F_TO_CHAR_NUMERIC_TEXT,	  F_TO_CHAR_INTERVAL_TEXT,
+	F_TO_CHAR_TIMESTAMP_TEXT, F_TO_CHAR_TIMESTAMPTZ_TEXT,
+};
+
+/* By the session that asks. */
+static const Oid session_functions[] = {
+	F_CURRENT_SETTING_TEXT,
+	F_CURRENT_SETTING_TEXT_BOOL,
+	F_SESSION_USER,
+	F_GETPGUSERNAME,
+	F_PG_BACKEND_PID,
+	F_INET_CLIENT_ADDR,
+	F_INET_CLIENT_PORT,
+	F_PG_MY_TEMP_SCHEMA,
+	F_LASTVAL,
+	F_CURRVAL,
+};
 
 static bool
-is_locale_function(Oid function)
+is_among(Oid function, const Oid *list, int count)
 {
-	switch (function)
-	{
-		case F_TO_CHAR_INT4_TEXT:
-		case F_TO_CHAR_INT8_TEXT:
-		case F_TO_CHAR_FLOAT4_TEXT:
-		case F_TO_CHAR_FLOAT8_TEXT:
-		case F_TO_CHAR_NUMERIC_TEXT:
-		case F_TO_CHAR_INTERVAL_TEXT:
-		case F_TO_CHAR_TIMESTAMP_TEXT:
-		case F_TO_CHAR_TIMESTAMPTZ_TEXT:
+	for (int i = 0; i < count; i++)
+		if (list[i] == function)
 			return true;
-		default:
-			return false;
-	}
-}
-
-static bool
-is_session_function(Oid function)
-{
-	switch (function)
-	{
-		case F_CURRENT_SETTING_TEXT:
-		case F_CURRENT_SETTING_TEXT_BOOL:
-		case F_SESSION_USER:
-		case F_GETPGUSERNAME:
-		case F_PG_BACKEND_PID:
-		case F_INET_CLIENT_ADDR:
-		case F_INET_CLIENT_PORT:
-		case F_PG_MY_TEMP_SCHEMA:
-		case F_LASTVAL:
-		case F_CURRVAL:
-			return true;
-		default:
-			return false;
-	}
+	return false;
 }
 
 /* Our own fetch() inside a query: its dependencies are handed on by itself. */
@@ -226,13 +210,14 @@ judge_function(Oid function, void *context)
 	LoadPurity *purity = context;
 	char volatility = volatility_of(function);
 
-	if (volatility == PROVOLATILE_IMMUTABLE || is_steady_function(function) ||
+	if (volatility == PROVOLATILE_IMMUTABLE ||
+		is_among(function, steady_functions, lengthof(steady_functions)) ||
 		is_fetch(function))
 		return false;
 
-	if (is_locale_function(function))
+	if (is_among(function, locale_functions, lengthof(locale_functions)))
 		purity->locale = true;
-	else if (is_session_function(function))
+	else if (is_among(function, session_functions, lengthof(session_functions)))
 		note(&purity->session, "function %s", format_procedure(function));
 	else if (volatility == PROVOLATILE_STABLE && function >= FirstNormalObjectId)
 		note(&purity->opaque, "function %s", format_procedure(function));
@@ -284,6 +269,15 @@ judge_type(Node *node, LoadPurity *purity)
 		note(&purity->moving, "type %s", format_type_be(type));
 }
 
+/* Where a row lies and who locks it changes without any change of the row. */
+static void
+judge_column(const Var *var, LoadPurity *purity)
+{
+	if (var->varattno < 0 && var->varattno != TableOidAttributeNumber)
+		note(&purity->moving, "system column %s",
+			 NameStr(SystemAttributeDefinition(var->varattno)->attname));
+}
+
 void
 cg_load_purity_of_node(Node *node, LoadPurity *purity)
 {
@@ -305,6 +299,9 @@ cg_load_purity_of_node(Node *node, LoadPurity *purity)
 			note(&purity->moving, "%s", "TABLESAMPLE");
 			break;
 		case T_Var:
+			judge_column((Var *) node, purity);
+			judge_type(node, purity);
+			break;
 		case T_Const:
 		case T_Param:
 		case T_RelabelType:

@@ -32,6 +32,7 @@
 
 #include "base/compat.h"
 #include "base/hash.h"
+#include "coherence/coherence.h"
 #include "load/query.h"
 
 /* As many queries are kept per session; beyond it the longest unused goes. */
@@ -189,6 +190,25 @@ keep(LoadQuery *query)
 	MemoryContextSetParent(query->context, CacheMemoryContext);
 }
 
+/*
+ * A name in the query may come to mean something else without any change of
+ * what it meant: a table earlier in the search path, another function.  All
+ * DDL of that sort stamps the slot of the privileges.
+ */
+static Dependency
+meaning_of_names(void)
+{
+	return cg_dependency(DEPENDENCY_PRIVILEGES, "", 0);
+}
+
+/* As long as a stamper is unsettled, its DDL may not have been seen yet. */
+static bool
+names_mean_the_same(const LoadQuery *query)
+{
+	return query->names_settled &&
+		   query->names_gen == cg_coherence_gen(meaning_of_names());
+}
+
 static LoadQuery *
 make_query(const char *text, int size, uint64 hash)
 {
@@ -202,6 +222,8 @@ make_query(const char *text, int size, uint64 hash)
 	query->hash = hash;
 	query->text = copy;
 	query->context = context;
+	query->names_settled =
+		cg_coherence_settled(meaning_of_names(), GetActiveSnapshot(), &query->names_gen);
 	analyze_text(query);
 	query->plan = SPI_prepare(copy, query->parameter_count, query->parameter_types);
 	if (!query->plan)
@@ -227,8 +249,8 @@ hash_query(const char *text, int size)
 
 /*
  * The prepared query of this text under the present search path, made or
- * kept.  One whose tables have changed is made anew, since its parameters may
- * have other types now; but not by a nested load, whose outer one may be
+ * kept.  One whose tables have changed, or whose names may mean something
+ * else, is made anew, and its parameters may have other types then; but not by a nested load, whose outer one may be
  * running it.
  */
 LoadQuery *
@@ -240,7 +262,8 @@ cg_load_query_prepare(const char *text, int size, bool nested)
 	LoadQuery *query;
 
 	if (kept && is_text(kept->query, text, size) &&
-		(nested || SPI_plan_is_valid(kept->query->plan)))
+		(nested ||
+		 (SPI_plan_is_valid(kept->query->plan) && names_mean_the_same(kept->query))))
 	{
 		dlist_move_head(&kept_by_recency, &kept->query->recency);
 		return kept->query;

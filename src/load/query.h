@@ -27,6 +27,8 @@ typedef struct LoadQuery
 	int parameter_count;
 	Oid *parameter_types;
 	bool moving_literal;   /* has 'now', 'today' ... as a date or time */
+	bool names_settled;	   /* was that so when it was analyzed? */
+	uint64 names_gen;	   /* of what may change the meaning of its names */
 	MemoryContext context; /* holds this struct and everything but the plan */
 	dlist_node recency;	   /* place among the kept queries, last used first */
 } LoadQuery;
