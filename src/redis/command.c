@@ -178,6 +178,17 @@ ask_asking(RedisNode *node, const RedisReply *ask, int count,
 	return cg_redis_ask(target, count, arguments);
 }
 
+/* An error reply that is the caller's matter: remembered, but no trouble. */
+static const RedisReply *
+describe(RedisNode *node, const RedisReply *reply)
+{
+	bool trouble = node->grid->trouble;
+
+	cg_redis_fail_reply(node, reply);
+	node->grid->trouble = trouble;
+	return reply;
+}
+
 /* The reply of whoever owns the slot, redirections followed; NULL and an error. */
 static const RedisReply *
 call_owner(RedisGrid *grid, uint16 slot, int count, const RedisString *arguments)
@@ -197,7 +208,7 @@ call_owner(RedisGrid *grid, uint16 slot, int count, const RedisString *arguments
 		switch (cg_redis_classify_error(reply))
 		{
 			case REDIS_ERROR_COMMAND:
-				return reply;
+				return describe(node, reply);
 			case REDIS_ERROR_TROUBLE:
 			case REDIS_ERROR_ASK:
 				cg_redis_fail_reply(node, reply);
@@ -217,7 +228,8 @@ call_owner(RedisGrid *grid, uint16 slot, int count, const RedisString *arguments
 /*
  * Sends a command where key belongs and waits for its answer; cg_redis_connect
  * has succeeded and nothing is queued.  The reply lives until the next call of any
- * function of the grid.  An error reply about the command itself is an answer.
+ * function of the grid.  An error reply about the command itself is an answer too,
+ * which cg_redis_error then describes.
  * NULL: no answer, see cg_redis_error; the command was carried out or not.
  */
 const RedisReply *
@@ -241,6 +253,8 @@ cg_redis_call_node(RedisGrid *grid, int node, int count, const RedisString *argu
 	Assert(grid->unanswered == 0);
 	if (cg_redis_prepare_node(master))
 		reply = cg_redis_ask(master, count, arguments);
+	if (reply && reply->kind == REDIS_ERROR)
+		(void) describe(master, reply);
 	cg_redis_return_latch(grid);
 	return reply;
 }

@@ -138,10 +138,13 @@ authenticate(RedisNode *node)
 	const RedisReply *reply;
 	char reason[REDIS_REASON_BYTES];
 
-	if (!grid->password)
+	if (!grid->username && !grid->password)
 		return true;
+
+	/* A user may have no password: Redis takes any then. */
 	if (grid->username)
-		reply = cg_redis_ask_words(node, 3, "AUTH", grid->username, grid->password);
+		reply = cg_redis_ask_words(node, 3, "AUTH", grid->username,
+								   grid->password ? grid->password : "");
 	else
 		reply = cg_redis_ask_words(node, 2, "AUTH", grid->password);
 	if (!reply)

@@ -59,7 +59,7 @@ typedef struct RedisOptions
 	RedisMode mode;
 	const char *endpoints; /* "host:port,[ipv6]:port,host"; port 6379 if not given */
 	const char *username;  /* NULL: AUTH with the password only */
-	const char *password;  /* NULL: no AUTH */
+	const char *password;  /* NULL: a user without one; both NULL: no AUTH */
 
 	/*
 	 * The name that this writer's connections carry, printable ASCII without
@@ -115,7 +115,8 @@ extern const char *cg_redis_node_name(const RedisGrid *grid, int node);
  *
  * queue copies the bytes; ttl_ms 0: forever.  queue and call take a whole command,
  * its name first, and send it where key belongs.  call waits for the answer, with
- * nothing queued; NULL: see cg_redis_error; an error reply is an answer.
+ * nothing queued; NULL: see cg_redis_error; an error reply is an answer, told
+ * by cg_redis_error too.
  */
 extern void cg_redis_queue_set(RedisGrid *grid, RedisString key, RedisString value,
 							   int64 ttl_ms, RedisHandler handler);
