@@ -24,6 +24,22 @@
 #define WRITES_PER_SECOND 5000
 #define LIMIT			  120 /* seconds that the mirror may take for anything */
 
+/* Fail, and tell the state of the mirrors. */
+static double
+fail_with_state(Bench *bench, const char *what)
+{
+	PGresult *result =
+		PQexec(bench->conn, "SELECT string_agg(format('%s %s, %s waiting, error: %s',"
+							" \"table\", state, waiting, last_error), '; ')"
+							" FROM cachegrid.stat_mirror");
+	double nan = bench_fail(bench, what,
+							PQntuples(result) > 0 ? PQgetvalue(result, 0, 0)
+												  : PQerrorMessage(bench->conn));
+
+	PQclear(result);
+	return nan;
+}
+
 /* Wait until nothing waits for Redis and every mirror is live; the seconds it took, or NAN. */
 static double
 wait_for_mirror(Bench *bench)
@@ -39,7 +55,7 @@ wait_for_mirror(Bench *bench)
 		if (isnan(unsettled))
 			return NAN;
 		if (bench_now() - began > LIMIT)
-			return bench_fail(bench, "mirror", "it does not catch up");
+			return fail_with_state(bench, "the mirror does not catch up");
 		usleep(1000);
 	} while (unsettled > 0);
 	return bench_now() - began;
@@ -214,7 +230,7 @@ probe(Bench *bench, redisContext *redis, int number)
 			return bench_now() - committed;
 		usleep(20);
 	}
-	return bench_fail(bench, "probe", "the change does not arrive in Redis");
+	return fail_with_state(bench, "the change does not arrive in Redis");
 }
 
 static int
