@@ -73,9 +73,10 @@ matrix:
 demo:
 	@demo/run $(if $(SECONDS),--seconds $(SECONDS))
 
-# What it measures beside its peers; `make bench QUICK=1` is a rough one.
+# What it measures beside its peers; `make bench QUICK=1` is a rough one, and
+# `make bench ONLY=mget` prints the rows whose names hold the words.
 bench:
-	@bench/run $(if $(QUICK),--quick)
+	@bench/run $(if $(QUICK),--quick) $(if $(ONLY),"$(ONLY)")
 
 # The model of the coherence protocol; `make check-model FULL=1` walks all of it.
 check-model:

@@ -72,6 +72,12 @@ typedef struct Talk
 /* A side: the clients of a Talk; the seconds of a call, clients in parallel. */
 extern double side_talk(Bench *bench, const void *what);
 
+/* The rate of single-row updates on a table, as a share of that on one_bare. */
+extern double compare_updates(Bench *bench, const char *table);
+
+/* The time of updating a whole table at once, in times of that of all_bare. */
+extern double compare_bulk(Bench *bench, const char *table);
+
 /* The rows that are more than two SQL texts; each returns its figure or NAN. */
 extern double row_memory(Bench *bench);
 extern double row_mget_key(Bench *bench);

@@ -24,6 +24,22 @@
 #define WRITES_PER_SECOND 5000
 #define LIMIT			  120 /* seconds that the mirror may take for anything */
 
+/* Fail, and tell the state of the mirrors. */
+static double
+fail_with_state(Bench *bench, const char *what)
+{
+	PGresult *result =
+		PQexec(bench->conn, "SELECT string_agg(format('%s %s, %s waiting, error: %s',"
+							" \"table\", state, waiting, last_error), '; ')"
+							" FROM cachegrid.stat_mirror");
+	double nan = bench_fail(bench, what,
+							PQntuples(result) > 0 ? PQgetvalue(result, 0, 0)
+												  : PQerrorMessage(bench->conn));
+
+	PQclear(result);
+	return nan;
+}
+
 /* Wait until nothing waits for Redis and every mirror is live; the seconds it took, or NAN. */
 static double
 wait_for_mirror(Bench *bench)
@@ -39,7 +55,7 @@ wait_for_mirror(Bench *bench)
 		if (isnan(unsettled))
 			return NAN;
 		if (bench_now() - began > LIMIT)
-			return bench_fail(bench, "mirror", "it does not catch up");
+			return fail_with_state(bench, "the mirror does not catch up");
 		usleep(1000);
 	} while (unsettled > 0);
 	return bench_now() - began;
@@ -56,16 +72,32 @@ signal_worker(Bench *bench, int number)
 	return !isnan(pid) && kill((pid_t) pid, number) == 0;
 }
 
+/* Mirror a table unless it is; returns when all is in Redis, or false. */
+static bool
+ensure_mirror(Bench *bench, const char *table)
+{
+	char sql[256];
+
+	snprintf(sql, sizeof(sql),
+			 "SELECT cachegrid.mirror('%s', 'grid') WHERE NOT EXISTS"
+			 " (SELECT FROM cachegrid.stat_mirror WHERE \"table\" = '%s'::regclass)",
+			 table, table);
+	return bench_run(bench, sql) && !isnan(wait_for_mirror(bench));
+}
+
 double
 row_rows_in_bulk(Bench *bench)
 {
-	double began = bench_now();
-	double took;
+	double began;
 
-	if (!bench_run(bench, "SELECT cachegrid.mirror('all_mirrored', 'grid')"))
+	if (!bench_run(bench, "SELECT cachegrid.unmirror(\"table\", server)"
+						  " FROM cachegrid.stat_mirror"
+						  " WHERE \"table\" = 'all_mirrored'::regclass") ||
+		isnan(wait_for_mirror(bench)))
 		return NAN;
-	took = wait_for_mirror(bench);
-	return isnan(took) ? NAN : bench->bulk / (bench_now() - began);
+	began = bench_now();
+	return ensure_mirror(bench, "all_mirrored") ? bench->bulk / (bench_now() - began)
+												: NAN;
 }
 
 double
@@ -73,12 +105,25 @@ row_update_mirrored_alone(Bench *bench)
 {
 	double share;
 
-	if (!bench_run(bench, "SELECT cachegrid.mirror('one_mirrored', 'grid')") ||
-		isnan(wait_for_mirror(bench)) || !signal_worker(bench, SIGSTOP))
+	if (!ensure_mirror(bench, "one_mirrored") || !signal_worker(bench, SIGSTOP))
 		return NAN;
-	share = row_update_mirrored(bench);
+	share = compare_updates(bench, "one_mirrored");
 	signal_worker(bench, SIGCONT);
 	return isnan(wait_for_mirror(bench)) ? NAN : share;
+}
+
+double
+row_update_mirrored(Bench *bench)
+{
+	return ensure_mirror(bench, "one_mirrored") ? compare_updates(bench, "one_mirrored")
+												: NAN;
+}
+
+double
+row_bulk_mirrored(Bench *bench)
+{
+	return ensure_mirror(bench, "all_mirrored") ? compare_bulk(bench, "all_mirrored")
+												: NAN;
 }
 
 /* Change rows one by one in random order while the worker stands still. */
@@ -89,7 +134,7 @@ row_rows_one_by_one(Bench *bench)
 	char sql[512];
 	double took;
 
-	if (isnan(wait_for_mirror(bench)) || !signal_worker(bench, SIGSTOP))
+	if (!ensure_mirror(bench, "all_mirrored") || !signal_worker(bench, SIGSTOP))
 		return NAN;
 	snprintf(sql, sizeof(sql),
 			 "DO $$ DECLARE i integer; BEGIN"
@@ -185,7 +230,7 @@ probe(Bench *bench, redisContext *redis, int number)
 			return bench_now() - committed;
 		usleep(20);
 	}
-	return bench_fail(bench, "probe", "the change does not arrive in Redis");
+	return fail_with_state(bench, "the change does not arrive in Redis");
 }
 
 static int
@@ -207,8 +252,11 @@ visible(Bench *bench, double share)
 	pthread_t thread;
 	redisContext *redis;
 
-	if (count > 0) /* measured for the row before this one */
-		return times[(int) (share * (count - 1))] * 1e3;
+	if (count == PROBES) /* measured for the row before this one */
+		return times[(int) (share * (PROBES - 1))] * 1e3;
+	if (!ensure_mirror(bench, "one_mirrored"))
+		return NAN;
+	count = 0;
 	redis = connect_to_owner(bench->ports, "one_mirrored:1");
 	if (!redis)
 		return bench_fail(bench, "probe", "no Redis node has the key");

@@ -89,8 +89,7 @@ row_herd(Bench *bench)
 				: bench_fail(bench, "herd", bench->why);
 }
 
-/* The rate of single-row updates on a table, as a share of the bare one's. */
-static double
+double
 compare_updates(Bench *bench, const char *table)
 {
 	char statement[128];
@@ -111,12 +110,6 @@ row_update_watched(Bench *bench)
 	return compare_updates(bench, "one_watched");
 }
 
-double
-row_update_mirrored(Bench *bench)
-{
-	return compare_updates(bench, "one_mirrored");
-}
-
 /* A side: update every row of a table in one statement, on a clean table. */
 static double
 side_update_all(Bench *bench, const void *what)
@@ -131,15 +124,13 @@ side_update_all(Bench *bench, const void *what)
 }
 
 double
-row_bulk_watched(Bench *bench)
+compare_bulk(Bench *bench, const char *table)
 {
-	return 1 / bench_compare(bench, side_update_all, "all_watched", side_update_all,
-							 "all_bare");
+	return 1 / bench_compare(bench, side_update_all, table, side_update_all, "all_bare");
 }
 
 double
-row_bulk_mirrored(Bench *bench)
+row_bulk_watched(Bench *bench)
 {
-	return 1 / bench_compare(bench, side_update_all, "all_mirrored", side_update_all,
-							 "all_bare");
+	return compare_bulk(bench, "all_watched");
 }
