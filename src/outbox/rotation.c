@@ -67,12 +67,11 @@ try_truncate(int table, const OutboxPosition *const *positions, int count)
 	PushActiveSnapshot(GetLatestSnapshot());
 	for (int i = 0; i < count && covered; i++)
 		covered = cg_outbox_is_read(table, positions[i], GetActiveSnapshot());
-	PopActiveSnapshot();
-
 	if (covered)
 		truncate_table(table);
 	else
 		UnlockRelationOid(oid, AccessExclusiveLock);
+	PopActiveSnapshot();
 }
 
 /*

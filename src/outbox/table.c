@@ -24,18 +24,24 @@
 #include "base/compat.h"
 #include "outbox/outbox_internal.h"
 
+static Oid
+find_table(int table)
+{
+	static const char *const names[CG_OUTBOX_TABLES] = {"outbox_0", "outbox_1", "outbox_2"};
+	Oid schema = get_namespace_oid("cachegrid", true);
+
+	return OidIsValid(schema) ? get_relname_relid(names[table], schema) : InvalidOid;
+}
+
 /* Opens cachegrid.outbox_<table>.  Raises an error if it is not there. */
 Relation
 cg_outbox_open(int table, LOCKMODE lockmode)
 {
-	static const char *const names[CG_OUTBOX_TABLES] = {"outbox_0", "outbox_1",
-														"outbox_2"};
-	Oid schema = get_namespace_oid("cachegrid", false);
-	Oid relation = get_relname_relid(names[table], schema);
+	Oid relation = find_table(table);
 
 	if (!OidIsValid(relation))
 		ereport(ERROR, errcode(ERRCODE_UNDEFINED_TABLE),
-				errmsg("table \"cachegrid.%s\" does not exist", names[table]),
+				errmsg("table \"cachegrid.outbox_%d\" does not exist", table),
 				errhint("Create the extension cachegrid anew."));
 	return table_open(relation, lockmode);
 }
@@ -119,13 +125,18 @@ insert_rows(Relation table, const char *records, Size size, int16 flags)
 /*
  * Writes whole records as rows of the table.  Its lock stays until the
  * transaction ends: who can take it exclusively knows that nobody has
- * uncommitted rows in the table.
+ * uncommitted rows in the table.  Does nothing if the transaction has dropped
+ * the extension.
  */
 void
 cg_outbox_insert(int table, const char *records, Size size, int16 flags)
 {
-	Relation relation = cg_outbox_open(table, RowExclusiveLock);
+	Relation relation;
 	bool pushed = false;
+
+	if (!OidIsValid(find_table(table)))
+		return;
+	relation = cg_outbox_open(table, RowExclusiveLock);
 
 	/* Before commit there may be no snapshot left. */
 	if (!ActiveSnapshotSet())

@@ -1,0 +1,141 @@
+
+# Redis goes and comes back: SQL goes on, and nothing is lost.
+
+use strict;
+use warnings;
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+use RedisServer;
+plan skip_all => 'redis-server is not installed' unless RedisServer::installed();
+require Mirror;
+
+my $mirror = Mirror->new('away', "cachegrid.outbox_limit = '4MB'");
+my $node = $mirror->node;
+
+sub sql
+{
+	my ($statements) = @_;
+
+	return $node->safe_psql('postgres', $statements);
+}
+
+sub state_is
+{
+	my ($state, $name) = @_;
+
+	ok( $node->poll_query_until('postgres',
+			"SELECT state = '$state' FROM cachegrid.stat_mirror"),
+		$name);
+	return;
+}
+
+# How often the log has these words behind this place.
+sub logged
+{
+	my ($words, $place) = @_;
+	my $log = substr(slurp_file($node->logfile), $place);
+	my $count = () = $log =~ /$words/g;
+
+	return $count;
+}
+
+sub is_equal
+{
+	my ($name) = @_;
+
+	ok($mirror->settle('item'), "$name: settles");
+	is($mirror->problems('item'), '', "$name: Redis has what the table has");
+	return;
+}
+
+sql('CREATE TABLE item (id int PRIMARY KEY, name text)');
+sql("INSERT INTO item SELECT i, 'first' FROM generate_series(1, 3000) i");
+sql("SELECT cachegrid.mirror('item', 'grid')");
+is_equal('at first');
+
+# All nodes are restarted: they come back empty, for they save nothing
+my $place = -s $node->logfile;
+$_->kill9 foreach $mirror->redis->nodes;
+sql("UPDATE item SET name = 'away' WHERE id <= 1000");
+sql('DELETE FROM item WHERE id = 2000');
+state_is('interrupted', 'the outage is noticed');
+is(sql('SELECT waiting > 0 AND lag_seconds > 0 AND last_error IS NOT NULL'
+		  . ' FROM cachegrid.stat_mirror'),
+	't', 'the changes wait');
+$_->start foreach $mirror->redis->nodes;
+$mirror->redis->wait_until_ok;
+is_equal('after the restart');
+is(logged('mirroring to server "grid" is interrupted', $place),
+	1, 'the log has one line when it begins');
+is(logged('mirroring to server "grid" goes on', $place), 1, 'and one when it ends');
+
+# One node does not answer
+$place = -s $node->logfile;
+$mirror->redis->node(1)->pause;
+sql("UPDATE item SET name = 'paused' WHERE id <= 500");
+state_is('interrupted', 'a silent node is noticed');
+$mirror->redis->node(1)->resume;
+$mirror->redis->wait_until_ok;
+is_equal('after the silence');
+is(logged('is interrupted', $place), 1, 'one line when it begins, again');
+is(logged('goes on', $place), 1, 'and one when it ends');
+
+# Somebody empties a node
+$mirror->redis->node($_)->command('FLUSHALL') foreach 0 .. 2;
+ok( $node->poll_query_until(
+		'postgres', "SELECT count(*) = 0 FROM cachegrid.verify('item', 'grid')"),
+	'an emptied Redis is filled again');
+
+# A slot moves while it is written to
+my $slot = $mirror->redis->slot_of('item:7');
+my $target = ($mirror->redis->owner_of($slot) + 1) % 3;
+$mirror->redis->begin_migration($slot, $target);
+sql("UPDATE item SET name = 'moving'");
+is_equal('while a slot moves');
+$mirror->redis->move_keys($slot, $target);
+sql("UPDATE item SET name = 'moved'");
+$mirror->redis->finish_migration($slot, $target);
+sql("UPDATE item SET name = 'there' WHERE id = 7");
+is_equal('after a slot has moved');
+
+# More changes than the outbox may hold
+$place = -s $node->logfile;
+$_->kill9 foreach $mirror->redis->nodes;
+foreach my $round (1 .. 12)
+{
+	sql("INSERT INTO item SELECT i, 'many' FROM generate_series(10000 * $round, 10000 * $round + 9999) i"
+		  . ' ON CONFLICT DO NOTHING');
+	sql("UPDATE item SET name = 'round $round' WHERE id >= 10000");
+}
+state_is('sweep pending', 'the outbox is over its limit');
+ok( $node->poll_query_until('postgres',
+		'SELECT sum(pg_relation_size(oid)) < 8 * 1024 * 1024 FROM pg_class'
+		  . " WHERE relname ~ '^outbox_[0-2]\$'"),
+	'it is emptied');
+ok(logged('outbox has reached', $place) >= 1, 'the log tells');
+$_->start foreach $mirror->redis->nodes;
+$mirror->redis->wait_until_ok;
+is_equal('after the overflow');
+
+# A key that Redis refuses is parked, the others are not
+sql('DELETE FROM item WHERE id >= 10000');
+ok($mirror->settle('item'), 'few are left');
+$_->command('ACL', 'SETUSER', 'default', 'resetkeys', '~cachegrid*', '~item:1*')
+  foreach $mirror->redis->nodes;
+sql("UPDATE item SET name = 'refused' WHERE id IN (10, 20)");
+ok($node->poll_query_until('postgres', 'SELECT parked = 1 FROM cachegrid.stat_mirror'),
+	'a refused key is parked');
+is(sql('SELECT key FROM cachegrid.mirror_parked'), 'item:20', 'it is the right one');
+like(sql('SELECT error FROM cachegrid.mirror_parked'), qr/NOPERM|permission/i,
+	'and says why');
+like($mirror->value('item:10'), qr/refused/, 'the other one is written');
+$_->command('ACL', 'SETUSER', 'default', 'allkeys') foreach $mirror->redis->nodes;
+sql("UPDATE item SET name = 'allowed' WHERE id = 20");
+ok($node->poll_query_until('postgres', 'SELECT parked = 0 FROM cachegrid.stat_mirror'),
+	'it is parked no more when it is written');
+is_equal('after all');
+
+done_testing();
