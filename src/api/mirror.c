@@ -104,14 +104,18 @@ cachegrid_mirror(PG_FUNCTION_ARGS)
 Datum
 cachegrid_unmirror(PG_FUNCTION_ARGS)
 {
-	cg_mirror_undeclare(table_argument(fcinfo), server_argument(fcinfo));
+	Oid table = table_argument(fcinfo);
+
+	cg_mirror_undeclare(table, server_argument(fcinfo));
 	PG_RETURN_VOID();
 }
 
 Datum
 cachegrid_resync(PG_FUNCTION_ARGS)
 {
-	cg_mirror_resync(table_argument(fcinfo), server_argument(fcinfo));
+	Oid table = table_argument(fcinfo);
+
+	cg_mirror_resync(table, server_argument(fcinfo));
 	PG_RETURN_VOID();
 }
 
@@ -119,10 +123,11 @@ Datum
 cachegrid_verify(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	Oid table = table_argument(fcinfo);
+	const char *server = server_argument(fcinfo);
 
 	InitMaterializedSRF(fcinfo, 0);
-	cg_mirror_verify(table_argument(fcinfo), server_argument(fcinfo), result->setResult,
-					 result->setDesc);
+	cg_mirror_verify(table, server, result->setResult, result->setDesc);
 	return (Datum) 0;
 }
 
