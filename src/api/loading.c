@@ -7,7 +7,6 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "utils/array.h"
@@ -140,7 +139,7 @@ cachegrid_fill(PG_FUNCTION_ARGS)
 
 	if (!PG_ARGISNULL(1))
 		cg_api_value(fcinfo, 1, &value);
-	if (PG_ARGISNULL(2) || TransactionIdIsValid(GetTopTransactionIdIfAny()))
+	if (PG_ARGISNULL(2))
 		PG_RETURN_BOOL(false);
 	fill = cg_cache_fill_from_token(&key, text_to_cstring(PG_GETARG_TEXT_PP(2)));
 	if (!fill)

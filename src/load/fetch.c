@@ -112,6 +112,14 @@ check_recursion(const Load *load)
 					errdetail("A query that computes it fetches it."));
 }
 
+static void
+release_lease(Load *load)
+{
+	if (load->leased)
+		cg_load_lease_release(load->lease, load->fruitless);
+	load->leased = false;
+}
+
 /*
  * Begin the fill, holding the lease where one is to be had.  CACHE_HIT if
  * another session published the value meanwhile.
@@ -128,7 +136,14 @@ begin_fill(Load *load, CacheValue *value)
 		LeaseOutcome lease;
 
 		load->fill = cg_cache_fill_begin(&load->request->key, load->identity);
-		if (!load->fill || load->leased)
+		if (!load->fill)
+		{
+			/* Nobody can publish now: let all compute at once. */
+			load->fruitless = true;
+			release_lease(load);
+			return CACHE_MISS;
+		}
+		if (load->leased)
 			return CACHE_MISS;
 		lease = cg_load_lease_take(load->lease);
 		if (lease == LEASE_NONE || (lease == LEASE_BUSY && !may_wait))
@@ -253,8 +268,7 @@ load_value(const LoadRequest *request, uint64 identity)
 	PG_FINALLY();
 	{
 		current_load = load.outer;
-		if (load.leased)
-			cg_load_lease_release(load.lease, load.fruitless);
+		release_lease(&load);
 	}
 	PG_END_TRY();
 	return value;

@@ -73,7 +73,7 @@ is_equality_of_text(const OpExpr *operator, Oid column_type, Oid value_type)
 			(value_type == TEXTOID || value_type == VARCHAROID));
 }
 
-/* False if it is anything but constants, parameters and immutable functions. */
+/* True if it has anything in it but constants, parameters and calls of functions. */
 static bool
 varies(Node *node, void *context)
 {
@@ -112,7 +112,7 @@ make_parameters(const LoadArguments *arguments)
 }
 
 static Datum
-evaluate(Node *expression, const LoadArguments *arguments, bool *isnull)
+evaluate_by_executor(Node *expression, const LoadArguments *arguments, bool *isnull)
 {
 	Oid type = exprType(expression);
 	EState *estate = CreateExecutorState();
@@ -129,6 +129,24 @@ evaluate(Node *expression, const LoadArguments *arguments, bool *isnull)
 		value = datumCopy(value, by_value, size);
 	FreeExecutorState(estate);
 	return value;
+}
+
+static Datum
+evaluate(Node *expression, const LoadArguments *arguments, bool *isnull)
+{
+	if (IsA(expression, Const))
+	{
+		*isnull = ((Const *) expression)->constisnull;
+		return ((Const *) expression)->constvalue;
+	}
+	if (IsA(expression, Param))
+	{
+		int i = ((Param *) expression)->paramid - 1;
+
+		*isnull = arguments->nulls[i] == 'n';
+		return arguments->values[i];
+	}
+	return evaluate_by_executor(expression, arguments, isnull);
 }
 
 /* An integer of one width as one of another; false if it does not fit. */

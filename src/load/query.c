@@ -71,18 +71,25 @@ transpose_error_position(void *text)
 	}
 }
 
-/* The literal at this place of the text, or more if it is not in plain quotes. */
+/* The closing quote of a literal, two of which stand for one inside; or NULL. */
+static const char *
+end_of_literal(const char *literal)
+{
+	const char *quote = strchr(literal, '\'');
+
+	while (quote && (quote = strchr(quote + 1, '\'')) != NULL && quote[1] == '\'')
+		quote++;
+	return quote;
+}
+
+/* Looks at the literal at this place of the text, or further if it is not in plain quotes. */
 static bool
 moves(const char *text, int location, Oid type)
 {
-	const char *start = text + location;
-	const char *end = strchr(start, '\'');
+	const char *literal = text + location;
+	const char *end = end_of_literal(literal);
 
-	do
-		end = end ? strchr(end + 1, '\'') : NULL;
-	while (end && end[1] == '\'' && *(++end));
-
-	return cg_load_literal_moves(end ? pnstrdup(start, end - start) : start, type);
+	return cg_load_literal_moves(end ? pnstrdup(literal, end - literal) : literal, type);
 }
 
 static bool
@@ -156,7 +163,8 @@ analyze_text(LoadQuery *query)
 	query->parameter_count = count;
 	query->parameter_types =
 		MemoryContextAlloc(query->context, sizeof(Oid) * (count + 1));
-	memcpy(query->parameter_types, types, sizeof(Oid) * count);
+	if (count > 0)
+		memcpy(query->parameter_types, types, sizeof(Oid) * count);
 	check_parameters(query);
 }
 
