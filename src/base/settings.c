@@ -32,12 +32,12 @@ cg_settings_init(void)
 							"Entries are evicted when it is full.", &cg_memory, 128, 8,
 							65536, PGC_POSTMASTER, GUC_UNIT_MB, NULL, NULL, NULL);
 
-	DefineCustomIntVariable("cachegrid.outbox_limit",
-							"Sets how large the outbox of a database may grow.",
-							"Beyond it mirrors whose Redis is away forget what waits, and "
-							"are swept as a whole later.",
-							&cg_outbox_limit, 1024, 1, INT_MAX / 2, PGC_SIGHUP,
-							GUC_UNIT_MB, NULL, NULL, NULL);
+	DefineCustomIntVariable(
+		"cachegrid.outbox_limit", "Sets how large the outbox of a database may grow.",
+		"Beyond it mirrors whose Redis is away forget what waits, and "
+		"are swept as a whole later.",
+		&cg_outbox_limit, 1024, 1, INT_MAX / 2, PGC_SIGHUP, GUC_UNIT_MB, NULL, NULL,
+		NULL);
 
 	DefineCustomIntVariable("cachegrid.redis_connect_timeout",
 							"Sets how long to wait for a connection to a Redis node.",

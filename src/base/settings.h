@@ -10,7 +10,7 @@
 
 extern int cg_lease_timeout;		 /* milliseconds to wait for a lease */
 extern int cg_memory;				 /* megabytes of the store */
-extern int cg_outbox_limit;			   /* megabytes of a database's outbox */
+extern int cg_outbox_limit;			 /* megabytes of a database's outbox */
 extern int cg_redis_connect_timeout; /* milliseconds */
 extern int cg_redis_timeout;		 /* milliseconds */
 

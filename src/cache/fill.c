@@ -139,7 +139,8 @@ cg_cache_fill_begin(const CacheKey *key, uint64 identity)
 	Snapshot snapshot = cg_coherence_snapshot();
 	CacheFill *fill;
 
-	if (snapshot != NULL && !TransactionIdIsValid(GetTopTransactionIdIfAny()))
+	if (snapshot != NULL && !TransactionIdIsValid(GetTopTransactionIdIfAny()) &&
+		cg_coherence_catalog_current())
 	{
 		fill = make_fill(key, cg_dependency_of_key(key), identity);
 		fill->snapshot = snapshot;

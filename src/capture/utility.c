@@ -23,6 +23,7 @@
 #include "capture/capture.h"
 #include "capture/triggers.h"
 #include "capture/whole.h"
+#include "coherence/coherence.h"
 
 static bool is_on = false; /* set before backends are forked */
 static ProcessUtility_hook_type previous_utility = NULL;
@@ -48,6 +49,13 @@ changes_roles(Node *command)
 		default:
 			return false;
 	}
+}
+
+static bool
+commits_prepared(Node *command)
+{
+	return IsA(command, TransactionStmt) &&
+		   ((TransactionStmt *) command)->kind == TRANS_STMT_COMMIT_PREPARED;
 }
 
 /* The first of the two transactions of DETACH PARTITION CONCURRENTLY. */
@@ -84,6 +92,8 @@ run_utility(PlannedStmt *statement, const char *query, bool read_only,
 	bool roles = changes_roles(statement->utilityStmt);
 
 	before_detach(statement->utilityStmt);
+	if (commits_prepared(statement->utilityStmt))
+		cg_coherence_catalog_changes_now();
 	if (previous_utility)
 		previous_utility(statement, query, read_only, context, parameters, environment,
 						 destination, completion);

@@ -106,6 +106,7 @@ touch_whole(Relation relation, List *arguments)
 static void
 change_arguments(Relation relation, List *old_arguments, List *arguments)
 {
+	cg_coherence_catalog_changes();
 	touch_whole(relation, old_arguments);
 	touch_whole(relation, arguments);
 	if (arguments != NIL)

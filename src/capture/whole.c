@@ -44,6 +44,7 @@ cg_whole_touch(Relation relation, bool rows_changed)
 {
 	Oid relid = RelationGetRelid(relation);
 
+	cg_coherence_catalog_changes();
 	cg_coherence_touch(cg_dependency_of_relation(relid));
 	touch_arguments(relation, rows_changed);
 	if (relation->rd_rel->relispartition)
@@ -62,6 +63,7 @@ cg_whole_touch_oid(Oid relid, bool rows_changed)
 
 	if (relation == NULL)
 	{
+		cg_coherence_catalog_changes();
 		cg_coherence_touch(cg_dependency_of_relation(relid));
 		return;
 	}
@@ -72,5 +74,6 @@ cg_whole_touch_oid(Oid relid, bool rows_changed)
 void
 cg_whole_touch_privileges(void)
 {
+	cg_coherence_catalog_changes();
 	cg_coherence_touch(cg_dependency(DEPENDENCY_PRIVILEGES, "", 0));
 }

@@ -120,6 +120,18 @@ extern bool cg_coherence_settled(Dependency dependency, Snapshot snapshot, uint6
 extern uint64 cg_coherence_gen(Dependency dependency);
 extern FullTransactionId cg_coherence_boot_floor(void);
 
+/*
+ * Functions in catalog.c
+ *
+ * changes(): this transaction changes catalogs that values depend on; the
+ * same command touches what is computed by them.  current(): receive all
+ * invalidation messages of the changes that the snapshots taken so far see;
+ * false if some may still be to come: then do not fill.
+ */
+extern void cg_coherence_catalog_changes(void);
+extern void cg_coherence_catalog_changes_now(void); /* within this command */
+extern bool cg_coherence_catalog_current(void);
+
 /* Functions in transaction.c */
 extern void
 cg_coherence_listen(const TransactionListener *listener); /* one, at load time */

@@ -129,6 +129,7 @@ void
 cg_coherence_shmem_request(void)
 {
 	RequestAddinShmemSpace(add_size(slots_size(), cg_snapshot_shmem_size()));
+	RequestAddinShmemSpace(cg_catalog_shmem_size());
 	RequestNamedLWLockTranche("cachegrid_coherence", 1);
 }
 
@@ -140,6 +141,7 @@ cg_coherence_shmem_init(void)
 	uint32 count = slot_count();
 
 	cg_snapshot_shmem_init();
+	cg_catalog_shmem_init();
 	prepared_lock = &GetNamedLWLockTranche("cachegrid_coherence")->lock;
 	shared = ShmemInitStruct("cachegrid slots", slots_size(), &found);
 	slots = (Slot *) CACHELINEALIGN((char *) shared + header_size());

@@ -49,6 +49,12 @@ extern void cg_pending_subcommit(int level);
 extern void cg_pending_subabort(int level);
 extern void cg_pending_reset(void);
 
+/* Functions in catalog.c */
+extern Size cg_catalog_shmem_size(void);
+extern void cg_catalog_shmem_init(void);
+extern void cg_catalog_init(void);
+extern void cg_catalog_announce(void);
+
 /* Functions in transaction.c */
 extern void cg_transaction_stamp_late(Dependency dependency, bool is_key);
 

@@ -112,6 +112,8 @@ before_end(bool preparing)
 			cg_slots_stamp(&own_stamps[i], stamped_xid, fresh);
 	}
 
+	cg_catalog_announce();
+
 	/* From here on touches are stamped at once. */
 	stamped = true;
 	if (listener)
@@ -209,4 +211,5 @@ cg_coherence_init(void)
 {
 	RegisterXactCallback(transaction_callback, NULL);
 	RegisterSubXactCallback(subtransaction_callback, NULL);
+	cg_catalog_init();
 }

@@ -28,6 +28,7 @@
 #include "executor/spi.h"
 #include "nodes/nodeFuncs.h"
 #include "nodes/plannodes.h"
+#include "partitioning/partdesc.h"
 #include "utils/lsyscache.h"
 #include "utils/plancache.h"
 #include "utils/rel.h"
@@ -90,6 +91,19 @@ can_be_watched(Relation relation)
 		   RelationGetRelid(relation) >= FirstNormalObjectId;
 }
 
+/*
+ * A plan that was made while an older snapshot still saw a partition may
+ * outlive the first half of its concurrent detachment, so that the same query
+ * gives two values.
+ */
+static void
+note_detachment(DependencyWalk *walk, Relation relation)
+{
+	if (relation->rd_rel->relkind == RELKIND_PARTITIONED_TABLE &&
+		RelationGetPartitionDesc(relation, false)->detached_exist)
+		walk->found->detaching = true;
+}
+
 /* Level is NULL for a relation that the tree does not show. */
 static void
 add_table(DependencyWalk *walk, Relation relation, const Query *level, Index rtindex)
@@ -119,6 +133,7 @@ visit_relation(DependencyWalk *walk, Oid oid, const Query *level, Index rtindex)
 	Relation relation = relation_open(oid, AccessShareLock);
 
 	walk->seen = list_append_unique_oid(walk->seen, oid);
+	note_detachment(walk, relation);
 	if (relation->rd_rel->relkind == RELKIND_VIEW)
 		add_relation(walk, oid);
 	else
@@ -181,6 +196,7 @@ visit_partition(DependencyWalk *walk, Oid oid)
 {
 	Relation relation = relation_open(oid, AccessShareLock);
 
+	note_detachment(walk, relation);
 	if (!can_be_watched(relation) || !cg_capture_spec(relation))
 		add_unwatched(walk, relation);
 	relation_close(relation, NoLock);
@@ -297,6 +313,8 @@ cg_load_dependencies_record(const LoadDependencies *dependencies, CacheFill *fil
 {
 	ListCell *cell;
 
+	if (dependencies->detaching)
+		return false;
 	if (!cg_cache_fill_depend(fill, cg_dependency(DEPENDENCY_PRIVILEGES, "", 0)))
 		return false;
 	foreach (cell, dependencies->relations)
