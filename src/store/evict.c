@@ -27,6 +27,9 @@
 /* An idle class turns this many times slower. */
 #define IDLE_FACTOR 2
 
+/* Pages that one call may look at to find one that may go. */
+#define PAGE_STEPS 64
+
 static void
 count_removal(Partition *partition, const Item *item, StoreTime now)
 {
@@ -143,25 +146,39 @@ page_may_go(const Page *page, uint32 number, uint32 cell_bytes)
 }
 
 /*
+ * The first page from the hand on that may go, 0 if none is near: then the
+ * hand stands behind those that were looked at.
+ */
+static uint32
+find_page_to_go(SizeClass *class, uint32 cell_bytes)
+{
+	uint32 number = class->hand_page ? class->hand_page : class->pages;
+	uint32 steps = Min(class->page_count, PAGE_STEPS);
+
+	for (uint32 step = 0; step < steps; step++)
+	{
+		if (page_may_go(&store_pages[number], number, cell_bytes))
+			return number;
+		number = store_pages[number].next ? store_pages[number].next : class->pages;
+	}
+	class->hand_page = number;
+	class->hand_cell = 0;
+	return 0;
+}
+
+/*
  * Empty a page of this class and give it to the pool: the one that the hand
  * reaches next.  False if none may go.
  */
 bool
 cg_evict_page_locked(Partition *partition, int from_class)
 {
-	SizeClass *class = &partition->classes[from_class];
 	uint32 cell_bytes = store->class_bytes[from_class];
-	uint32 number = class->hand_page ? class->hand_page : class->pages;
+	uint32 number = find_page_to_go(&partition->classes[from_class], cell_bytes);
 	uint32 generation;
 	Page *page;
 
-	for (int tries = 0; tries < 4 && number != 0; tries++)
-	{
-		if (page_may_go(&store_pages[number], number, cell_bytes))
-			break;
-		number = store_pages[number].next;
-	}
-	if (number == 0 || !page_may_go(&store_pages[number], number, cell_bytes))
+	if (number == 0)
 		return false;
 
 	page = &store_pages[number];
@@ -215,9 +232,26 @@ cg_evict_idle_page_locked(Partition *partition, int for_class)
 	return cg_evict_page_locked(partition, victim);
 }
 
+/* Empty a page of the class that has most of them, or else of any. */
+static bool
+evict_any_page_locked(Partition *partition)
+{
+	int largest = 0;
+
+	for (int i = 1; i < store->class_count; i++)
+		if (partition->classes[i].page_count > partition->classes[largest].page_count)
+			largest = i;
+	if (cg_evict_page_locked(partition, largest))
+		return true;
+	for (int i = 0; i < store->class_count; i++)
+		if (i != largest && cg_evict_page_locked(partition, i))
+			return true;
+	return false;
+}
+
 /*
- * Empty a page of some other partition.  No lock is held on entry; whoever
- * needs the page looks into the pool afterwards.
+ * Empty a page of some partition.  No lock is held on entry; whoever needs
+ * the page looks into the pool afterwards.
  */
 void
 cg_evict_foreign_page(void)
@@ -226,14 +260,10 @@ cg_evict_foreign_page(void)
 	{
 		uint32 next = pg_atomic_fetch_add_u32(&store->steal_hand, 1);
 		Partition *partition = &store->partitions[next & (store->partition_count - 1)];
-		int largest = 0;
 		bool done;
 
 		LWLockAcquire(partition->lock, LW_EXCLUSIVE);
-		for (int i = 1; i < store->class_count; i++)
-			if (partition->classes[i].page_count > partition->classes[largest].page_count)
-				largest = i;
-		done = cg_evict_page_locked(partition, largest);
+		done = evict_any_page_locked(partition);
 		LWLockRelease(partition->lock);
 		if (done)
 			return;

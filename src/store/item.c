@@ -76,6 +76,16 @@ bytes_in_head(Size bytes)
 	return head_bytes(bytes) - ITEM_HEADER;
 }
 
+/* Would an entry of this size fit if there were no other? */
+static bool
+fits_in_store(Size bytes)
+{
+	Size cells = 1 + (bytes - bytes_in_head(bytes)) / (largest_cell() - CHUNK_HEADER);
+	Size pages = cells / (PAGE_BYTES / largest_cell()) + 2;
+
+	return pages < store->page_count;
+}
+
 /* Give back the chunks of an item of this size. */
 static void
 free_chunks_locked(Partition *partition, ItemRef ref, Size left)
@@ -191,8 +201,12 @@ cg_item_make(Partition *partition, const StoreKey *key, const StoreEntry *entry)
 {
 	Size bytes = (Size) entry->meta_size + key->size + entry->value_size;
 	Size left = bytes - bytes_in_head(bytes);
-	Item *item = allocate(partition, head_bytes(bytes));
+	Item *item;
 
+	/* Else everything would be thrown out, and in vain. */
+	if (!fits_in_store(bytes))
+		return NULL;
+	item = allocate(partition, head_bytes(bytes));
 	if (item == NULL)
 		return NULL;
 	if (!allocate_chunks(partition, item, left))

@@ -1,0 +1,63 @@
+# A cache of the smallest size: large values among small ones find room, and
+# what can never fit throws nothing out.
+
+use strict;
+use warnings;
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = PostgreSQL::Test::Cluster->new('main');
+
+$node->init;
+$node->append_conf('postgresql.conf', <<'CONF');
+shared_preload_libraries = 'cachegrid'
+cachegrid.memory = '8MB'
+CONF
+$node->start;
+
+sub sql
+{
+	return $node->safe_psql('postgres', shift);
+}
+
+sub fill_with_small_values
+{
+	my $name = shift;
+
+	return sql("SELECT count(cachegrid.add('$name:' || i, repeat('x', i % 61 + i % 7 / 6 * 700)))
+		FROM generate_series(1, 60000) AS i");
+}
+
+sub is_exact
+{
+	return sql("SELECT sum(used_bytes + free_bytes) = pg_size_bytes('8MB') FROM cachegrid.stat_memory");
+}
+
+sql('CREATE EXTENSION cachegrid');
+
+foreach my $round (1 .. 3)
+{
+	foreach my $size (3_000_000, 4_000_000, 5_000_000, 7_000_000)
+	{
+		# Sizes shift: the classes of large cells have turned over before.
+		sql("SELECT count(cachegrid.add('medium$round:' || i, repeat('m', 65536)))
+			FROM generate_series(1, 200 + 7 * $round) AS i");
+		fill_with_small_values("small$round:$size");
+		sql("SELECT cachegrid.add('large$round:$size', repeat('y', $size))");
+		is(sql("SELECT length(cachegrid.get('large$round:$size'))"),
+			$size, "value of $size bytes is kept, round $round");
+		is(is_exact(), 't', "accounting is exact beside $size bytes, round $round");
+	}
+}
+
+fill_with_small_values('last');
+my $entries = sql("SELECT sum(entries) FROM cachegrid.stat_cache");
+cmp_ok($entries, '>', 1000, 'the cache is full of small values');
+is(sql("SELECT cachegrid.add('huge', repeat('z', 16 * 1024 * 1024))"), 'f', 'a value that cannot fit is not kept');
+is(sql("SELECT sum(entries) FROM cachegrid.stat_cache"), $entries, 'nothing was thrown out for it');
+is(is_exact(), 't', 'accounting is exact after all');
+
+$node->stop;
+done_testing();
