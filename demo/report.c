@@ -197,7 +197,7 @@ print_sparkline(const Outcome *outcome)
 
 		fputs(levels[(int) ((ratio - lowest) / (1 - lowest) * 7.99f)], stdout);
 	}
-	fputs(" 1   over time", stdout);
+	fputs(" 1.00 over time", stdout);
 }
 
 static void
@@ -251,7 +251,7 @@ print_traffic(const Outcome *outcome, const Plan *plan)
 		   grouped(totals->changes[CHANGE_ROLLED_BACK]));
 	printf("  %-22s%8.1f %%", "hit ratio", 100 * share(totals->hits, totals->reads));
 	print_sparkline(outcome);
-	printf("\n  %-22s%10s   that the database was spared\n", "queries",
+	printf("\n  %-22s%10s   answered without asking a table\n", "queries spared",
 		   grouped(totals->hits));
 }
 
@@ -266,9 +266,8 @@ print_truth(const Outcome *outcome, const Shop *shop)
 	if (totals->wrong_misses > 0)
 		printf("  %-22s%10s   of %s misses compared\n", "wrong misses",
 			   grouped(totals->wrong_misses), grouped(totals->checked_misses));
-	printf("  %-22s%10s   of %d tables, in Redis %s after the mirror was declared\n",
-		   "rows mirrored", grouped(outcome->rows), shop->ntables,
-		   duration(outcome->fill_seconds));
+	printf("  %-22s%10s   of %d tables; at first in Redis within %s\n", "rows mirrored",
+		   grouped(outcome->rows), shop->ntables, duration(outcome->fill_seconds));
 	printf("  %-22s", "lag of the mirror");
 	print_right(duration(mirror->max_lag), 10);
 	if (outcome->caught_up)
@@ -280,8 +279,8 @@ print_truth(const Outcome *outcome, const Shop *shop)
 	printf("  %-22s%10s   ", "Redis and tables",
 		   outcome->differences == 0 && outcome->keys == outcome->rows ? "equal"
 																	   : "DIFFER");
-	printf("verify: %s differences; %s keys for %s rows\n", grouped(outcome->differences),
-		   grouped(outcome->keys), grouped(outcome->rows));
+	printf("verify and a plain client find %s differences in %s keys\n",
+		   grouped(outcome->differences), grouped(outcome->keys));
 	if (outcome->differences > 0)
 		printf("  %-22s%10s   first: %s\n", "", "", outcome->difference);
 }
