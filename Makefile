@@ -20,7 +20,7 @@ PROVE_FLAGS += -I test/perl
 # Each suite starts a server of its own, so none needs one preloaded.
 SERVER_OPTS = --load-extension=$(EXTENSION) --temp-config=test/postgresql.conf
 REGRESS_OPTS = $(SERVER_OPTS) --temp-instance=tmp_check
-ISOLATION_OPTS = $(SERVER_OPTS) --temp-instance=tmp_check_iso --inputdir=test
+ISOLATION_OPTS = $(SERVER_OPTS) --temp-config=test/isolation.conf --temp-instance=tmp_check_iso --inputdir=test
 
 PG_CPPFLAGS = -Isrc
 PG_CFLAGS += -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers

@@ -6,9 +6,9 @@
  * Sampled before computing: the key's gen, the id of its present entry, and
  * the gens of everything else the value depends on, all settled in the
  * snapshot.  Published under the partition's lock only if the key's gen and
- * the entry are still the sampled ones.  The other gens are compared by every
- * reader; a fill looks at them only so as not to keep, and call kept, what
- * nobody will be served.
+ * the entry are still the sampled ones, or the entry is gone.  The other gens
+ * are compared by every reader; a fill looks at them only so as not to keep,
+ * and call kept, what nobody will be served.
  *
  * A transaction with an xid never fills: what it sees may be its own, and
  * uncommitted.
@@ -249,17 +249,17 @@ end_fill(CacheFill *fill)
 }
 
 /*
- * Under the partition's lock: is the key still as it was sampled?  If anything
- * else is not, no reader would believe the entry.
+ * Under the partition's lock: is the key still as it was sampled?  If its
+ * entry is gone without a stamp, it was evicted, or swept as dead: that is in
+ * nobody's way.
  */
 static StoreVerdict
 judge_publication(const StoreEntry *present, StoreEntry *next, void *arg)
 {
 	const CacheFill *fill = arg;
-	uint64 present_id = present ? present->id : 0;
 
-	if (present_id != fill->entry_id || cg_coherence_gen(fill->key) != fill->key_gen ||
-		!cg_meta_gens_current((const EntryMeta *) next->meta))
+	if ((present != NULL && present->id != fill->entry_id) ||
+		cg_coherence_gen(fill->key) != fill->key_gen)
 		return STORE_LEAVE;
 	return STORE_REPLACE;
 }
