@@ -100,6 +100,7 @@ INSERT INTO bad (query) VALUES
     ('SELECT now()'), ('SELECT current_date'), ('SELECT localtimestamp'), ('SELECT clock_timestamp()'), ('SELECT random()'),
     ('SELECT age(day) FROM product'), ('SELECT name FROM product WHERE day < current_date'),
     ('SELECT date ''today'''), ('SELECT ''now''::timestamptz'), ('SELECT $$Tomorrow$$::date'), ('SELECT ''{today}''::date[]'), ('SELECT ''it''''s'' || date ''today'''), ('SELECT ''it''''s today'' || date ''2024-05-31'''),
+    (E'SELECT timestamp E''\\x6eow'''), (E'SELECT date U&''\\0074oday'''), (E'SELECT date ''to''\n''day'''),
     ('SELECT name::date FROM product'), ('SELECT (''to'' || ''day'')::date'),
     ('SELECT to_date(name, ''YYYY'') FROM product'),
     ('SELECT txid_current()'), ('SELECT pg_backend_pid()'), ('SELECT session_user'), ('SELECT current_setting(''work_mem'')'),

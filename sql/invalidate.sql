@@ -54,6 +54,28 @@ SELECT cachegrid.invalidate_tags('red');
 COMMIT;
 SELECT found('a:3');
 
+-- Of very many their prefixes go instead, and only if the savepoint stays.
+SELECT cachegrid.set('many:0', 'x'), cachegrid.set('x', 'x', tags => '{tag:0}'), cachegrid.set('few:0', 'x', tags => '{few:0}');
+BEGIN;
+SAVEPOINT s;
+SELECT count(cachegrid.invalidate('many:' || i)), count(cachegrid.invalidate_tags('tag:' || i)) FROM generate_series(1, 9000) AS i;
+SELECT found('many:0', 'x', 'few:0');
+ROLLBACK TO s;
+SELECT found('many:0', 'x', 'few:0');
+SELECT count(cachegrid.invalidate('many:' || i)) FROM generate_series(1, 100) AS i;
+SAVEPOINT s;
+SELECT count(cachegrid.invalidate('many:' || i)), count(cachegrid.invalidate_tags('tag:' || i)) FROM generate_series(1, 9000) AS i;
+RELEASE s;
+COMMIT;
+SELECT found('many:0', 'x', 'few:0');
+
+-- What follows from more than an entry can remember is not kept.
+SELECT cachegrid.fetch('wide', $$SELECT count(cachegrid.fetch('in:' || i, 'SELECT 1', tags => (SELECT array_agg(i || '.' || j) FROM generate_series(1, 100) AS j)))
+  FROM generate_series(1, 649) AS i$$);
+SELECT found('wide', 'in:1', 'in:649');
+SELECT cachegrid.invalidate('in:1');
+SELECT found('wide', 'in:1', 'in:649');
+
 -- Nothing, NULL, bad names.
 SELECT cachegrid.invalidate(VARIADIC '{}');
 SELECT cachegrid.invalidate(VARIADIC NULL);

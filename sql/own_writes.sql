@@ -104,3 +104,50 @@ SELECT cachegrid.delete('now:1');
 ROLLBACK;
 SELECT cachegrid.get('now:1') IS NULL AS deleted;
 SELECT cachegrid.drop_cache('now');
+
+-- a key that is set again and again takes memory once, released savepoints too
+BEGIN;
+DO $$
+BEGIN
+    FOR i IN 1..20000 LOOP
+        PERFORM cachegrid.set('o:again', repeat('x', 500));
+        BEGIN
+            PERFORM cachegrid.set('o:again', repeat('y', 500));
+        EXCEPTION WHEN OTHERS THEN
+            NULL;
+        END;
+        BEGIN
+            PERFORM cachegrid.set('o:again', 'rolled back');
+            RAISE division_by_zero;
+        EXCEPTION WHEN division_by_zero THEN
+            NULL;
+        END;
+    END LOOP;
+END
+$$;
+SELECT left(cachegrid.get('o:again'), 3), (SELECT max(total_bytes) < 100000 FROM pg_backend_memory_contexts
+                                               WHERE name = 'cachegrid own writes') AS little;
+ROLLBACK;
+
+-- levels: what is released belongs to the outer one, and goes with it
+BEGIN;
+SELECT cachegrid.set('o:level', 'one');
+SAVEPOINT a;
+SELECT cachegrid.set('o:level', 'two');
+SAVEPOINT b;
+SELECT cachegrid.set('o:level', 'three'), cachegrid.set('o:other', 'three');
+SAVEPOINT c;
+SELECT cachegrid.set('o:level', 'four');
+RELEASE c;
+SELECT cachegrid.get('o:level'), cachegrid.get('o:other');
+RELEASE b;
+SELECT cachegrid.get('o:level'), cachegrid.get('o:other');
+SAVEPOINT d;
+SELECT cachegrid.delete('o:level', 'o:other');
+ROLLBACK TO d;
+SELECT cachegrid.get('o:level'), cachegrid.get('o:other');
+ROLLBACK TO a;
+SELECT cachegrid.get('o:level'), cachegrid.get('o:other');
+COMMIT;
+SELECT cachegrid.get('o:level'), cachegrid.get('o:other');
+SELECT cachegrid.delete('o:level');

@@ -69,6 +69,7 @@ extern bool cg_value_restore(const StoreCopy *copy, uint32 shape, CacheValue *va
 /* Functions in meta.c */
 extern void cg_meta_init(MetaBuilder *builder, MemoryContext context, uint64 identity,
 						 Oid role);
+extern void cg_meta_free(MetaBuilder *builder);
 extern void cg_meta_add_gen(MetaBuilder *builder, Dependency dependency, uint64 gen);
 extern void cg_meta_add_tag_name(MetaBuilder *builder, const CacheKey *tag);
 extern bool cg_meta_covers(const MetaBuilder *builder, Dependency dependency);

@@ -54,14 +54,6 @@ cg_fill_current(void)
 	return current;
 }
 
-/* The subtransactions from this level on are aborted, and their memory with them. */
-void
-cg_fill_forget(int level)
-{
-	while (current && current->level >= level)
-		current = current->outer;
-}
-
 static void
 count_refused(const CacheKey *key)
 {
@@ -85,10 +77,21 @@ make_fill(const CacheKey *key, Dependency dependency, uint64 identity)
 static void
 free_fill(CacheFill *fill)
 {
-	pfree(fill->builder.gens);
-	if (fill->builder.tags)
-		pfree(fill->builder.tags);
+	cg_meta_free(&fill->builder);
 	pfree(fill);
+}
+
+/* The subtransactions from this level on are aborted: nobody will end their fills. */
+void
+cg_fill_forget(int level)
+{
+	while (current && current->level >= level)
+	{
+		CacheFill *fill = current;
+
+		current = fill->outer;
+		free_fill(fill);
+	}
 }
 
 static CacheKey

@@ -22,11 +22,25 @@ cg_meta_init(MetaBuilder *builder, MemoryContext context, uint64 identity, Oid r
 		MemoryContextAlloc(context, builder->gen_size * sizeof(DependencyGen));
 }
 
-/* The first gen of a dependency counts: a later one may hide a change. */
+/* Give back the builder's memory; it may be all zeros. */
+void
+cg_meta_free(MetaBuilder *builder)
+{
+	if (builder->gens)
+		pfree(builder->gens);
+	if (builder->tags)
+		pfree(builder->tags);
+}
+
+/*
+ * The first gen of a dependency counts: a later one may hide a change.  Where
+ * the gens are too many for an entry already, more make no difference.
+ */
 void
 cg_meta_add_gen(MetaBuilder *builder, Dependency dependency, uint64 gen)
 {
-	if (cg_meta_covers(builder, dependency))
+	if (builder->meta.gen_count * sizeof(DependencyGen) > CG_STORE_META_MAX ||
+		cg_meta_covers(builder, dependency))
 		return;
 	if (builder->meta.gen_count == builder->gen_size)
 	{
@@ -44,6 +58,8 @@ cg_meta_add_tag_name(MetaBuilder *builder, const CacheKey *tag)
 	uint32 used = builder->meta.tag_bytes;
 	uint16 size = tag->size;
 
+	if (used > CG_STORE_META_MAX)
+		return;
 	if (builder->tags == NULL)
 		builder->tags = MemoryContextAlloc(builder->context, used + sizeof(size) + size);
 	else

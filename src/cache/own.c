@@ -10,7 +10,9 @@
  *
  * What becomes of them when the transaction ends is install.c's matter.
  *
- * Everything lives in a child of TopTransactionContext.
+ * Everything lives in a child of TopTransactionContext.  The levels of all
+ * writes, the latest first, never rise: so the end of a subtransaction looks
+ * only at what was written in it.
  *
  *-------------------------------------------------------------------------
  */
@@ -27,7 +29,8 @@
 static MemoryContext context = NULL;
 static OwnKey *first_key = NULL;
 static OwnKey **last_key = &first_key;
-static OwnClear *clears = NULL;
+static OwnClear *clears = NULL;						  /* the latest first */
+static dlist_head writes = DLIST_STATIC_INIT(writes); /* the latest first */
 static HTAB *keys_by_hash = NULL; /* Dependency -> OwnKey *, the first with it */
 
 typedef struct IndexEntry
@@ -90,19 +93,34 @@ make_own(const CacheKey *key, Dependency dependency)
 	return own;
 }
 
+static void
+forget_write(OwnWrite *write)
+{
+	dlist_delete(&write->place);
+	if (write->flat.data)
+		pfree(unconstify(char *, write->flat.data));
+	cg_meta_free(&write->builder);
+	pfree(write);
+}
+
 /* A write at the current level, in place of one made there before. */
 static OwnWrite *
 push_write(OwnKey *own)
 {
 	int level = GetCurrentTransactionNestLevel();
-	OwnWrite *outer = own->top;
+	OwnWrite *present = own->top;
 	OwnWrite *write = MemoryContextAllocZero(context, sizeof(OwnWrite));
 
-	if (outer && outer->level >= level)
-		outer = outer->outer;
-	write->outer = outer;
+	write->key = own;
+	write->outer = present;
 	write->level = level;
 	write->touch_number = cg_coherence_touch_count();
+	if (present && present->level >= level)
+	{
+		write->outer = present->outer;
+		forget_write(present);
+	}
+	dlist_push_head(&writes, &write->place);
 	own->top = write;
 	return write;
 }
@@ -304,6 +322,7 @@ cg_own_reset(void)
 	first_key = NULL;
 	last_key = &first_key;
 	clears = NULL;
+	dlist_init(&writes);
 }
 
 /* What this transaction wrote, in order of first write; NULL if nothing. */
@@ -330,18 +349,24 @@ cg_own_context(void)
 void
 cg_own_subcommitted(int level)
 {
-	for (OwnKey *own = first_key; own; own = own->next)
-	{
-		OwnWrite *write = own->top;
+	dlist_iter place;
 
-		if (write == NULL || write->level < level)
-			continue;
+	dlist_foreach(place, &writes)
+	{
+		OwnWrite *write = dlist_container(OwnWrite, place, place.cur);
+		OwnWrite *outer = write->outer;
+
+		if (write->level < level)
+			break;
 		write->level = level - 1;
-		if (write->outer && write->outer->level == level - 1)
-			write->outer = write->outer->outer;
+		if (outer && outer->level == level - 1)
+		{
+			write->outer = outer->outer;
+			forget_write(outer);
+		}
 	}
-	for (OwnClear *clear = clears; clear; clear = clear->next)
-		clear->level = Min(clear->level, level - 1);
+	for (OwnClear *clear = clears; clear && clear->level >= level; clear = clear->next)
+		clear->level = level - 1;
 }
 
 /* What the subtransactions from this level on wrote is forgotten. */
@@ -349,9 +374,15 @@ void
 cg_own_subaborted(int level)
 {
 	cg_fill_forget(level);
-	for (OwnKey *own = first_key; own; own = own->next)
-		while (own->top && own->top->level >= level)
-			own->top = own->top->outer;
+	while (!dlist_is_empty(&writes))
+	{
+		OwnWrite *write = dlist_head_element(OwnWrite, place, &writes);
+
+		if (write->level < level)
+			break;
+		write->key->top = write->outer;
+		forget_write(write);
+	}
 	while (clears && clears->level >= level)
 		clears = clears->next;
 }

@@ -8,10 +8,14 @@
 #ifndef CACHEGRID_OWN_H
 #define CACHEGRID_OWN_H
 
+#include "lib/ilist.h"
+
 #include "cache/cache_internal.h"
 
 typedef struct OwnWrite
 {
+	dlist_node place;		/* among all writes, the latest first */
+	struct OwnKey *key;		/* whose it is */
 	struct OwnWrite *outer; /* the same key's write at a lower level */
 	int level;
 	bool deleted;

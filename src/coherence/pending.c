@@ -6,9 +6,9 @@
  * Backend-local.  Every touched dependency stands here once, with the lowest
  * subtransaction level that touched it: what a rolled back subtransaction
  * touched is forgotten, but not what an outer one had touched before.  Above
- * KEYS_MAX keys their prefixes are touched in their stead; such a mark takes
- * the lowest level among the keys it replaces, or rolling back the innermost
- * would forget the outer ones.
+ * NAMES_MAX keys, or tags, their prefixes are touched in their stead; such a
+ * mark takes the lowest level among the names it replaces, or rolling back the
+ * innermost would forget the outer ones.
  *
  * Everything lives in TopTransactionContext, so that ends of transactions
  * need to free nothing.
@@ -22,12 +22,12 @@
 
 #include "coherence/slots.h"
 
-#define KEYS_MAX 8192
+#define NAMES_MAX 8192
 
 typedef struct Touch
 {
 	Dependency dependency;
-	Dependency prefix; /* of a key: its prefix; else 0 */
+	Dependency prefix; /* of a key or tag: its prefix; else 0 */
 	uint64 last;	   /* number of its latest touch */
 	int level;		   /* lowest subtransaction level that touched it */
 	char status;	   /* for simplehash */
@@ -44,6 +44,13 @@ typedef struct Touch
 #define SH_DEFINE
 #include "lib/simplehash.h"
 
+/* A touch that is not the outermost level's, so that its end finds it. */
+typedef struct SubTouch
+{
+	Dependency dependency;
+	int level;
+} SubTouch;
+
 /* A dependency under which one of our statements is changing rows. */
 typedef struct InFlight
 {
@@ -53,17 +60,45 @@ typedef struct InFlight
 
 static touch_hash *touches = NULL;
 static int key_count = 0;	   /* touches that are keys */
-static int deepest = 0;		   /* no touch has a higher level */
+static int tag_count = 0;	   /* touches that are tags */
 static uint64 touch_count = 0; /* in this transaction, all calls */
+
+static SubTouch *sub_touches = NULL; /* their levels never fall */
+static int sub_touch_count = 0;
+static int sub_touch_size = 0;
 
 static InFlight *in_flight = NULL;
 static int in_flight_count = 0;
 static int in_flight_size = 0;
 
-static inline bool
-is_key(Dependency dependency)
+static inline DependencyKind
+kind_of(Dependency dependency)
 {
-	return dependency >> 61 == DEPENDENCY_KEY;
+	return dependency >> 61;
+}
+
+static void
+count_touch(Dependency dependency, int by)
+{
+	if (kind_of(dependency) == DEPENDENCY_KEY)
+		key_count += by;
+	else if (kind_of(dependency) == DEPENDENCY_TAG)
+		tag_count += by;
+}
+
+static void
+reserve_sub_touches(int count)
+{
+	int size = Max(64, 2 * count);
+
+	if (count <= sub_touch_size)
+		return;
+	if (sub_touches == NULL)
+		sub_touches =
+			MemoryContextAllocHuge(TopTransactionContext, (Size) size * sizeof(SubTouch));
+	else
+		sub_touches = repalloc_huge(sub_touches, (Size) size * sizeof(SubTouch));
+	sub_touch_size = size;
 }
 
 static void
@@ -74,14 +109,16 @@ add_touch(Dependency dependency, Dependency prefix, int level)
 
 	if (touches == NULL)
 		touches = touch_create(TopTransactionContext, 16, NULL);
+	reserve_sub_touches(sub_touch_count + 1);
 
 	touch = touch_insert(touches, dependency, &found);
 	if (!found)
 	{
 		touch->prefix = prefix;
 		touch->level = level;
-		key_count += is_key(dependency);
-		deepest = Max(deepest, level);
+		count_touch(dependency, 1);
+		if (level > 1)
+			sub_touches[sub_touch_count++] = (SubTouch){dependency, level};
 	}
 	else if (level < touch->level)
 		touch->level = level;
@@ -91,58 +128,86 @@ add_touch(Dependency dependency, Dependency prefix, int level)
 static void
 remove_touch(Touch *touch)
 {
-	key_count -= is_key(touch->dependency);
+	count_touch(touch->dependency, -1);
 	touch_delete_item(touches, touch);
 }
 
-/* Too many keys: touch their prefixes instead. */
-static void
-degrade_keys(void)
+static int
+compare_levels(const void *a, const void *b)
 {
-	Touch *keys = palloc(key_count * sizeof(Touch));
+	return ((const SubTouch *) a)->level - ((const SubTouch *) b)->level;
+}
+
+/* List the touches of subtransactions anew. */
+static void
+sort_sub_touches(void)
+{
+	touch_iterator iterator;
+	Touch *touch;
+
+	reserve_sub_touches(touches->members);
+	sub_touch_count = 0;
+	touch_start_iterate(touches, &iterator);
+	while ((touch = touch_iterate(touches, &iterator)) != NULL)
+		if (touch->level > 1)
+			sub_touches[sub_touch_count++] = (SubTouch){touch->dependency, touch->level};
+	qsort(sub_touches, sub_touch_count, sizeof(SubTouch), compare_levels);
+}
+
+/* Too many keys (or tags): touch their prefixes instead. */
+static void
+degrade_names(DependencyKind kind, int name_count)
+{
+	Touch *names = palloc(name_count * sizeof(Touch));
 	int count = 0;
 	touch_iterator iterator;
 	Touch *touch;
 
 	touch_start_iterate(touches, &iterator);
 	while ((touch = touch_iterate(touches, &iterator)) != NULL)
-		if (is_key(touch->dependency))
-			keys[count++] = *touch;
+		if (kind_of(touch->dependency) == kind)
+			names[count++] = *touch;
 
 	for (int i = 0; i < count; i++)
-		add_touch(keys[i].prefix, 0, keys[i].level);
+		add_touch(names[i].prefix, 0, names[i].level);
 	for (int i = 0; i < count; i++)
-		remove_touch(touch_lookup(touches, keys[i].dependency));
-	pfree(keys);
+		remove_touch(touch_lookup(touches, names[i].dependency));
+	sort_sub_touches();
+	pfree(names);
+}
+
+static void
+touch_name(Dependency name, Dependency prefix)
+{
+	int level = GetCurrentTransactionNestLevel();
+
+	if (cg_coherence_stamped())
+		cg_transaction_stamp_late(name, kind_of(name) == DEPENDENCY_KEY);
+	else if (touches != NULL && touch_lookup(touches, prefix) != NULL)
+		/* It stands for its names, and was touched at this level or an outer one. */
+		add_touch(prefix, 0, level);
+	else
+		add_touch(name, prefix, level);
+	if (key_count > NAMES_MAX)
+		degrade_names(DEPENDENCY_KEY, key_count);
+	if (tag_count > NAMES_MAX)
+		degrade_names(DEPENDENCY_TAG, tag_count);
 }
 
 /* The key's rows change in this transaction, or its entry is to go. */
 void
 cg_coherence_touch_key(const CacheKey *key)
 {
-	Dependency dependency = cg_dependency_of_key(key);
-	Dependency prefix = cg_dependency_of_key_prefix(key);
-
-	if (cg_coherence_stamped())
-	{
-		cg_transaction_stamp_late(dependency, true);
-		return;
-	}
-	/* A touched prefix stands for its keys: it was touched at an outer level. */
-	if (touches != NULL && touch_lookup(touches, prefix) != NULL)
-		dependency = prefix;
-	add_touch(dependency, prefix, GetCurrentTransactionNestLevel());
-	if (key_count > KEYS_MAX)
-		degrade_keys();
+	touch_name(cg_dependency_of_key(key), cg_dependency_of_key_prefix(key));
 }
 
 void
 cg_coherence_touch_tag(const CacheKey *tag)
 {
-	cg_coherence_touch(cg_dependency_of_tag(tag));
+	touch_name(cg_dependency_of_tag(tag), cg_dependency_of_tag_prefix(tag));
 }
 
-/* For whatever is not a key. */
+/* For whatever is neither a key nor a tag. */
 void
 cg_coherence_touch(Dependency dependency)
 {
@@ -268,7 +333,7 @@ cg_pending_keys(Dependency **keys)
 	*keys = MemoryContextAlloc(TopTransactionContext, key_count * sizeof(Dependency));
 	touch_start_iterate(touches, &iterator);
 	while ((touch = touch_iterate(touches, &iterator)) != NULL)
-		if (is_key(touch->dependency))
+		if (kind_of(touch->dependency) == DEPENDENCY_KEY)
 			(*keys)[count++] = touch->dependency;
 	return count;
 }
@@ -277,26 +342,25 @@ cg_pending_keys(Dependency **keys)
 void
 cg_pending_subcommit(int level)
 {
-	touch_iterator iterator;
-	Touch *touch;
-
 	for (int i = 0; i < in_flight_count; i++)
 		in_flight[i].level = Min(in_flight[i].level, level - 1);
 
-	if (touches == NULL || deepest < level)
-		return;
-	touch_start_iterate(touches, &iterator);
-	while ((touch = touch_iterate(touches, &iterator)) != NULL)
-		touch->level = Min(touch->level, level - 1);
-	deepest = level - 1;
+	for (int i = sub_touch_count - 1; i >= 0 && sub_touches[i].level >= level; i--)
+	{
+		Touch *touch = touch_lookup(touches, sub_touches[i].dependency);
+
+		if (touch)
+			touch->level = Min(touch->level, level - 1);
+		sub_touches[i].level = level - 1;
+	}
+	if (level == 2)
+		sub_touch_count = 0;
 }
 
 /* The subtransaction of this level is rolled back.  Allocates nothing. */
 void
 cg_pending_subabort(int level)
 {
-	touch_iterator iterator;
-	Touch *touch;
 	int kept = 0;
 
 	for (int i = 0; i < in_flight_count; i++)
@@ -304,13 +368,14 @@ cg_pending_subabort(int level)
 			in_flight[kept++] = in_flight[i];
 	in_flight_count = kept;
 
-	if (touches == NULL || deepest < level)
-		return;
-	touch_start_iterate(touches, &iterator);
-	while ((touch = touch_iterate(touches, &iterator)) != NULL)
-		if (touch->level >= level)
+	while (sub_touch_count > 0 && sub_touches[sub_touch_count - 1].level >= level)
+	{
+		Dependency dependency = sub_touches[--sub_touch_count].dependency;
+		Touch *touch = touch_lookup(touches, dependency);
+
+		if (touch && touch->level >= level)
 			remove_touch(touch);
-	deepest = level - 1;
+	}
 }
 
 /* The transaction has ended, and with it the memory of all this. */
@@ -319,8 +384,11 @@ cg_pending_reset(void)
 {
 	touches = NULL;
 	key_count = 0;
-	deepest = 0;
+	tag_count = 0;
 	touch_count = 0;
+	sub_touches = NULL;
+	sub_touch_count = 0;
+	sub_touch_size = 0;
 	in_flight = NULL;
 	in_flight_count = 0;
 	in_flight_size = 0;

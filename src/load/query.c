@@ -23,6 +23,7 @@
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "parser/analyze.h"
+#include "parser/scansup.h"
 #include "tcop/tcopprot.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -33,6 +34,7 @@
 #include "base/compat.h"
 #include "base/hash.h"
 #include "coherence/coherence.h"
+#include "load/purity.h"
 #include "load/query.h"
 
 /* As many queries are kept per session; beyond it the longest unused goes. */
@@ -82,6 +84,18 @@ end_of_literal(const char *literal)
 	return quote;
 }
 
+/* Does the literal say something else than its bytes, or go on in the next line? */
+static bool
+is_obscure(const char *literal, const char *end)
+{
+	for (const char *byte = literal; byte < end; byte++)
+		if (*byte == '\\' || *byte == '&')
+			return true;
+	while (scanner_isspace(*++end))
+		;
+	return *end == '\'';
+}
+
 /* Looks at the literal at this place of the text, or further if it is not in plain quotes. */
 static bool
 moves(const char *text, int location, Oid type)
@@ -89,6 +103,8 @@ moves(const char *text, int location, Oid type)
 	const char *literal = text + location;
 	const char *end = end_of_literal(literal);
 
+	if (end && is_obscure(literal, end))
+		return type != UNKNOWNOID && !cg_load_type_is_read_steadily(type);
 	return cg_load_literal_moves(end ? pnstrdup(literal, end - literal) : literal, type);
 }
 
