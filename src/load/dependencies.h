@@ -30,7 +30,7 @@ typedef struct LoadDependencies
 	char *temporary; /* a temporary table, or NULL */
 	bool row_security;
 	bool locks_rows;
-	bool detaching; /* a partition is being detached concurrently */
+	bool in_change; /* somebody is changing its triggers or partitions */
 	LoadPurity purity;
 } LoadDependencies;
 
