@@ -53,12 +53,10 @@ extern CaptureSpec *cg_capture_declared_spec(Relation relation);
  * and the prefixes of its templates, old and new.
  *
  * watch() replaces the templates; keys and tags are lists of char *.
- * watch_key() adds one key template to those that are there.  set_mirror()
- * replaces the mirror's columns; drop_mirror() does nothing if the mirror or
- * the table is not there.
+ * set_mirror() replaces the mirror's columns; drop_mirror() does nothing if
+ * the mirror or the table is not there.
  */
 extern void cg_capture_watch(Oid relation, List *keys, List *tags);
-extern void cg_capture_watch_key(Oid relation, const char *key);
 extern void cg_capture_unwatch(Oid relation);
 extern void cg_capture_set_mirror(Oid relation, int32 mirror, const AttrNumber *attnums,
 								  int count);

@@ -190,21 +190,6 @@ cg_capture_watch(Oid relid, List *keys, List *tags)
 }
 
 void
-cg_capture_watch_key(Oid relid, const char *key)
-{
-	Relation relation = open_owned(relid, ShareRowExclusiveLock, false);
-	List *old_arguments = current_arguments(relation);
-	List *arguments = list_copy(old_arguments);
-
-	cg_place_check(relation);
-	check_owner(relation);
-	arguments = append_new(arguments, cg_arguments_watch());
-	arguments = append_new(arguments, cg_arguments_key(key, relation));
-	change_arguments(relation, old_arguments, arguments);
-	relation_close(relation, NoLock);
-}
-
-void
 cg_capture_unwatch(Oid relid)
 {
 	Relation relation = open_owned(relid, AccessExclusiveLock, false);
