@@ -15,6 +15,7 @@
 
 int cg_lease_timeout = 10000;
 int cg_memory = 128;
+int cg_slots = 0;
 int cg_outbox_limit = 1024;
 int cg_redis_connect_timeout = 2000;
 int cg_redis_timeout = 5000;
@@ -49,6 +50,12 @@ cg_settings_init(void)
 							"Its connection is given up then, and made again.",
 							&cg_redis_timeout, 5000, 1, INT_MAX / 2, PGC_USERSET,
 							GUC_UNIT_MS, NULL, NULL, NULL);
+
+	DefineCustomIntVariable(
+		"cachegrid.slots", "Sets how many slots remember who lately invalidated what.",
+		"Keys, tags and tables that share a slot cost each other hits. 0: by "
+		"cachegrid.memory. Rounded up to a power of two, of 64 bytes each.",
+		&cg_slots, 0, 0, 1 << 26, PGC_POSTMASTER, 0, NULL, NULL, NULL);
 
 	MarkGUCPrefixReserved("cachegrid");
 }

@@ -13,6 +13,7 @@ extern int cg_memory;				 /* megabytes of the store */
 extern int cg_outbox_limit;			 /* megabytes of a database's outbox */
 extern int cg_redis_connect_timeout; /* milliseconds */
 extern int cg_redis_timeout;		 /* milliseconds */
+extern int cg_slots;				 /* slots of coherence, 0: by the memory */
 
 /* Functions in settings.c */
 extern void cg_settings_init(void);

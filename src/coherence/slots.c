@@ -51,7 +51,7 @@
 #include "coherence/slots.h"
 
 #define SLOTS_PER_MEGABYTE 256
-#define SLOTS_MIN		   8192
+#define SLOTS_MIN		   32768
 
 /* In shared memory.  Guarded by its own seq, see above. */
 typedef struct Slot
@@ -97,7 +97,9 @@ static LWLock *prepared_lock = NULL; /* for announcing prepared transactions */
 static uint32
 slot_count(void)
 {
-	return pg_nextpower2_32(Max(SLOTS_MIN, Min(cg_memory, 1 << 20) * SLOTS_PER_MEGABYTE));
+	int wanted = cg_slots > 0 ? cg_slots : Max(SLOTS_MIN, cg_memory * SLOTS_PER_MEGABYTE);
+
+	return pg_nextpower2_32(Max(wanted, 8));
 }
 
 /* One for every process that can have an xid, and two for a prepared transaction. */
