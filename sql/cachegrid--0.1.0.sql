@@ -664,3 +664,14 @@ GRANT EXECUTE ON FUNCTION mirror(regclass, name, text, text, text, name[], inter
     resync(regclass, name), verify(regclass, name) TO cachegrid_writer;
 GRANT EXECUTE ON FUNCTION mirror_status() TO cachegrid_reader;
 GRANT SELECT ON stat_mirror TO cachegrid_reader;
+
+-- start ---------------------------------------------------------------------
+-- What the extension had put before it was dropped is not this one's.
+
+DO $$
+BEGIN
+    PERFORM cachegrid.clear();
+EXCEPTION WHEN object_not_in_prerequisite_state THEN
+    NULL; -- not preloaded: there is no cache yet
+END
+$$;

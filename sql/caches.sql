@@ -59,3 +59,13 @@ SELECT count(*) FROM cachegrid.entries('p:');
 
 -- memory: every byte is somewhere
 SELECT sum(used_bytes + free_bytes) = pg_size_bytes(current_setting('cachegrid.memory')) AS exact FROM cachegrid.stat_memory;
+
+-- dropped and created anew, the extension starts empty
+SELECT cachegrid.create_cache('left');
+SELECT cachegrid.set('left', 'x'), cachegrid.set('left:1', 'x');
+DROP EXTENSION cachegrid;
+CREATE EXTENSION cachegrid;
+SELECT cachegrid.mget('{left,left:1}');
+SELECT cachegrid.create_cache('left');
+SELECT cachegrid.mget('{left,left:1}');
+SELECT cachegrid.drop_cache('left');
