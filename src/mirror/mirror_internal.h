@@ -40,8 +40,8 @@ typedef struct MirrorDefinition
 typedef enum SweepPhase
 {
 	SWEEP_DONE,
-	SWEEP_WALK, /* through the table, in the order of its index */
-	SWEEP_SCAN	/* through Redis, for keys whose rows are gone */
+	SWEEP_SCAN, /* through Redis, for keys whose rows are gone */
+	SWEEP_WALK	/* through the table, in the order of its index */
 } SweepPhase;
 
 /* A mirror as the worker knows it. */
