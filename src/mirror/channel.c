@@ -109,6 +109,23 @@ close_grid(MirrorChannel *channel)
 	channel->grid = NULL;
 }
 
+/*
+ * If somebody has altered the server or the user mapping, connect anew at
+ * the next round, without delay.  Runs in a transaction.
+ */
+void
+cg_mirror_follow_server(MirrorChannel *channel)
+{
+	uint64 version = cg_mirror_server_version(channel->server, channel->owner);
+
+	if (version == channel->server_version)
+		return;
+	channel->server_version = version;
+	close_grid(channel);
+	channel->checked_at = 0;
+	channel->retry_at = 0;
+}
+
 /* Redis does not take what it should: tell once, and wait longer and longer. */
 static void
 interrupt_channel(MirrorChannel *channel, const char *message, const char *hint)

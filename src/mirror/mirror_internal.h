@@ -40,8 +40,8 @@ typedef struct MirrorDefinition
 typedef enum SweepPhase
 {
 	SWEEP_DONE,
-	SWEEP_WALK, /* through the table, in the order of its index */
-	SWEEP_SCAN	/* through Redis, for keys whose rows are gone */
+	SWEEP_SCAN, /* through Redis, for keys whose rows are gone */
+	SWEEP_WALK	/* through the table, in the order of its index */
 } SweepPhase;
 
 /* A mirror as the worker knows it. */
@@ -115,8 +115,9 @@ typedef struct MirrorChannel
 	MemoryContext context;
 	char *server;
 	Oid owner;
-	List *mirrors;	 /* of MirrorState * */
-	RedisGrid *grid; /* NULL: not open */
+	List *mirrors;		   /* of MirrorState * */
+	RedisGrid *grid;	   /* NULL: not open */
+	uint64 server_version; /* of the options that the grid was opened with */
 	MirrorBatch *batch;
 	OutboxPosition *position; /* read and applied up to here; NULL: not loaded */
 	OutboxPosition *saved;	  /* the same, as it is on disk */
@@ -193,6 +194,7 @@ extern void cg_mirror_batch_sort(MirrorBatch *batch);
 /* Functions in server.c */
 extern Oid cg_mirror_server(const char *name);
 extern RedisOptions *cg_mirror_server_options(Oid server, Oid role, const char *writer);
+extern uint64 cg_mirror_server_version(const char *name, Oid role);
 extern char *cg_mirror_writer_name(const char *server, Oid role);
 extern bool cg_mirror_owner(RedisGrid *grid, const char *server, const char *prefix,
 							MirrorOwnership *ownership);
@@ -232,6 +234,7 @@ extern bool cg_mirror_check_nodes(MirrorChannel *channel);
 
 /* Functions in channel.c */
 extern bool cg_mirror_round(MirrorChannel *channel, long *wait_ms);
+extern void cg_mirror_follow_server(MirrorChannel *channel);
 extern void cg_mirror_overflow(MirrorChannel *channel);
 extern MirrorState *cg_mirror_find_state(const MirrorChannel *channel, int32 mirror);
 extern bool cg_mirror_lock_tables(MirrorChannel *channel);

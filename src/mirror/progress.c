@@ -112,7 +112,7 @@ cg_mirror_load_mirror(MirrorState *mirror)
 	bool is_null;
 
 	cg_mirror_catalog_begin();
-	mirror->phase = SWEEP_WALK;
+	mirror->phase = SWEEP_SCAN;
 	if (cg_mirror_execute("SELECT phase, last FROM cachegrid.mirror_progress"
 						  " WHERE mirror = $1",
 						  1, &type, &value, NULL) > 0)

@@ -109,6 +109,28 @@ cg_mirror_server_options(Oid server, Oid role, const char *writer)
 	return options;
 }
 
+/* Changes when the server or the role's mapping does; 0: there is no such server. */
+uint64
+cg_mirror_server_version(const char *name, Oid role)
+{
+	ForeignServer *server = GetForeignServerByName(name, true);
+	const RedisOptions *options;
+	const char *parts[4];
+	uint64 version;
+
+	if (!server)
+		return 0;
+	options = cg_mirror_server_options(server->serverid, role, NULL);
+	parts[0] = options->mode == REDIS_MODE_CLUSTER ? "cluster" : "single";
+	parts[1] = options->endpoints;
+	parts[2] = options->username;
+	parts[3] = options->password;
+	version = server->serverid;
+	for (int i = 0; i < lengthof(parts); i++)
+		version = parts[i] ? cg_hash(parts[i], strlen(parts[i]), version) : version + 1;
+	return version;
+}
+
 /* The name under which this database writes to that server; palloc'd. */
 char *
 cg_mirror_writer_name(const char *server, Oid role)

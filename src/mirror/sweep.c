@@ -4,9 +4,9 @@
  *	  Brings a whole mirror up to date: at first, after TRUNCATE and DDL, and
  *	  whenever it is in doubt what Redis has.
  *
- * First a walk through the table sets every row, chunk by chunk, each under
- * a new snapshot; then a scan of Redis looks for keys of the prefix whose
- * rows are gone.  Chunks are sent between batches, by the same process under
+ * First a scan of Redis looks for keys of the prefix whose rows are gone: at
+ * the beginning of a mirror there are none.  Then a walk through the table
+ * sets every row.  Chunks, each under a new snapshot, are sent between batches, by the same process under
  * the same rising snapshots: so a sweep never moves a key backwards, and
  * needs no lock on the table.  A walk goes on where it was after a restart;
  * a scan begins anew.
@@ -26,18 +26,27 @@
 #include "mirror/mirror_internal.h"
 
 #define WALK_CHUNK 2000
+#define SCAN_PAGES 16
+
+static void
+enter_phase(MirrorState *mirror, SweepPhase phase)
+{
+	mirror->phase = phase;
+	mirror->unsaved = true;
+	if (mirror->last)
+		pfree(mirror->last);
+	mirror->last = NULL;
+	mirror->last_size = 0;
+	if (phase == SWEEP_DONE)
+		cg_mirror_count_sweep(mirror->definition->id);
+}
 
 /* Sweep the mirror, from the start if it is being swept already. */
 void
 cg_mirror_want_sweep(MirrorState *mirror)
 {
 	cg_mirror_stop_scan(mirror);
-	mirror->phase = SWEEP_WALK;
-	if (mirror->last)
-		pfree(mirror->last);
-	mirror->last = NULL;
-	mirror->last_size = 0;
-	mirror->unsaved = true;
+	enter_phase(mirror, SWEEP_SCAN);
 	mirror->started = false;
 }
 
@@ -75,17 +84,11 @@ cg_mirror_next_sweep(const MirrorChannel *channel)
 	return NULL;
 }
 
-static void
-enter_phase(MirrorState *mirror, SweepPhase phase)
+/* Are there rows to be set? */
+static bool
+walks(const MirrorState *mirror)
 {
-	mirror->phase = phase;
-	mirror->unsaved = true;
-	if (mirror->last)
-		pfree(mirror->last);
-	mirror->last = NULL;
-	mirror->last_size = 0;
-	if (phase == SWEEP_DONE)
-		cg_mirror_count_sweep(mirror->definition->id);
+	return !mirror->gone && mirror->definition->mode == MIRROR_WRITE_BEHIND;
 }
 
 /* What a step works on, for cg_mirror_try(). */
@@ -190,7 +193,7 @@ walk_step(MirrorChannel *channel, MirrorState *mirror)
 	}
 	mirror->unsaved = true;
 	if (step.ended && !mirror->broken)
-		enter_phase(mirror, SWEEP_SCAN);
+		enter_phase(mirror, SWEEP_DONE);
 	return true;
 }
 
@@ -272,59 +275,79 @@ check_keys(MirrorChannel *channel, MirrorState *mirror, const RedisString *keys,
 	return cg_mirror_settle(channel) && locked && !step.failed;
 }
 
-/* The keys live in the grid, which the commands for them will use. */
-static RedisString *
-copy_keys(MemoryContext context, const RedisString *keys, int count)
+/* Keys that the scan has found, in the batch's context. */
+typedef struct FoundKeys
 {
-	RedisString *copies = MemoryContextAlloc(context, (count + 1) * sizeof(RedisString));
+	MemoryContext context;
+	RedisString *keys;
+	int count;
+} FoundKeys;
 
+/* What the scan returns it keeps only until it goes on. */
+static void
+keep_keys(FoundKeys *found, const RedisString *keys, int count)
+{
+	Size size = (found->count + count) * sizeof(RedisString);
+
+	if (count == 0)
+		return;
+	found->keys = found->keys ? repalloc_huge(found->keys, size)
+							  : MemoryContextAllocHuge(found->context, size);
 	for (int i = 0; i < count; i++)
 	{
-		char *data = MemoryContextAlloc(context, keys[i].size + 1);
+		RedisString *key = &found->keys[found->count++];
+		char *data = MemoryContextAlloc(found->context, keys[i].size + 1);
 
-		copies[i].data = memcpy(data, keys[i].data, keys[i].size);
-		copies[i].size = keys[i].size;
+		key->data = memcpy(data, keys[i].data, keys[i].size);
+		key->size = keys[i].size;
 	}
-	return copies;
+}
+
+static void
+begin_scan(MirrorChannel *channel, MirrorState *mirror)
+{
+	char *prefix = MemoryContextAlloc(channel->batch->context,
+									  strlen(mirror->definition->prefix) + 2);
+	int size = sprintf(prefix, "%s:", mirror->definition->prefix);
+
+	mirror->scan = cg_redis_scan_begin(channel->grid, (RedisString){prefix, size});
+}
+
+/* Find the next keys, as many as are looked at in one transaction. */
+static RedisScanState
+find_keys(MirrorState *mirror, FoundKeys *found)
+{
+	RedisScanState state = REDIS_SCAN_KEYS;
+
+	for (int pages = 0; state == REDIS_SCAN_KEYS && pages < SCAN_PAGES; pages++)
+	{
+		RedisString *keys;
+		int count;
+
+		state = cg_redis_scan_next(mirror->scan, &keys, &count);
+		if (state == REDIS_SCAN_KEYS)
+			keep_keys(found, keys, count);
+	}
+	return state;
 }
 
 /* One chunk of the scan.  False if Redis does not answer. */
 static bool
 scan_step(MirrorChannel *channel, MirrorState *mirror)
 {
-	RedisString *keys;
-	int count;
+	FoundKeys found = {.context = channel->batch->context};
+	RedisScanState state;
 
 	if (!mirror->scan)
-	{
-		RedisString prefix;
-
-		prefix.data = MemoryContextAlloc(channel->batch->context,
-										 strlen(mirror->definition->prefix) + 2);
-		prefix.size = sprintf((char *) prefix.data, "%s:", mirror->definition->prefix);
-		mirror->scan = cg_redis_scan_begin(channel->grid, prefix);
-	}
-
-	switch (cg_redis_scan_next(mirror->scan, &keys, &count))
-	{
-		case REDIS_SCAN_KEYS:
-			keys = copy_keys(channel->batch->context, keys, count);
-			if (check_keys(channel, mirror, keys, count))
-				return true;
-			cg_mirror_stop_scan(mirror);
-			return false;
-		case REDIS_SCAN_END:
-			cg_mirror_stop_scan(mirror);
-			enter_phase(mirror, SWEEP_DONE);
-			return true;
-		case REDIS_SCAN_BROKEN:
-			cg_mirror_stop_scan(mirror);
-			return true;
-		case REDIS_SCAN_FAILED:
-			cg_mirror_stop_scan(mirror);
-			return false;
-	}
-	return false;
+		begin_scan(channel, mirror);
+	state = find_keys(mirror, &found);
+	if (found.count > 0 && !check_keys(channel, mirror, found.keys, found.count))
+		state = REDIS_SCAN_FAILED;
+	if (state != REDIS_SCAN_KEYS)
+		cg_mirror_stop_scan(mirror);
+	if (state == REDIS_SCAN_END && !mirror->broken)
+		enter_phase(mirror, walks(mirror) ? SWEEP_WALK : SWEEP_DONE);
+	return state != REDIS_SCAN_FAILED;
 }
 
 /*
@@ -336,8 +359,7 @@ cg_mirror_sweep_step(MirrorChannel *channel, MirrorState *mirror)
 {
 	bool done;
 
-	if (mirror->phase == SWEEP_WALK && !mirror->gone &&
-		mirror->definition->mode == MIRROR_WRITE_BEHIND)
+	if (mirror->phase == SWEEP_WALK && walks(mirror))
 		done = walk_step(channel, mirror);
 	else
 		done = scan_step(channel, mirror);

@@ -143,8 +143,12 @@ tend_channels(void)
 			channels = foreach_delete_current(channels, cell);
 			MemoryContextDelete(channel->context);
 		}
-		else if (!channel->position)
-			cg_mirror_load_channel(channel);
+		else
+		{
+			cg_mirror_follow_server(channel);
+			if (!channel->position)
+				cg_mirror_load_channel(channel);
+		}
 	}
 }
 

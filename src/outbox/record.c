@@ -2,7 +2,9 @@
  *
  * record.c
  *	  The bytes of a record: a header and the key, each of whose columns is
- *	  a two-byte length and the value as it stands in memory.
+ *	  a two-byte length and the value: as it stands in memory if it is passed
+ *	  by reference; else its highest byte first and its sign turned, so that
+ *	  the order of keys is that of the bytes.
  *
  * A column may change its type between write and read.  Reading checks the
  * lengths; a key that still passes and was meant otherwise touches a key
@@ -13,11 +15,41 @@
  */
 #include "postgres.h"
 
-#include "access/tupmacs.h"
-#include "utils/datum.h"
+#include "utils/rel.h"
 
 #include "base/compat.h"
 #include "outbox/outbox_internal.h"
+
+static void
+encode_by_value(char *to, Datum value, int size)
+{
+	uint64 bits = (uint64) value ^ (UINT64CONST(1) << (8 * size - 1));
+
+	for (int i = size - 1; i >= 0; i--, bits >>= 8)
+		to[i] = (char) (bits & 0xFF);
+}
+
+static Datum
+decode_by_value(const char *from, int size)
+{
+	uint64 bits = 0;
+
+	for (int i = 0; i < size; i++)
+		bits = bits << 8 | (unsigned char) from[i];
+	bits ^= UINT64CONST(1) << (8 * size - 1);
+
+	switch (size)
+	{
+		case sizeof(char):
+			return CharGetDatum((char) bits);
+		case sizeof(int16):
+			return Int16GetDatum((int16) bits);
+		case sizeof(int32):
+			return Int32GetDatum((int32) bits);
+		default:
+			return (Datum) bits;
+	}
+}
 
 /* Appends a column at cursor; NULL if the value is too long for a key. */
 static char *
@@ -31,7 +63,7 @@ encode_column(char *cursor, Form_pg_attribute column, Datum value)
 	if (column->attbyval)
 	{
 		size = column->attlen;
-		store_att_byval(cursor + sizeof(length), value, column->attlen);
+		encode_by_value(cursor + sizeof(length), value, size);
 		data = NULL;
 	}
 	else if (column->attlen > 0)
@@ -125,32 +157,6 @@ cg_outbox_next_record(const char **cursor, const char *end, OutboxRecord *record
 	}
 	ereport(ERROR, errcode(ERRCODE_DATA_CORRUPTED),
 			errmsg("outbox holds an incomplete record"));
-}
-
-/* A value passed by value, from where it may stand unaligned. */
-static Datum
-decode_by_value(const char *data, uint16 length)
-{
-	union
-	{
-		int16 two;
-		int32 four;
-		int64 eight;
-	} value;
-
-	memcpy(&value, data, length);
-	switch (length)
-	{
-		case sizeof(char):
-			return CharGetDatum(*data);
-		case sizeof(int16):
-			return Int16GetDatum(value.two);
-		case sizeof(int32):
-			return Int32GetDatum(value.four);
-		case sizeof(int64):
-			return Int64GetDatum(value.eight);
-	}
-	elog(ERROR, "no type of %u bytes is passed by value", length);
 }
 
 static Datum
