@@ -129,7 +129,6 @@ sub _write_config
 		'save ""',
 		'appendonly no',
 		'repl-diskless-sync-delay 0',
-		'enable-debug-command yes',
 		@{ $self->{config} });
 
 	push @lines, "requirepass $self->{password}", "masterauth $self->{password}"
