@@ -14,10 +14,8 @@
  * Tables that only the plan knows, children by inheritance and those inside
  * of inlined functions, count whole.
  *
- * The tree is asked after the plan has locked its tables, and the triggers
- * after a look at a stronger lock: whoever changes them has it until all have
- * been told, which is later than a snapshot can see the change.  Without that
- * look a value could be kept by triggers that are no more.
+ * The tree is asked after the plan has locked its tables.  That what we know of
+ * their triggers is true, the fill has made sure when it began.
  *
  *-------------------------------------------------------------------------
  */
@@ -25,14 +23,12 @@
 
 #include "access/relation.h"
 #include "access/transam.h"
-#include "access/xlog.h"
 #include "catalog/partition.h"
 #include "catalog/pg_class.h"
 #include "executor/spi.h"
 #include "nodes/nodeFuncs.h"
 #include "nodes/plannodes.h"
 #include "partitioning/partdesc.h"
-#include "storage/lmgr.h"
 #include "utils/lsyscache.h"
 #include "utils/plancache.h"
 #include "utils/rel.h"
@@ -105,36 +101,15 @@ note_detachment(DependencyWalk *walk, Relation relation)
 {
 	if (relation->rd_rel->relkind == RELKIND_PARTITIONED_TABLE &&
 		RelationGetPartitionDesc(relation, false)->detached_exist)
-		walk->found->in_change = true;
-}
-
-/*
- * Is what we know of its triggers true?  Who watches a table anew or disables
- * a trigger locks out writers.  On a standby nothing is kept, and nobody may
- * take the lock.
- */
-static bool
-triggers_are_current(Oid relation)
-{
-	if (RecoveryInProgress())
-		return false;
-	if (!ConditionalLockRelationOid(relation, RowExclusiveLock))
-		return false;
-	UnlockRelationOid(relation, RowExclusiveLock);
-	return true;
+		walk->found->detaching = true;
 }
 
 /* Level is NULL for a relation that the tree does not show. */
 static void
 add_table(DependencyWalk *walk, Relation relation, const Query *level, Index rtindex)
 {
-	CaptureSpec *spec = NULL;
+	CaptureSpec *spec = can_be_watched(relation) ? cg_capture_spec(relation) : NULL;
 
-	if (can_be_watched(relation))
-	{
-		walk->found->in_change |= !triggers_are_current(RelationGetRelid(relation));
-		spec = cg_capture_spec(relation);
-	}
 	if (relation->rd_rel->relpersistence == RELPERSISTENCE_TEMP &&
 		!walk->found->temporary)
 		walk->found->temporary = pstrdup(RelationGetRelationName(relation));
@@ -338,7 +313,7 @@ cg_load_dependencies_record(const LoadDependencies *dependencies, CacheFill *fil
 {
 	ListCell *cell;
 
-	if (dependencies->in_change ||
+	if (dependencies->detaching ||
 		!cg_cache_fill_depend(fill, cg_dependency(DEPENDENCY_PRIVILEGES, "", 0)))
 		return false;
 	foreach (cell, dependencies->relations)

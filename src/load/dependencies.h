@@ -30,7 +30,7 @@ typedef struct LoadDependencies
 	char *temporary; /* a temporary table, or NULL */
 	bool row_security;
 	bool locks_rows;
-	bool in_change; /* somebody is changing its triggers or partitions */
+	bool detaching; /* a partition is being detached concurrently */
 	LoadPurity purity;
 } LoadDependencies;
 
