@@ -69,3 +69,31 @@ SELECT cachegrid.mget('{left,left:1}');
 SELECT cachegrid.create_cache('left');
 SELECT cachegrid.mget('{left,left:1}');
 SELECT cachegrid.drop_cache('left');
+
+-- the server has numbers for 256 caches: dropped or rolled back, they come back
+DO $$
+BEGIN
+    FOR i IN 1..300 LOOP
+        PERFORM cachegrid.create_cache('passing' || i), cachegrid.set('passing' || i || ':1', 'x');
+        PERFORM cachegrid.drop_cache('passing' || i);
+        COMMIT;
+    END LOOP;
+    FOR i IN 1..300 LOOP
+        PERFORM cachegrid.create_cache('rolled back' || i), cachegrid.exists('rolled back' || i || ':1');
+        ROLLBACK;
+    END LOOP;
+END
+$$;
+DO $$
+BEGIN
+    FOR i IN 1..300 LOOP
+        PERFORM cachegrid.create_cache('crowd' || i);
+    END LOOP;
+EXCEPTION WHEN configuration_limit_exceeded THEN
+    RAISE NOTICE '%', sqlerrm;
+END
+$$;
+SELECT cachegrid.set('p:after', 'others go on'), cachegrid.create_cache('anew');
+SELECT cachegrid.get('p:after'), cachegrid.get('anew:1') IS NULL AS miss;
+SELECT hits, misses, sets FROM cachegrid.stat_cache WHERE cache = 'anew';
+SELECT cachegrid.drop_cache('anew');

@@ -17,13 +17,22 @@
 
 PG_FUNCTION_INFO_V1(cachegrid_cache_changed);
 
-static void
-changed(HeapTuple row, TupleDesc descriptor)
+static const char *
+name_of(HeapTuple row, TupleDesc descriptor)
 {
-	char *name = SPI_getvalue(row, descriptor, 1);
+	return SPI_getvalue(row, descriptor, 1);
+}
 
-	if (name)
-		cg_cache_policy_changed(name);
+static void
+updated(const char *old_name, const char *new_name)
+{
+	if (strcmp(old_name, new_name) == 0)
+		cg_cache_policy_changed(new_name);
+	else
+	{
+		cg_cache_policy_dropped(old_name);
+		cg_cache_policy_created(new_name);
+	}
 }
 
 /* AFTER ROW on cachegrid.cache: the policies of old and new name end. */
@@ -32,6 +41,7 @@ cachegrid_cache_changed(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigger = (TriggerData *) fcinfo->context;
 	TupleDesc descriptor;
+	const char *name;
 
 	if (!CALLED_AS_TRIGGER(fcinfo))
 		ereport(ERROR, errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
@@ -39,8 +49,12 @@ cachegrid_cache_changed(PG_FUNCTION_ARGS)
 	if (!cg_store_attached())
 		return PointerGetDatum(NULL);
 	descriptor = RelationGetDescr(trigger->tg_relation);
-	if (TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
-		changed(trigger->tg_newtuple, descriptor);
-	changed(trigger->tg_trigtuple, descriptor);
+	name = name_of(trigger->tg_trigtuple, descriptor);
+	if (TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
+		cg_cache_policy_created(name);
+	else if (TRIGGER_FIRED_BY_DELETE(trigger->tg_event))
+		cg_cache_policy_dropped(name);
+	else
+		updated(name, name_of(trigger->tg_newtuple, descriptor));
 	return PointerGetDatum(NULL);
 }

@@ -140,6 +140,8 @@ extern List *cg_cache_policies(void);	 /* of CachePolicy *, all of this database
 extern int64 cg_cache_ttl_from_interval(const Interval *ttl); /* raises errors */
 extern void cg_cache_count_load(const CachePolicy *policy, int64 microseconds);
 extern void cg_cache_policy_changed(const char *name);
+extern void cg_cache_policy_created(const char *name);
+extern void cg_cache_policy_dropped(const char *name);
 
 /* For the sweep: nobody will be served it again.  May be called under a partition lock. */
 extern bool cg_cache_entry_is_dead(const StoreEntry *entry);

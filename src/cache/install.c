@@ -21,6 +21,7 @@
  */
 #include "postgres.h"
 
+#include "miscadmin.h"
 #include "utils/memutils.h"
 
 #include "cache/own.h"
@@ -158,7 +159,10 @@ static void
 committed(void)
 {
 	for (OwnClear *clear = cg_own_clears(); clear; clear = clear->next)
-		cg_store_cache_clear(clear->cache);
+		if (clear->dropped)
+			cg_store_cache_close(MyDatabaseId, NameStr(clear->name));
+		else
+			cg_store_cache_clear(clear->cache);
 	for (OwnKey *own = cg_own_keys(); own; own = own->next)
 	{
 		StoreKey key = {own->dependency, own->key_data, own->key_size, own->cache};

@@ -20,6 +20,7 @@
 
 #include "access/xact.h"
 #include "miscadmin.h"
+#include "utils/builtins.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 
@@ -241,6 +242,29 @@ cg_cache_invalidate_tag(const CacheKey *tag)
 	cg_coherence_touch_tag(tag);
 }
 
+static OwnClear *
+push_clear(void)
+{
+	OwnClear *clear;
+
+	begin_own_writes();
+	clear = MemoryContextAllocZero(context, sizeof(OwnClear));
+	clear->level = GetCurrentTransactionNestLevel();
+	clear->next = clears;
+	clears = clear;
+	return clear;
+}
+
+/* The cache of this name is no more as of this transaction's commit. */
+void
+cg_own_close_cache(const char *name)
+{
+	OwnClear *clear = push_clear();
+
+	clear->dropped = true;
+	namestrcpy(&clear->name, name);
+}
+
 /*
  * Clear the cache as of this transaction's commit.  Returns how many entries
  * it has now.
@@ -250,15 +274,9 @@ cg_cache_clear(const CachePolicy *policy)
 {
 	const char *name = NameStr(policy->name);
 	StoreCacheStat stat;
-	OwnClear *clear;
 
 	cg_store_cache_stat(policy->number, &stat);
-	begin_own_writes();
-	clear = MemoryContextAlloc(context, sizeof(OwnClear));
-	clear->cache = policy->number;
-	clear->level = GetCurrentTransactionNestLevel();
-	clear->next = clears;
-	clears = clear;
+	push_clear()->cache = policy->number;
 	cg_coherence_touch(cg_dependency(DEPENDENCY_KEY_PREFIX, name, strlen(name)));
 	cg_coherence_touch(cg_dependency(DEPENDENCY_CACHE, name, strlen(name)));
 	return stat.entries;

@@ -42,18 +42,21 @@ typedef struct OwnKey
 	char key_data[FLEXIBLE_ARRAY_MEMBER];
 } OwnKey;
 
-/* A cache to be cleared at commit. */
+/* A cache to be cleared, or closed, at commit. */
 typedef struct OwnClear
 {
 	struct OwnClear *next;
 	uint16 cache;
 	int level;
+	bool dropped;
+	NameData name; /* of a dropped one */
 } OwnClear;
 
 /* Functions in own.c */
 extern OwnKey *cg_own_keys(void);
 extern OwnClear *cg_own_clears(void);
 extern MemoryContext cg_own_context(void);
+extern void cg_own_close_cache(const char *name);
 extern bool cg_own_touched_since(const OwnKey *own, const OwnWrite *write);
 extern void cg_own_reset(void);
 extern void cg_own_subcommitted(int level);

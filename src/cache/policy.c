@@ -28,9 +28,10 @@
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
-#include "cache/cache_internal.h"
+#include "cache/own.h"
 
 #define DEFAULT_CACHE "default"
+#define NO_NUMBER	  PG_UINT16_MAX
 
 /* Columns of cachegrid.cache. */
 enum
@@ -47,6 +48,7 @@ static HTAB *policies = NULL;
 static MemoryContext policies_context = NULL;
 static Oid policies_relation = InvalidOid;
 static bool policies_valid = false;
+static uint32 policies_closings = 0; /* of the store, when they were read */
 static CachePolicy *default_policy = NULL;
 
 /* Backend-local: the prefix that was last asked for, and what it named. */
@@ -74,6 +76,17 @@ policy_relation(void)
 	return relation;
 }
 
+static void
+refuse_cache(const char *name)
+{
+	ereport(ERROR, errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+			errmsg("too many caches"),
+			errdetail("Cache \"%s\" is one too many: all databases of the server "
+					  "together have at most 256.",
+					  name),
+			errhint("Drop some that are not needed with cachegrid.drop_cache."));
+}
+
 static CachePolicy *
 add_policy(const char *name)
 {
@@ -86,10 +99,7 @@ add_policy(const char *name)
 	policy->transactional = true;
 	policy->ttl = CG_TTL_NEVER;
 	policy->loader = NULL;
-	if (!cg_store_cache_open(MyDatabaseId, name, &policy->number))
-		ereport(ERROR, errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-				errmsg("too many caches"),
-				errdetail("All databases of the server together have at most 256."));
+	policy->number = NO_NUMBER;
 	return policy;
 }
 
@@ -131,6 +141,50 @@ make_table(void)
 						   HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 }
 
+static CachePolicy *
+find_policy(const char *name, Size size)
+{
+	NameData key = {{0}};
+
+	if (size == 0 || size >= NAMEDATALEN)
+		return NULL;
+	memcpy(NameStr(key), name, size);
+	return hash_search(policies, &key, HASH_FIND, NULL);
+}
+
+/* Give back the numbers of caches whose creation was rolled back. */
+static void
+close_unknown_caches(void)
+{
+	for (int i = 0; i < cg_store_cache_count(); i++)
+	{
+		Oid database;
+		const char *shared_name;
+		NameData name;
+
+		if (!cg_store_cache_name(i, &database, &shared_name) || database != MyDatabaseId)
+			continue;
+		namestrcpy(&name, shared_name);
+		if (find_policy(NameStr(name), strlen(NameStr(name))) == NULL)
+			cg_store_cache_close(database, NameStr(name));
+	}
+}
+
+static bool
+open_caches(void)
+{
+	HASH_SEQ_STATUS status;
+	CachePolicy *policy;
+	bool complete = true;
+
+	hash_seq_init(&status, policies);
+	while ((policy = hash_seq_search(&status)) != NULL)
+		if (policy->number == NO_NUMBER &&
+			!cg_store_cache_open(MyDatabaseId, NameStr(policy->name), &policy->number))
+			complete = false;
+	return complete;
+}
+
 static void
 read_policies(void)
 {
@@ -141,6 +195,7 @@ read_policies(void)
 	policies_relation = policy_relation();
 	make_table();
 	policies_valid = true; /* unless an invalidation comes while we read */
+	policies_closings = cg_store_cache_closings();
 	add_policy(DEFAULT_CACHE);
 
 	relation = table_open(policies_relation, AccessShareLock);
@@ -149,6 +204,11 @@ read_policies(void)
 		read_row(row, RelationGetDescr(relation));
 	systable_endscan(scan);
 	table_close(relation, AccessShareLock);
+	if (!open_caches())
+	{
+		close_unknown_caches();
+		(void) open_caches();
+	}
 	default_policy = unconstify(CachePolicy *, cg_cache_policy_named(DEFAULT_CACHE));
 }
 
@@ -169,7 +229,7 @@ cg_cache_require_loaded(void)
 static void
 ensure_policies(void)
 {
-	if (likely(policies_valid))
+	if (likely(policies_valid && policies_closings == cg_store_cache_closings()))
 		return;
 	cg_cache_require_loaded();
 	PG_TRY();
@@ -185,14 +245,13 @@ ensure_policies(void)
 }
 
 static CachePolicy *
-find_policy(const char *name, Size size)
+find_usable_policy(const char *name, Size size)
 {
-	NameData key = {{0}};
+	CachePolicy *policy = find_policy(name, size);
 
-	if (size == 0 || size >= NAMEDATALEN)
-		return NULL;
-	memcpy(NameStr(key), name, size);
-	return hash_search(policies, &key, HASH_FIND, NULL);
+	if (policy && policy->number == NO_NUMBER)
+		refuse_cache(NameStr(policy->name));
+	return policy;
 }
 
 /* The policy of the cache of this name; NULL if there is none. */
@@ -200,7 +259,7 @@ const CachePolicy *
 cg_cache_policy_named(const char *name)
 {
 	ensure_policies();
-	return find_policy(name, strlen(name));
+	return find_usable_policy(name, strlen(name));
 }
 
 /*
@@ -219,14 +278,14 @@ cg_cache_policy(const CacheKey *key)
 	if (size == last_prefix_size && memcmp(NameStr(last_prefix), key->data, size) == 0)
 		return last_policy;
 
-	policy = find_policy(key->data, size);
+	policy = find_usable_policy(key->data, size);
 	memcpy(NameStr(last_prefix), key->data, size);
 	last_prefix_size = size;
 	last_policy = policy ? policy : default_policy;
 	return last_policy;
 }
 
-/* All policies of this database, in no order. */
+/* All policies of this database that are in use, in no order. */
 List *
 cg_cache_policies(void)
 {
@@ -237,7 +296,8 @@ cg_cache_policies(void)
 	ensure_policies();
 	hash_seq_init(&status, policies);
 	while ((policy = hash_seq_search(&status)) != NULL)
-		all = lappend(all, policy);
+		if (policy->number != NO_NUMBER)
+			all = lappend(all, policy);
 	return all;
 }
 
@@ -252,6 +312,30 @@ cg_cache_policy_changed(const char *name)
 	CacheInvalidateRelcacheByRelid(policy_relation());
 	cg_coherence_touch(cg_dependency(DEPENDENCY_KEY_PREFIX, name, strlen(name)));
 	cg_coherence_touch(cg_dependency(DEPENDENCY_CACHE, name, strlen(name)));
+}
+
+/* A cache of this name was created: an error if there is no number for it. */
+void
+cg_cache_policy_created(const char *name)
+{
+	uint16 number;
+
+	ensure_policies();
+	if (!cg_store_cache_open(MyDatabaseId, name, &number))
+	{
+		close_unknown_caches();
+		if (!cg_store_cache_open(MyDatabaseId, name, &number))
+			refuse_cache(name);
+	}
+	cg_cache_policy_changed(name);
+}
+
+/* The cache of this name was dropped: its number is free with the commit. */
+void
+cg_cache_policy_dropped(const char *name)
+{
+	cg_cache_policy_changed(name);
+	cg_own_close_cache(name);
 }
 
 void

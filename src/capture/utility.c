@@ -15,6 +15,7 @@
 #include "catalog/dependency.h"
 #include "catalog/namespace.h"
 #include "catalog/objectaccess.h"
+#include "catalog/pg_database.h"
 #include "catalog/pg_trigger.h"
 #include "nodes/parsenodes.h"
 #include "storage/lmgr.h"
@@ -24,6 +25,7 @@
 #include "capture/triggers.h"
 #include "capture/whole.h"
 #include "coherence/coherence.h"
+#include "store/store.h"
 
 static bool is_on = false; /* set before backends are forked */
 static ProcessUtility_hook_type previous_utility = NULL;
@@ -124,6 +126,8 @@ on_object_access(ObjectAccessType access, Oid class, Oid object, int column, voi
 	if (access == OAT_DROP && class == TriggerRelationId &&
 		!(((ObjectAccessDrop *) arg)->dropflags & PERFORM_DELETION_INTERNAL))
 		before_drop(object);
+	else if (access == OAT_DROP && class == DatabaseRelationId && cg_store_attached())
+		cg_store_database_dropped(object);
 }
 
 bool

@@ -150,6 +150,7 @@ init_partitions(LWLockPadded *locks)
 	pg_atomic_init_u32(&store->steal_hand, 0);
 	pg_atomic_init_u32(&store->sweep_hand, 0);
 	pg_atomic_init_u32(&store->cache_count, 0);
+	pg_atomic_init_u32(&store->cache_closings, 0);
 	for (int i = 0; i < MAX_CACHES; i++)
 		pg_atomic_init_u32(&store->caches[i].epoch, 0);
 }

@@ -132,12 +132,14 @@ typedef struct StoreCacheStat
 } StoreCacheStat;
 
 extern bool cg_store_cache_open(Oid database, const char *name, uint16 *number);
+extern void cg_store_cache_close(Oid database, const char *name);
 extern void cg_store_cache_clear(uint16 cache);
 extern void cg_store_database_dropped(Oid database);
 extern void cg_store_count(uint16 cache, StoreCounter counter, int64 by);
 extern void cg_store_cache_stat(uint16 cache, StoreCacheStat *stat);
 extern bool cg_store_cache_name(uint16 cache, Oid *database, const char **name);
 extern int cg_store_cache_count(void);
+extern uint32 cg_store_cache_closings(void);
 
 /* Functions in stat.c: memory by size class */
 typedef struct StoreClassStat

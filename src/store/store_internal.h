@@ -139,12 +139,13 @@ typedef struct Partition
 	PartitionCache caches[MAX_CACHES];
 } Partition;
 
-/* A numbered cache.  Name and database are set once, under the pool's lock. */
+/* A numbered cache.  All but the epoch is set under the pool's lock. */
 typedef struct StoreCache
 {
 	pg_atomic_uint32 epoch; /* entries of another epoch are dead */
 	Oid database;			/* InvalidOid: the number is free */
 	NameData name;
+	StoreCacheStat before; /* counts of those who had the number before */
 } StoreCache;
 
 typedef struct StoreShared
@@ -160,6 +161,7 @@ typedef struct StoreShared
 	pg_atomic_uint32 steal_hand; /* the partition to take a page from next */
 	pg_atomic_uint32 sweep_hand; /* the page to sweep next */
 	pg_atomic_uint32 cache_count;
+	pg_atomic_uint32 cache_closings; /* how often a number was taken back */
 	StoreCache caches[MAX_CACHES];
 	Partition partitions[FLEXIBLE_ARRAY_MEMBER];
 } StoreShared;

@@ -147,6 +147,15 @@ $node->safe_psql('other', q{SELECT cachegrid.clear()});
 is(sql(q{SELECT cachegrid.get('shared')}), 'here', '... nor clears them');
 $node->safe_psql('postgres', 'DROP DATABASE other');
 is(sql(q{SELECT cachegrid.get('shared')}), 'here', 'a dropped database takes nothing along');
+foreach my $round (1, 2)
+{
+	$node->safe_psql('postgres', 'CREATE DATABASE other');
+	is( $node->safe_psql(
+			'other', q{CREATE EXTENSION cachegrid;
+		SELECT count(cachegrid.create_cache('c' || i)) FROM generate_series(1, 200) AS i}),
+		'200', "a database may have 200 caches, round $round");
+	$node->safe_psql('postgres', 'DROP DATABASE other');
+}
 
 # Drop and create again
 
