@@ -132,6 +132,7 @@ cg_outbox_require_database(void)
 						  CG_OUTBOX_MAX_DATABASES));
 }
 
+/* Forget a database that is no more. */
 void
 cg_outbox_forget_database(Oid database)
 {
@@ -139,7 +140,7 @@ cg_outbox_forget_database(Oid database)
 
 	SpinLockAcquire(&shared->mutex);
 	entry = find_database_locked(database);
-	if (entry)
+	if (entry && entry->consumer == 0)
 		entry->database = InvalidOid;
 	SpinLockRelease(&shared->mutex);
 }

@@ -38,9 +38,9 @@ has_mirrors(void)
 }
 
 /*
- * Leave if there is nothing to do.  A mirror that is made meanwhile wakes
- * the worker if it is attached, the launcher if it is not: so look after
- * leaving, and go back if there is one.
+ * Leave if there is nothing to do.  A mirror that is made meanwhile registers
+ * the database and wakes the worker if it is attached, the launcher if it is
+ * not: so look again after leaving, and go back if there is one.
  */
 static void
 leave_if_idle(void)
@@ -71,13 +71,9 @@ cg_worker_database_main(Datum argument)
 	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(argument), InvalidOid, 0);
 	pin_settings();
 
-	if (!has_mirrors())
-	{
-		cg_outbox_forget_database(MyDatabaseId);
-		proc_exit(0);
-	}
 	if (!cg_outbox_attach())
 		proc_exit(0);
+	leave_if_idle();
 
 	for (;;)
 	{
