@@ -32,7 +32,7 @@ override with_llvm = no
 EXTRA_CLEAN = demo/replay bench/bench bench/array.so
 
 # These goals need no PostgreSQL at hand: they find or install one, or none.
-SCRIPTED = test matrix demo bench check-model format format-check floors-check
+SCRIPTED = test matrix demo bench check-model mutants format format-check floors-check
 
 ifneq ($(filter-out $(SCRIPTED),$(or $(MAKECMDGOALS),all)),)
 PG_CONFIG ?= pg_config
@@ -77,6 +77,10 @@ demo:
 # `make bench ONLY=mget` prints the rows whose names hold the words.
 bench:
 	@bench/run $(if $(QUICK),--quick) $(if $(ONLY),"$(ONLY)")
+
+# Breaks one rule of the protocol after the other, to see the tests fail.
+mutants:
+	@test/mutants
 
 # The model of the coherence protocol; `make check-model FULL=1` walks all of it.
 check-model:
