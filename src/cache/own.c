@@ -239,6 +239,7 @@ cg_cache_invalidate(const CacheKey *key)
 void
 cg_cache_invalidate_tag(const CacheKey *tag)
 {
+	cg_cache_require_loaded();
 	cg_coherence_touch_tag(tag);
 }
 

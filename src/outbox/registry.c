@@ -124,7 +124,11 @@ cg_outbox_require_database(void)
 {
 	if (!shared)
 		ereport(ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				errmsg("cachegrid must be loaded via \"shared_preload_libraries\""));
+				errmsg("cachegrid must be loaded via \"shared_preload_libraries\""),
+				errdetail("What is mirrored is remembered in shared memory that is set "
+						  "aside when the server starts."),
+				errhint("Add cachegrid to \"shared_preload_libraries\" and restart the "
+						"server."));
 	if (!cg_outbox_register_database(MyDatabaseId))
 		ereport(ERROR, errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 				errmsg("too many databases have mirrors"),
