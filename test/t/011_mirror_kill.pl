@@ -100,8 +100,8 @@ foreach my $round (1 .. 5)
 
 	$applied = $node->safe_psql('postgres', 'SELECT applied FROM cachegrid.stat_mirror');
 	applied_more_than($applied + 500);
-	is($node->safe_psql('postgres', "SELECT pg_terminate_backend($worker)"),
-		't', "the worker is asked to leave, round $round");
+	is($node->safe_psql('postgres', "SELECT pg_terminate_backend($worker, 60000)"),
+		't', "the worker leaves when it is asked to, round $round");
 	isnt($mirror->worker, $worker, "another one comes, round $round");
 }
 applied_more_than($applied + 1000);
