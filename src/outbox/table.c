@@ -27,7 +27,8 @@
 static Oid
 find_table(int table)
 {
-	static const char *const names[CG_OUTBOX_TABLES] = {"outbox_0", "outbox_1", "outbox_2"};
+	static const char *const names[CG_OUTBOX_TABLES] = {"outbox_0", "outbox_1",
+														"outbox_2"};
 	Oid schema = get_namespace_oid("cachegrid", true);
 
 	return OidIsValid(schema) ? get_relname_relid(names[table], schema) : InvalidOid;
