@@ -633,6 +633,17 @@ CREATE VIEW stat_mirror AS
 COMMENT ON VIEW stat_mirror IS
 'One row a mirror of this database. state: starting, sweeping, live, interrupted (Redis is away), sweep pending (the same, and a sweep is to come), stopped (see last_error), removing (after unmirror). waiting: changes that are committed and not applied yet. lag_seconds: age of the oldest of them. applied: keys set or deleted, retries: sent again, since the server started. parked: keys that could not be written, see cachegrid.mirror_parked. sweeps: ended ones.';
 
+CREATE FUNCTION stat_redis(OUT server name, OUT node text, OUT role text, OUT owner regrole, OUT connected boolean, OUT slots integer,
+                           OUT commands bigint, OUT errors bigint, OUT retries bigint, OUT connects bigint,
+                           OUT round_trips bigint, OUT round_trip_ms double precision, OUT bytes_sent bigint,
+                           OUT last_error text, OUT last_error_at timestamptz, OUT since timestamptz) RETURNS SETOF record
+    AS 'MODULE_PATHNAME', 'cachegrid_stat_redis'
+    LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 10;
+COMMENT ON FUNCTION stat_redis() IS 'Rows of view cachegrid.stat_redis.';
+CREATE VIEW stat_redis AS SELECT * FROM stat_redis();
+COMMENT ON VIEW stat_redis IS
+'One row a Redis node that this database''s worker writes to: the masters of the cluster, or the single server. Brought up to date every second, and when something goes wrong. node: host:port. role: master or single. owner: whose user mapping is used; a server that several roles use has its nodes once for each. connected: the worker has a connection that can take commands. slots: hash slots that the node owns. commands: sent to it, the worker''s own questions included; errors: error replies, connections lost, and those that could not be made; retries: commands that were redirected or must be sent again; connects: connections made; round_trips: answers waited for, of whole pipelines; round_trip_ms: how long one took, on average, in milliseconds; NULL without one; bytes_sent: to it; all of these since the time in since. last_error, last_error_at: the last of the errors, NULL if there was none.';
+
 -- privileges ----------------------------------------------------------------
 
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA cachegrid FROM PUBLIC;
@@ -662,8 +673,8 @@ GRANT SELECT ON watched TO cachegrid_reader;
 
 GRANT EXECUTE ON FUNCTION mirror(regclass, name, text, text, text, name[], interval), unmirror(regclass, name),
     resync(regclass, name), verify(regclass, name) TO cachegrid_writer;
-GRANT EXECUTE ON FUNCTION mirror_status() TO cachegrid_reader;
-GRANT SELECT ON stat_mirror TO cachegrid_reader;
+GRANT EXECUTE ON FUNCTION mirror_status(), stat_redis() TO cachegrid_reader;
+GRANT SELECT ON stat_mirror, stat_redis TO cachegrid_reader;
 
 -- start ---------------------------------------------------------------------
 -- What the extension had put before it was dropped is not this one's.

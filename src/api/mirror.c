@@ -1,8 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * mirror.c
- *	  SQL: mirror(), unmirror(), resync(), verify(), the state of mirrors, and
- *	  the validator of the foreign-data wrapper.
+ *	  SQL: mirror(), unmirror(), resync(), verify(), the state of mirrors and
+ *	  of Redis nodes, and the validator of the foreign-data wrapper.
  *
  *-------------------------------------------------------------------------
  */
@@ -23,6 +23,7 @@ PG_FUNCTION_INFO_V1(cachegrid_unmirror);
 PG_FUNCTION_INFO_V1(cachegrid_resync);
 PG_FUNCTION_INFO_V1(cachegrid_verify);
 PG_FUNCTION_INFO_V1(cachegrid_mirror_status);
+PG_FUNCTION_INFO_V1(cachegrid_stat_redis);
 PG_FUNCTION_INFO_V1(cachegrid_redis_options);
 
 /* Raises an error if the argument, which has this name, is null. */
@@ -138,6 +139,16 @@ cachegrid_mirror_status(PG_FUNCTION_ARGS)
 
 	InitMaterializedSRF(fcinfo, 0);
 	cg_mirror_statuses(result->setResult, result->setDesc);
+	return (Datum) 0;
+}
+
+Datum
+cachegrid_stat_redis(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+
+	InitMaterializedSRF(fcinfo, 0);
+	cg_mirror_node_statuses(result->setResult, result->setDesc);
 	return (Datum) 0;
 }
 

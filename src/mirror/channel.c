@@ -29,10 +29,11 @@
 /* Touches of a batch, after which the outbox is read on later. */
 #define BATCH_TOUCHES 100000
 
-#define SAVE_INTERVAL_MS  200
-#define CHECK_INTERVAL_MS 5000
-#define FIRST_RETRY_MS	  100
-#define LAST_RETRY_MS	  5000
+#define SAVE_INTERVAL_MS	200
+#define CHECK_INTERVAL_MS	5000
+#define PUBLISH_INTERVAL_MS 1000
+#define FIRST_RETRY_MS		100
+#define LAST_RETRY_MS		5000
 
 MirrorState *
 cg_mirror_find_state(const MirrorChannel *channel, int32 mirror)
@@ -138,6 +139,8 @@ interrupt_channel(MirrorChannel *channel, const char *message, const char *hint)
 				errdetail("%s", message), hint ? errhint("%s", hint) : 0);
 	foreach (cell, channel->mirrors)
 		cg_mirror_set_error(((MirrorState *) lfirst(cell))->definition->id, message);
+	if (channel->grid)
+		cg_mirror_publish_nodes(channel, message);
 	channel->retry_at =
 		TimestampTzPlusMilliseconds(GetCurrentTimestamp(), Min(delay, LAST_RETRY_MS));
 	channel->checked_at = 0;
@@ -158,7 +161,10 @@ static void
 end_interruption(MirrorChannel *channel)
 {
 	if (channel->failures > 0)
+	{
 		ereport(LOG, errmsg("mirroring to server \"%s\" goes on", channel->server));
+		channel->published_at = 0;
+	}
 	channel->failures = 0;
 	channel->retry_at = 0;
 }
@@ -192,6 +198,7 @@ connect_channel(MirrorChannel *channel)
 		open_grid(channel);
 	if (!channel->grid)
 	{
+		cg_mirror_forget_nodes(channel);
 		interrupt_channel(channel, "the server does not exist any more",
 						  "Create it again, or delete the mirror.");
 		return false;
@@ -468,6 +475,9 @@ cg_mirror_round(MirrorChannel *channel, long *wait_ms)
 	if (result == ROUND_BUSY)
 		*wait_ms = Min(*wait_ms, 10);
 	show_states(channel);
+	if (channel->grid &&
+		now >= TimestampTzPlusMilliseconds(channel->published_at, PUBLISH_INTERVAL_MS))
+		cg_mirror_publish_nodes(channel, NULL);
 	save_if_due(channel, now, wait_ms);
 	return result == ROUND_DONE;
 }

@@ -59,7 +59,11 @@ extern void cg_mirror_pin_settings(void);
 
 /* Functions in status.c */
 extern void cg_mirror_statuses(Tuplestorestate *rows, TupleDesc desc);
+extern void cg_mirror_forget_database(Oid database);
 extern void cg_mirror_shmem_request(void);
 extern void cg_mirror_shmem_init(void);
+
+/* Functions in node_status.c */
+extern void cg_mirror_node_statuses(Tuplestorestate *rows, TupleDesc desc);
 
 #endif /* CACHEGRID_MIRROR_H */

@@ -125,8 +125,9 @@ typedef struct MirrorChannel
 	TimestampTz saved_at;
 	char *nodes; /* which Redis processes were there last, NULL: not known */
 	TimestampTz checked_at;
-	TimestampTz retry_at; /* 0: no trouble */
-	int failures;		  /* in a row */
+	TimestampTz published_at; /* its nodes, for stat_redis */
+	TimestampTz retry_at;	  /* 0: no trouble */
+	int failures;			  /* in a row */
 } MirrorChannel;
 
 /* A mirrored table, opened for one transaction and one snapshot. */
@@ -228,6 +229,13 @@ extern void cg_mirror_save(MirrorChannel *channel);
 extern void cg_mirror_forget_channel(MirrorChannel *channel);
 extern void cg_mirror_park(MirrorChannel *channel);
 extern void cg_mirror_unpark(MirrorState *mirror);
+
+/* Functions in node_status.c */
+extern void cg_mirror_node_shmem_request(void);
+extern void cg_mirror_node_shmem_init(void);
+extern void cg_mirror_publish_nodes(MirrorChannel *channel, const char *error);
+extern void cg_mirror_forget_nodes(const MirrorChannel *channel);
+extern void cg_mirror_forget_database_nodes(Oid database);
 
 /* Functions in nodes.c */
 extern bool cg_mirror_check_nodes(MirrorChannel *channel);

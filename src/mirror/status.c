@@ -55,6 +55,7 @@ void
 cg_mirror_shmem_request(void)
 {
 	RequestAddinShmemSpace(MAXALIGN(sizeof(MirrorShared)));
+	cg_mirror_node_shmem_request();
 }
 
 void
@@ -68,6 +69,7 @@ cg_mirror_shmem_init(void)
 		memset(shared, 0, sizeof(MirrorShared));
 		SpinLockInit(&shared->mutex);
 	}
+	cg_mirror_node_shmem_init();
 }
 
 static MirrorStatus *
@@ -174,6 +176,20 @@ cg_mirror_forget_status(int32 mirror)
 			entry->database = InvalidOid;
 	}
 	SpinLockRelease(&shared->mutex);
+}
+
+/* The database, or its last mirror, is no more. */
+void
+cg_mirror_forget_database(Oid database)
+{
+	SpinLockAcquire(&shared->mutex);
+	for (int i = 0; i < MAX_MIRRORS; i++)
+	{
+		if (shared->mirrors[i].database == database)
+			shared->mirrors[i].database = InvalidOid;
+	}
+	SpinLockRelease(&shared->mutex);
+	cg_mirror_forget_database_nodes(database);
 }
 
 /* Copies what is known of a mirror of this database; false if nothing is. */

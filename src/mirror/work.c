@@ -140,6 +140,7 @@ tend_channels(void)
 		if (channel->mirrors == NIL)
 		{
 			cg_mirror_forget_channel(channel);
+			cg_mirror_forget_nodes(channel);
 			channels = foreach_delete_current(channels, cell);
 			MemoryContextDelete(channel->context);
 		}

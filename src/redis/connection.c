@@ -30,6 +30,7 @@ fail_to_connect(RedisNode *node, const char *why)
 {
 	cg_redis_fail(node->grid, ERRCODE_CONNECTION_FAILURE,
 				  "could not connect to Redis node \"%s\": %s", node->name, why);
+	cg_redis_count_error(node, node->grid->error.message);
 }
 
 /*
@@ -128,6 +129,7 @@ connect_to_address(RedisNode *node, const char *address)
 	tune_socket(node->connection->fd);
 	cg_redis_parse_into(node->connection->reader, node->replies);
 	node->connections++;
+	node->stat.connects++;
 	return true;
 }
 

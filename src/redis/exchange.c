@@ -30,12 +30,14 @@ fail_to_talk(RedisNode *node)
 	cg_redis_fail(node->grid, ERRCODE_CONNECTION_FAILURE,
 				  "lost the connection to Redis node \"%s\": %s", node->name,
 				  node->connection->errstr);
+	cg_redis_count_error(node, node->grid->error.message);
 }
 
 /* Writes what hiredis holds; *all: nothing is left.  False and an error: broken. */
 bool
 cg_redis_write_bytes(RedisNode *node, bool *all)
 {
+	Size before = sdslen(node->connection->obuf);
 	int done;
 
 	if (redisBufferWrite(node->connection, &done) != REDIS_OK)
@@ -43,6 +45,7 @@ cg_redis_write_bytes(RedisNode *node, bool *all)
 		fail_to_talk(node);
 		return false;
 	}
+	node->stat.bytes_sent += before - sdslen(node->connection->obuf);
 	*all = done != 0;
 	return true;
 }
@@ -102,6 +105,7 @@ cg_redis_next_reply(RedisNode *node, RedisReply **reply)
 static RedisReply *
 exchange(RedisNode *node, const StringInfoData *command)
 {
+	int64 sent_us = cg_redis_now_us();
 	bool all = false;
 	RedisReply *reply = NULL;
 
@@ -112,6 +116,7 @@ exchange(RedisNode *node, const StringInfoData *command)
 		return NULL;
 	}
 	node->progress = cg_redis_now();
+	node->stat.commands++;
 	for (;;)
 	{
 		if (!all && !cg_redis_write_bytes(node, &all))
@@ -124,12 +129,16 @@ exchange(RedisNode *node, const StringInfoData *command)
 			cg_redis_fail(node->grid, ERRCODE_CONNECTION_FAILURE,
 						  "Redis node \"%s\" did not answer within %d ms", node->name,
 						  cg_redis_timeout);
+			cg_redis_count_error(node, node->grid->error.message);
 			return NULL;
 		}
 		if (!cg_redis_read_bytes(node) || !cg_redis_next_reply(node, &reply))
 			return NULL;
 		if (reply)
+		{
+			cg_redis_count_round_trip(node, sent_us);
 			return reply;
+		}
 	}
 }
 

@@ -171,6 +171,7 @@ cg_redis_fail_reply(RedisNode *node, const RedisReply *error)
 	cg_redis_fail(node->grid, known->sqlstate, known->message, node->name);
 	cg_redis_fail_detail(node->grid, "The node said: %s", reason);
 	cg_redis_fail_hint(node->grid, known->hint);
+	cg_redis_count_error(node, reason);
 }
 
 /* Remembers that a node does not behave as a Redis server; what is a sentence. */
@@ -180,6 +181,7 @@ cg_redis_fail_nonsense(RedisNode *node, const char *what)
 	cg_redis_fail(node->grid, ERRCODE_PROTOCOL_VIOLATION,
 				  "unexpected reply from Redis node \"%s\"", node->name);
 	cg_redis_fail_detail(node->grid, "%s", what);
+	cg_redis_count_error(node, node->grid->error.message);
 	cg_redis_fail_hint(node->grid, "Check that a Redis server listens there.");
 }
 

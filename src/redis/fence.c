@@ -37,6 +37,7 @@ fail_to_fence(RedisNode *node, const RedisReply *reply)
 		cg_redis_fail_detail(node->grid, "The node said: %s", reason);
 		cg_redis_fail_hint(node->grid, "Grant the Redis user +client|setname +client|id "
 									   "+client|list +client|kill.");
+		cg_redis_count_error(node, reason);
 	}
 	cg_redis_unlink_node(node);
 	return false;

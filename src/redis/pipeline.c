@@ -98,6 +98,7 @@ cg_redis_end_command(RedisNode *node, RedisChunk *chunk, RedisCommand command)
 {
 	command.end = chunk->bytes.len;
 	chunk->commands[chunk->count++] = command;
+	node->stat.commands++;
 	node->grid->unanswered++;
 }
 
@@ -109,6 +110,7 @@ answer(RedisNode *node, const RedisResult *result)
 	RedisHandler handler = chunk->commands[chunk->answered++].handler;
 
 	node->grid->unanswered--;
+	node->stat.retries += result->outcome == REDIS_RETRY;
 	if (chunk->answered == chunk->count)
 		retire_chunk(node);
 	if (handler.callback)
@@ -175,6 +177,8 @@ send_chunks(RedisNode *node)
 			if (redisAppendFormattedCommand(
 					node->connection, chunk->bytes.data + chunk->sent, size) != REDIS_OK)
 				ereport(ERROR, errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory"));
+			if (chunk->sent == 0)
+				chunk->sent_us = cg_redis_now_us();
 			chunk->sent += size;
 			node->progress = cg_redis_now();
 		}
@@ -227,7 +231,10 @@ settle_error(RedisNode *node, const RedisReply *error)
 
 	cg_redis_copy_reason(grid, error->data, reason);
 	if (kind == REDIS_ERROR_COMMAND)
+	{
 		result.outcome = REDIS_REFUSED;
+		cg_redis_count_error(node, reason);
+	}
 	else if (kind == REDIS_ERROR_TROUBLE || grid->mode == REDIS_MODE_SINGLE)
 	{
 		cg_redis_fail_reply(node, error);
@@ -252,6 +259,8 @@ settle(RedisNode *node, const RedisReply *reply)
 	bool ours = !chunk->commands[chunk->answered].handler.callback;
 
 	node->backoff = 0;
+	if (chunk->answered == chunk->count - 1)
+		cg_redis_count_round_trip(node, chunk->sent_us);
 	if (reply->kind == REDIS_ERROR && !ours)
 		settle_error(node, reply);
 	else
@@ -314,6 +323,7 @@ lose_if_silent(RedisNode *node)
 	cg_redis_fail(node->grid, ERRCODE_CONNECTION_FAILURE,
 				  "Redis node \"%s\" did not answer within %d ms", node->name,
 				  cg_redis_timeout);
+	cg_redis_count_error(node, node->grid->error.message);
 	lose_node(node);
 }
 

@@ -36,6 +36,7 @@
 #define CACHEGRID_REDIS_H
 
 #include "redis/result.h"
+#include "redis/stat.h"
 
 typedef struct RedisGrid RedisGrid;
 typedef struct RedisScan RedisScan;
@@ -140,5 +141,8 @@ extern void cg_redis_scan_end(RedisScan *scan);
 /* Functions in failure.c: the last trouble, NULL if there was none since connect. */
 extern const RedisError *cg_redis_error(const RedisGrid *grid);
 extern void cg_redis_report(const RedisGrid *grid, int elevel);
+
+/* Functions in stat.c */
+extern void cg_redis_take_stat(RedisGrid *grid, int number, RedisNodeStat *stat);
 
 #endif /* CACHEGRID_REDIS_H */

@@ -32,8 +32,6 @@
 /* What Redis takes as a whole and in a part, unless it is configured otherwise. */
 #define REDIS_MAX_COMMAND_BYTES (512 * 1024 * 1024)
 
-#define REDIS_REASON_BYTES 256
-
 typedef struct RedisEndpoint
 {
 	char *host; /* name, IPv4, or IPv6 without brackets */
@@ -55,7 +53,8 @@ typedef struct RedisChunk
 {
 	slist_node link;
 	StringInfoData bytes;
-	int sent; /* bytes handed to hiredis */
+	int sent;	   /* bytes handed to hiredis */
+	int64 sent_us; /* when the first of them were */
 	int count;
 	int answered;
 	RedisCommand commands[REDIS_CHUNK_COMMANDS];
@@ -87,6 +86,7 @@ typedef struct RedisNode
 	int wait_position;	   /* in the grid's wait set */
 	int wait_events;	   /* what it waits for there */
 	bool readable;		   /* found by the last wait */
+	RedisNodeStat stat;	   /* counts since it was taken */
 } RedisNode;
 
 struct RedisGrid
@@ -180,6 +180,10 @@ extern bool cg_redis_has_unsent(const RedisNode *node);
 /* Functions in reply.c */
 extern void cg_redis_parse_into(redisReader *reader, MemoryContext context);
 
+/* Functions in stat.c */
+extern void cg_redis_count_error(RedisNode *node, const char *text);
+extern void cg_redis_count_round_trip(RedisNode *node, int64 sent_us);
+
 /* Functions in topology.c */
 extern bool cg_redis_refresh_map(RedisGrid *grid);
 extern RedisNode *cg_redis_find_node(RedisGrid *grid, const char *host, int port);
@@ -187,6 +191,7 @@ extern RedisNode *cg_redis_find_target(RedisNode *asked, const RedisReply *redir
 
 /* Functions in wait.c */
 extern int64 cg_redis_now(void);
+extern int64 cg_redis_now_us(void);
 extern uint32 cg_redis_connect_event(void);
 extern uint32 cg_redis_reply_event(void);
 extern bool cg_redis_wait_socket(RedisGrid *grid, pgsocket socket, int events,

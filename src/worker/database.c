@@ -47,6 +47,7 @@ leave_if_idle(void)
 {
 	if (has_mirrors())
 		return;
+	cg_mirror_forget_database(MyDatabaseId);
 	cg_outbox_retire();
 	if (!has_mirrors() || !cg_outbox_attach())
 		proc_exit(0);

@@ -35,6 +35,7 @@
 
 #include "base/compat.h"
 #include "cache/cache.h"
+#include "mirror/mirror.h"
 #include "outbox/outbox.h"
 #include "store/store.h"
 #include "worker/worker.h"
@@ -177,7 +178,10 @@ adopt_orphans(void)
 		BackgroundWorkerHandle *handle;
 
 		if (!database_exists(databases[i]))
+		{
+			cg_mirror_forget_database(databases[i]);
 			cg_outbox_forget_database(databases[i]);
+		}
 		else if (start_worker(databases[i], &handle))
 			cg_outbox_mark_started(databases[i],
 								   TimestampTzPlusMilliseconds(now, WORKER_RETRY_MS));

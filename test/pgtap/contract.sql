@@ -72,7 +72,8 @@ INSERT INTO promised_view VALUES
         'expirations,invalidations}'),
     ('stat_memory', '{class,used_bytes,free_bytes,entries}'),
     ('watched', '{table,keys,tags,active}'),
-    ('stat_mirror', '{table,server,mode,waiting,lag_seconds,applied,retries,parked,last_error}');
+    ('stat_mirror', '{table,server,mode,waiting,lag_seconds,applied,retries,parked,last_error}'),
+    ('stat_redis', '{server,node,role}');
 
 -- What there is, spelled as above.
 

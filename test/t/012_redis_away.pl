@@ -51,10 +51,37 @@ sub is_equal
 	return;
 }
 
+# Is there one row in stat_redis, of the node with this number, for which this holds?
+sub node_is
+{
+	my ($number, $condition, $name) = @_;
+	my $redis = $mirror->redis->node($number);
+	my $address = $redis->host . ':' . $redis->port;
+
+	ok( $node->poll_query_until('postgres',
+			"SELECT count(*) = 1 FROM cachegrid.stat_redis WHERE node = '$address' AND $condition"),
+		$name);
+	return;
+}
+
 sql('CREATE TABLE item (id int PRIMARY KEY, name text)');
 sql("INSERT INTO item SELECT i, 'first' FROM generate_series(1, 3000) i");
 sql("SELECT cachegrid.mirror('item', 'grid')");
 is_equal('at first');
+
+# What the worker sees of its nodes
+node_is($_, "connected AND connects = 1 AND slots > 5000 AND commands > 900 AND bytes_sent > 20000"
+	  . ' AND round_trip_ms > 0 AND errors = 0 AND last_error IS NULL', "node $_ is there")
+  foreach 0 .. 2;
+is( sql('SELECT count(*), sum(slots), min(server), min(role), max(role), min(owner::text) = current_user'
+		  . ' FROM cachegrid.stat_redis'),
+	'3|16384|grid|master|master|t',
+	'the masters own all slots');
+my $commands = sql('SELECT sum(commands) FROM cachegrid.stat_redis');
+sql("UPDATE item SET name = 'counted' WHERE id <= 500");
+ok( $node->poll_query_until('postgres',
+		"SELECT sum(commands) BETWEEN $commands + 500 AND $commands + 700 FROM cachegrid.stat_redis"),
+	'the counts rise with the commands');
 
 # All nodes are restarted: they come back empty, for they save nothing
 my $place = -s $node->logfile;
@@ -65,18 +92,25 @@ state_is('interrupted', 'the outage is noticed');
 is(sql('SELECT waiting > 0 AND lag_seconds > 0 AND last_error IS NOT NULL'
 		  . ' FROM cachegrid.stat_mirror'),
 	't', 'the changes wait');
+node_is($_, "NOT connected AND errors > 0 AND last_error LIKE '%Redis node%'",
+	"node $_ is shown as gone")
+  foreach 0 .. 2;
 $_->start foreach $mirror->redis->nodes;
 $mirror->redis->wait_until_ok;
 is_equal('after the restart');
 is(logged('mirroring to server "grid" is interrupted', $place),
 	1, 'the log has one line when it begins');
 is(logged('mirroring to server "grid" goes on', $place), 1, 'and one when it ends');
+node_is($_, "connected AND connects > 1 AND last_error IS NOT NULL", "node $_ is back")
+  foreach 0 .. 2;
 
 # One node does not answer
 $place = -s $node->logfile;
 $mirror->redis->node(1)->pause;
 sql("UPDATE item SET name = 'paused' WHERE id <= 500");
 state_is('interrupted', 'a silent node is noticed');
+node_is(1, "NOT connected AND last_error LIKE '%did not answer%'", 'it is shown as gone');
+node_is($_, 'connected', "node $_ is still there") foreach 0, 2;
 $mirror->redis->node(1)->resume;
 $mirror->redis->wait_until_ok;
 is_equal('after the silence');

@@ -1,0 +1,30 @@
+/*-------------------------------------------------------------------------
+ *
+ * stat.h
+ *	  What a grid has seen of a node; part of the door redis/redis.h.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CACHEGRID_STAT_H
+#define CACHEGRID_STAT_H
+
+/* What is kept of a server's text. */
+#define REDIS_REASON_BYTES 256
+
+/* Memory of the process; the counts are those since they were taken last. */
+typedef struct RedisNodeStat
+{
+	bool single;		 /* the one server, else a master of a cluster */
+	bool connected;		 /* and ready for commands */
+	int slots;			 /* that it owns in the present map */
+	int64 commands;		 /* for it, the client's own included */
+	int64 errors;		 /* error replies but redirections; connections lost, not made */
+	int64 retries;		 /* commands redirected, or to be sent again */
+	int64 connects;		 /* connections made */
+	int64 round_trips;	 /* of a chunk of a pipeline, or of one command */
+	int64 round_trip_us; /* their sum, in microseconds */
+	int64 bytes_sent;
+	char last_error[REDIS_REASON_BYTES]; /* of these errors, "": none */
+} RedisNodeStat;
+
+#endif /* CACHEGRID_STAT_H */
