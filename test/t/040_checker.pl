@@ -18,8 +18,8 @@ $node->append_conf('postgresql.conf', <<'CONF');
 shared_preload_libraries = 'cachegrid'
 max_prepared_transactions = 20
 deadlock_timeout = 20ms
+log_statement = none
 log_min_messages = fatal
-log_min_error_statement = fatal
 CONF
 $node->start;
 $node->safe_psql('postgres', 'CREATE EXTENSION cachegrid');
