@@ -76,6 +76,24 @@ tag_array(const CacheEntryInfo *info)
 		construct_array(tags, info->tag_count, TEXTOID, -1, false, TYPALIGN_INT));
 }
 
+static void
+put_entry(ReturnSetInfo *result, const StoreKey *key, const StoreEntry *entry,
+		  const CacheEntryInfo *info)
+{
+	Datum values[7];
+	bool nulls[7] = {false};
+
+	values[0] = PointerGetDatum(cstring_to_text_with_len(key->data, key->size));
+	values[1] = CStringGetTextDatum(info->cache);
+	values[2] = ObjectIdGetDatum(entry->type);
+	nulls[2] = !OidIsValid(entry->type);
+	values[3] = Int64GetDatum((int64) entry->value_size);
+	values[4] = TimestampTzGetDatum(wall_clock(entry->created_at));
+	values[5] = TimestampTzGetDatum(wall_clock(entry->expires_at));
+	values[6] = tag_array(info);
+	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+}
+
 /* entries(pattern text) -> SETOF (key, cache, type, bytes, created_at, expires_at, tags) */
 Datum
 cachegrid_entries(PG_FUNCTION_ARGS)
@@ -84,6 +102,8 @@ cachegrid_entries(PG_FUNCTION_ARGS)
 	text *pattern = PG_GETARG_TEXT_PP(0);
 	const char *glob = VARDATA_ANY(pattern);
 	const char *glob_end = glob + VARSIZE_ANY_EXHDR(pattern);
+	MemoryContext caller = CurrentMemoryContext;
+	MemoryContext row;
 	StoreScan *scan;
 	StoreKey key;
 	StoreEntry entry;
@@ -91,25 +111,18 @@ cachegrid_entries(PG_FUNCTION_ARGS)
 	cg_cache_require_loaded();
 	InitMaterializedSRF(fcinfo, 0);
 	scan = cg_store_scan_begin();
+	row = AllocSetContextCreate(caller, "cachegrid entry", ALLOCSET_DEFAULT_SIZES);
+	MemoryContextSwitchTo(row);
 	while (cg_store_scan_next(scan, &key, &entry))
 	{
-		Datum values[7];
-		bool nulls[7] = {false};
 		CacheEntryInfo info;
 
-		if (!cg_cache_entry_info(&key, &entry, &info) ||
-			!matches(glob, glob_end, key.data, key.data + key.size))
-			continue;
-		values[0] = PointerGetDatum(cstring_to_text_with_len(key.data, key.size));
-		values[1] = CStringGetTextDatum(info.cache);
-		values[2] = ObjectIdGetDatum(entry.type);
-		nulls[2] = !OidIsValid(entry.type);
-		values[3] = Int64GetDatum((int64) entry.value_size);
-		values[4] = TimestampTzGetDatum(wall_clock(entry.created_at));
-		values[5] = TimestampTzGetDatum(wall_clock(entry.expires_at));
-		values[6] = tag_array(&info);
-		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+		MemoryContextReset(row);
+		if (cg_cache_entry_info(&key, &entry, &info) &&
+			matches(glob, glob_end, key.data, key.data + key.size))
+			put_entry(result, &key, &entry, &info);
 	}
+	MemoryContextSwitchTo(caller);
 	cg_store_scan_end(scan);
 	return (Datum) 0;
 }
