@@ -59,6 +59,12 @@ ALTER TYPE pair ALTER ATTRIBUTE a TYPE text;
 SELECT cachegrid.get('t:pair', NULL::pair) IS NULL AS altered, cachegrid.get('t:pairs') IS NULL AS altered_too;
 DROP TYPE mood;
 SELECT cachegrid.get('t:mood') IS NULL AS dropped;
+CREATE TYPE bounds AS (low int, high int);
+CREATE TYPE span AS RANGE (SUBTYPE = bounds, MULTIRANGE_TYPE_NAME = spans);
+SELECT cachegrid.set('t:span', span(ROW(1, 2)::bounds, ROW(3, 4)::bounds)), cachegrid.set('t:spans', spans(span(ROW(1, 2)::bounds, ROW(3, 4)::bounds)));
+SELECT cachegrid.get('t:span'), cachegrid.get('t:spans');
+ALTER TYPE bounds ALTER ATTRIBUTE low TYPE text;
+SELECT cachegrid.get('t:span') IS NULL AND cachegrid.get('t:spans') IS NULL AS ranges_of_other_rows_are_gone;
 
 -- a toasted value is kept whole, a value out of a table, too
 CREATE TABLE documents (id int, body text);

@@ -69,9 +69,17 @@ shape_of_type(Oid type, int depth)
 	element = get_element_type(base);
 	if (OidIsValid(element))
 		return shape_of_type(element, depth + 1);
-	if (get_typtype(base) == TYPTYPE_COMPOSITE)
-		return shape_of_row(base, depth);
-	return 0;
+	switch (get_typtype(base))
+	{
+		case TYPTYPE_COMPOSITE:
+			return shape_of_row(base, depth);
+		case TYPTYPE_RANGE:
+			return shape_of_type(get_range_subtype(base), depth + 1);
+		case TYPTYPE_MULTIRANGE:
+			return shape_of_type(get_multirange_range(base), depth + 1);
+		default:
+			return 0;
+	}
 }
 
 static void
