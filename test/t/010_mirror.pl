@@ -164,6 +164,23 @@ sql("DELETE FROM visit WHERE page LIKE 'p1%'");
 ok($mirror->settle('visit'), 'it settles again');
 is($mirror->problems('visit'), '', 'it has what its table has');
 
+# Casts to json are the owner's code, and run as the owner
+sql(<<'EOS');
+CREATE ROLE keeper;
+GRANT cachegrid_writer TO keeper;
+CREATE TYPE grade AS ENUM ('good');
+CREATE FUNCTION who(grade) RETURNS json LANGUAGE sql AS 'SELECT to_json(current_user)';
+CREATE CAST (grade AS json) WITH FUNCTION who(grade);
+CREATE TABLE kept (id int PRIMARY KEY, grade grade);
+INSERT INTO kept VALUES (1, 'good');
+ALTER TABLE kept OWNER TO keeper;
+SELECT cachegrid.mirror('kept', 'grid');
+EOS
+ok($mirror->settle('kept'), 'a table of another owner settles');
+is($mirror->value('kept:1'), '{"id":1,"grade":"keeper"}', 'the worker casts as the owner');
+is($mirror->problems('kept'), '', 'so does verify');
+sql("SELECT cachegrid.unmirror('kept', 'grid')");
+
 # The end of a mirror
 sql("SELECT cachegrid.unmirror('visit', 'grid')");
 ok( $node->poll_query_until(
