@@ -250,7 +250,7 @@ TO cachegrid_writer;
 
 CREATE TABLE cache (
     name          name     PRIMARY KEY CHECK (name <> '' AND position(':' IN name::text) = 0),
-    ttl           interval CHECK (ttl > interval '0'),
+    ttl           interval CHECK (ttl > interval '0' AND extract(epoch FROM ttl) <= 1e12),
     loader        text,
     transactional boolean  NOT NULL DEFAULT true
 );
@@ -345,7 +345,7 @@ CREATE FUNCTION drop_cache(name text) RETURNS void
     SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    DELETE FROM cachegrid.cache AS c WHERE c.name = drop_cache.name::name;
+    DELETE FROM cachegrid.cache AS c WHERE c.name::text = drop_cache.name;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'cache "%" does not exist', coalesce(drop_cache.name, 'NULL')
             USING ERRCODE = 'undefined_object', HINT = 'Caches are listed in view cachegrid.stat_cache.';

@@ -59,6 +59,10 @@ SELECT * FROM error_of($$SELECT cachegrid.alter_cache('none')$$);
 SELECT cachegrid.drop_cache('n');
 SELECT * FROM error_of($$SELECT cachegrid.drop_cache('n')$$);
 SELECT * FROM error_of($$SELECT cachegrid.drop_cache(NULL)$$);
+SELECT cachegrid.create_cache(repeat('n', 63));
+SELECT * FROM error_of($$SELECT cachegrid.drop_cache(repeat('n', 64))$$);
+SELECT cachegrid.drop_cache(repeat('n', 63));
+SELECT * FROM error_of($$INSERT INTO cachegrid.cache (name, ttl) VALUES ('long', '170000000 years')$$);
 SELECT * FROM error_of($$SELECT cachegrid.clear('none')$$);
 
 SELECT * FROM error_of($$SET cachegrid.memory = '64MB'$$);

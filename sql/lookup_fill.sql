@@ -90,6 +90,10 @@ RESET ROLE;
 SELECT value, must_load FROM cachegrid.lookup('page:9');
 DROP ROLE lookup_other;
 
+-- A token that was cut short: its value would outlive the cache.
+SELECT token FROM cachegrid.lookup('page:10') \gset
+SELECT cachegrid.fill('page:10', 'x', left(:'token', 64) || repeat('0', 16));
+
 -- Bad arguments.
 SELECT cachegrid.lookup(NULL);
 SELECT cachegrid.lookup('');

@@ -361,6 +361,19 @@ token_is_wellformed(const char *token, Size length)
 		   length <= 4 * CG_STORE_META_MAX && strspn(token, "0123456789abcdef") == length;
 }
 
+/* Whatever a token says, no entry may outlive its cache. */
+static bool
+covers_home(const CacheFill *fill, const CacheKey *key)
+{
+	Dependency home[2];
+	int count = cg_policy_home(cg_cache_policy(key), key, home);
+
+	for (int i = 0; i < count; i++)
+		if (!cg_meta_covers(&fill->builder, home[i]))
+			return false;
+	return true;
+}
+
 CacheFill *
 cg_cache_fill_from_token(const CacheKey *key, const char *token)
 {
@@ -384,5 +397,8 @@ cg_cache_fill_from_token(const CacheKey *key, const char *token)
 	for (uint64 i = 0; i < words[4]; i++)
 		cg_meta_add_gen(&fill->builder, words[TOKEN_WORDS_FIXED + 2 * i],
 						words[TOKEN_WORDS_FIXED + 2 * i + 1]);
-	return fill;
+	if (covers_home(fill, key))
+		return fill;
+	free_fill(fill);
+	return NULL;
 }
