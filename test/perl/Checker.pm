@@ -10,6 +10,7 @@ Checker - traffic that compares every cached value with the table
   use Checker;
 
   my $checker = Checker->new($node, 'postgres');    # makes tables and caches
+  my $wide = Checker->new($node, 'other', 40000);   # rows of up to so many bytes
   $checker->run(15);                                # seconds of pgbench
   is($checker->stale, '', 'no value differs');
   cmp_ok($checker->hit_ratio('product'), '>', 0.3, 'and many were hits');
@@ -36,8 +37,8 @@ use PostgreSQL::Test::Utils;
 my $rows = 300;
 
 my $tables = <<'SQL';
-CREATE TABLE product (id int PRIMARY KEY, category int NOT NULL, n bigint NOT NULL);
-INSERT INTO product SELECT i, i % 10, i FROM generate_series(1, 300) i;
+CREATE TABLE product (id int PRIMARY KEY, category int NOT NULL, n bigint NOT NULL, filler text);
+INSERT INTO product SELECT i, i % 10, i, repeat(i || ' ', i * WIDTH / 1200) FROM generate_series(1, 300) i;
 SELECT cachegrid.cache_table('product');
 SELECT cachegrid.watch('product', ARRAY['product:{id}'], ARRAY['category:{category}']);
 
@@ -160,11 +161,11 @@ SQL
 
 sub new
 {
-	my ($class, $node, $database) = @_;
+	my ($class, $node, $database, $width) = @_;
 	my $self = bless { node => $node, database => $database, scripts => [], error => '' }, $class;
 	my $folder = PostgreSQL::Test::Utils::tempdir();
 
-	$node->safe_psql($database, $tables);
+	$node->safe_psql($database, $tables =~ s/WIDTH/$width || 0/er);
 	foreach my $script (@scripts)
 	{
 		my ($name, $weight, $text) = @$script;
