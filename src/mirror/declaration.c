@@ -280,6 +280,8 @@ check_request(const MirrorRequest *request, Relation relation, CaptureTemplate *
 	*template = check_template(
 		relation, request->key ? request->key : default_key(relation), definition->mode);
 	check_columns(relation, request->columns);
+	if (definition->mode == MIRROR_WRITE_BEHIND)
+		(void) cg_mirror_encoder(relation, request->columns);
 
 	prefix = cg_capture_template_prefix(*template, &prefix_size);
 	definition->relation = RelationGetRelid(relation);

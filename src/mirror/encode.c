@@ -112,6 +112,18 @@ prepare_to_json(ColumnEncoder *column)
 	fmgr_info_set_expr((Node *) call, &column->output);
 }
 
+/* A virtual column has no value in the row that is read. */
+static void
+check_column(Relation relation, Form_pg_attribute attribute)
+{
+	if (attribute->attgenerated != '\0' &&
+		attribute->attgenerated != ATTRIBUTE_GENERATED_STORED)
+		ereport(ERROR, errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				errmsg("cannot mirror virtual generated column \"%s\" of table \"%s\"",
+					   NameStr(attribute->attname), RelationGetRelationName(relation)),
+				errhint("Pass \"columns\" without it, or make it STORED."));
+}
+
 static void
 prepare_column(ColumnEncoder *column, Form_pg_attribute attribute, bool first)
 {
@@ -153,7 +165,7 @@ find_column(Relation relation, const char *name)
 /*
  * An encoder of these columns (of char *; NIL: all), in this order, palloc'd
  * for as long as the relation stays open.  Raises an error if a column does
- * not exist.
+ * not exist or cannot be read.
  */
 RowEncoder *
 cg_mirror_encoder(Relation relation, List *columns)
@@ -177,6 +189,7 @@ cg_mirror_encoder(Relation relation, List *columns)
 		attribute = TupleDescAttr(desc, attnum - 1);
 		if (attribute->attisdropped)
 			continue;
+		check_column(relation, attribute);
 		prepare_column(&encoder->columns[encoder->column_count], attribute,
 					   encoder->column_count == 0);
 		encoder->column_count++;

@@ -3,9 +3,9 @@
  * yield.c
  *	  A worker must not stand in the way of who needs its database for
  *	  himself: DROP DATABASE, RENAME, SET TABLESPACE, and CREATE DATABASE
- *	  that copies it.
+ *	  that copies it; nor outlive its extension.
  *
- * Each of them waits five seconds for others to leave, and begins with
+ * Each of the first waits five seconds for others to leave, and begins with
  * something that can be hooked.
  *
  *-------------------------------------------------------------------------
@@ -14,8 +14,11 @@
 
 #include "catalog/objectaccess.h"
 #include "catalog/pg_database.h"
+#include "catalog/pg_extension.h"
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
+#include "commands/extension.h"
+#include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "tcop/utility.h"
 #include "utils/timestamp.h"
@@ -24,17 +27,19 @@
 #include "outbox/outbox.h"
 #include "worker/worker.h"
 
+/* How long to stay away: from a database, from a dropped extension. */
 #define YIELD_MS 10000
+#define DROP_MS	 1000
 
 static object_access_hook_type previous_object_access = NULL;
 static ProcessUtility_hook_type previous_utility = NULL;
 
 static void
-dismiss(Oid database)
+dismiss(Oid database, int milliseconds)
 {
 	if (OidIsValid(database))
-		cg_outbox_dismiss(database,
-						  TimestampTzPlusMilliseconds(GetCurrentTimestamp(), YIELD_MS));
+		cg_outbox_dismiss(
+			database, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), milliseconds));
 }
 
 static void
@@ -43,8 +48,13 @@ dismiss_on_drop(ObjectAccessType access, Oid class_oid, Oid object, int sub,
 {
 	if (previous_object_access)
 		previous_object_access(access, class_oid, object, sub, argument);
-	if (access == OAT_DROP && class_oid == DatabaseRelationId)
-		dismiss(object);
+	if (access != OAT_DROP)
+		return;
+	if (class_oid == DatabaseRelationId)
+		dismiss(object, YIELD_MS);
+	else if (class_oid == ExtensionRelationId &&
+			 object == get_extension_oid("cachegrid", true))
+		dismiss(MyDatabaseId, DROP_MS);
 }
 
 /* What the list names as option, or NULL. */
@@ -87,7 +97,7 @@ dismiss_for_command(PlannedStmt *statement, const char *query, bool read_only_tr
 	const char *database = needed_database(statement->utilityStmt);
 
 	if (database)
-		dismiss(get_database_oid(database, true));
+		dismiss(get_database_oid(database, true), YIELD_MS);
 	if (previous_utility)
 		previous_utility(statement, query, read_only_tree, context, parameters,
 						 environment, receiver, completion);

@@ -117,6 +117,16 @@ is_equal('after the silence');
 is(logged('is interrupted', $place), 1, 'one line when it begins, again');
 is(logged('goes on', $place), 1, 'and one when it ends');
 
+# Redis is full
+$place = -s $node->logfile;
+$_->command('CONFIG', 'SET', 'maxmemory', '1') foreach $mirror->redis->nodes;
+sql("UPDATE item SET name = 'full' WHERE id <= 700");
+state_is('interrupted', 'a full Redis is noticed');
+$_->command('CONFIG', 'SET', 'maxmemory', '0') foreach $mirror->redis->nodes;
+is_equal('after Redis was full');
+is(logged('is interrupted', $place), 1, 'one line when it begins, once more');
+is(logged('goes on', $place), 1, 'and one when it ends');
+
 # Somebody empties a node
 $mirror->redis->node($_)->command('FLUSHALL') foreach 0 .. 2;
 ok( $node->poll_query_until(
