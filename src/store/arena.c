@@ -83,6 +83,7 @@ cg_arena_adopt_page_locked(Partition *partition, int size_class)
 
 	page = &store_pages[number];
 	page->partition = partition - store->partitions;
+	pg_write_barrier(); /* who sees the class, sees whose it is */
 	page->size_class = size_class;
 	pg_atomic_write_u32(&page->generation, pg_atomic_read_u32(&page->generation) + 1);
 	pg_write_barrier();

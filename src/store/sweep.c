@@ -12,6 +12,16 @@
 
 #include "store/store_internal.h"
 
+/* With the partition's lock: does the page belong to it, and not to another by now? */
+static bool
+belongs_to(const Page *page, const Partition *partition)
+{
+	if (page->size_class < 0)
+		return false;
+	pg_read_barrier();
+	return partition == &store->partitions[page->partition];
+}
+
 static bool
 is_garbage(const Item *item, StoreTime now, StoreIsDead is_dead)
 {
@@ -75,7 +85,7 @@ cg_store_sweep(uint32 pages, StoreIsDead is_dead)
 			continue;
 		partition = &store->partitions[page->partition & (store->partition_count - 1)];
 		LWLockAcquire(partition->lock, LW_EXCLUSIVE);
-		if (page->size_class >= 0 && partition == &store->partitions[page->partition])
+		if (belongs_to(page, partition))
 			freed += sweep_page_locked(partition, number, is_dead);
 		LWLockRelease(partition->lock);
 	}
