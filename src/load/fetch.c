@@ -146,15 +146,14 @@ begin_fill(Load *load, CacheValue *value)
 		if (load->leased)
 			return CACHE_MISS;
 		lease = cg_load_lease_take(load->lease);
+		load->leased = lease == LEASE_TAKEN;
 		if (lease == LEASE_NONE || (lease == LEASE_BUSY && !may_wait))
 			return CACHE_MISS;
 
 		/* Who has waited, and who has the lease, looks whether it is there now. */
 		cg_cache_fill_abandon(load->fill);
 		load->fill = NULL;
-		if (lease == LEASE_TAKEN)
-			load->leased = true;
-		else
+		if (!load->leased)
 			may_wait = cg_load_lease_wait(load->lease, deadline) == LEASE_ENDED;
 		if (cg_cache_lookup_again(&load->request->key, load->identity, value) ==
 			CACHE_HIT)
