@@ -92,13 +92,14 @@ boot_floor_set(void)
 	{
 		uint64 next = U64FromFullTransactionId(ReadNextFullTransactionId());
 
+		Assert(!RecoveryInProgress());
 		if (pg_atomic_compare_exchange_u64(boot_floor, &floor, next))
 			floor = next;
 	}
 	return floor;
 }
 
-/* Transactions below it may have stamped before the memory was made. */
+/* Transactions below it may have stamped before the memory was made.  Not in recovery. */
 FullTransactionId
 cg_coherence_boot_floor(void)
 {

@@ -101,9 +101,10 @@ before_end(bool preparing)
 
 	if (own_stamp_count > 0)
 	{
-		(void) cg_coherence_boot_floor();
+		/* Only who has an xid is surely past recovery. */
 		if (stamped_xid != 0)
 		{
+			(void) cg_coherence_boot_floor();
 			refuse_unseen_process();
 			fresh = GetLatestSnapshot();
 			cg_slots_announce(stamped_xid, preparing, fresh);

@@ -77,6 +77,10 @@ $standby->safe_psql('postgres', q{SELECT cachegrid.set('session:1', 'here')});
 is($standby->safe_psql('postgres', q{SELECT cachegrid.get('session:1')}), 'here', 'what is put there stays there');
 is($primary->safe_psql('postgres', q{SELECT cachegrid.get('session:1')}), '', '... alone');
 
+# Invalidations work there, too, and say nothing about what is still to be replayed.
+$standby->safe_psql('postgres', q{SELECT cachegrid.invalidate('session:1')});
+is($standby->safe_psql('postgres', q{SELECT cachegrid.get('session:1')}), '', 'what was put there can be invalidated');
+
 # A transaction that was prepared on the primary is finished after promotion.
 update($primary, q{BEGIN; UPDATE product SET n = 300 WHERE id = 3; PREPARE TRANSACTION 'p'});
 is(fetch($standby, 3), '3 miss', 'a prepared change is not seen');
