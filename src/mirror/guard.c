@@ -57,6 +57,10 @@ cg_mirror_try(void (*work)(void *argument), void *argument, char **error)
 	{
 		ErrorData *data;
 
+		/* That is meant for the worker, not for the row. */
+		if (geterrcode() == ERRCODE_QUERY_CANCELED)
+			PG_RE_THROW();
+
 		MemoryContextSwitchTo(context);
 		data = CopyErrorData();
 		FlushErrorState();

@@ -132,6 +132,17 @@ ok( $node->poll_query_until('postgres',
 		  . " WHERE \"table\" = 'event'::regclass"),
 	'TRUNCATE sweeps');
 is($other->command('GET', 'page:c'), '', 'and removes everything');
+# The server goes before its mirrors
+sql('DROP SERVER one CASCADE');
+ok( $node->poll_query_until('postgres',
+		"SELECT count(*) = 2 FROM cachegrid.stat_mirror"
+		  . " WHERE state = 'interrupted' AND last_error ~ 'does not exist'"),
+	'a dropped server interrupts');
+sql("SELECT cachegrid.unmirror('event', 'one')");
+sql('DROP TABLE item');
+ok($node->poll_query_until('postgres', 'SELECT count(*) = 0 FROM cachegrid.mirrors'),
+	'its mirrors can be ended');
+
 unlike(slurp_file($node->logfile), qr/PANIC|signal 11/, 'nothing crashed');
 
 done_testing();
