@@ -5,7 +5,8 @@
  *	  it, go on with a sweep, save.
  *
  * Whatever is not settled when Redis stops to answer is done again from the
- * channel's position.
+ * channel's position.  An outage is logged once when it begins and once when
+ * it has ended.
  *
  *-------------------------------------------------------------------------
  */
@@ -93,6 +94,119 @@ cg_mirror_lock_tables(MirrorChannel *channel)
 			mirror->gone = true;
 			cg_mirror_want_sweep(mirror);
 		}
+	}
+	return true;
+}
+
+static void
+close_grid(MirrorChannel *channel)
+{
+	ListCell *cell;
+
+	foreach (cell, channel->mirrors)
+		cg_mirror_stop_scan(lfirst(cell));
+	if (channel->grid)
+		cg_redis_close(channel->grid);
+	channel->grid = NULL;
+}
+
+/*
+ * If somebody has altered the server or the user mapping, connect anew at
+ * the next round, without delay.  Runs in a transaction.
+ */
+void
+cg_mirror_follow_server(MirrorChannel *channel)
+{
+	uint64 version = cg_mirror_server_version(channel->server, channel->owner);
+
+	if (version == channel->server_version)
+		return;
+	channel->server_version = version;
+	close_grid(channel);
+	channel->checked_at = 0;
+	channel->retry_at = 0;
+}
+
+/* Redis does not take what it should: tell once, and wait longer and longer. */
+static void
+interrupt_channel(MirrorChannel *channel, const char *message, const char *hint)
+{
+	int delay = FIRST_RETRY_MS << Min(channel->failures, 10);
+	ListCell *cell;
+
+	if (channel->failures++ == 0)
+		ereport(LOG, errmsg("mirroring to server \"%s\" is interrupted", channel->server),
+				errdetail("%s", message), hint ? errhint("%s", hint) : 0);
+	foreach (cell, channel->mirrors)
+		cg_mirror_set_error(((MirrorState *) lfirst(cell))->definition->id, message);
+	if (channel->grid)
+		cg_mirror_publish_nodes(channel, message);
+	channel->retry_at =
+		TimestampTzPlusMilliseconds(GetCurrentTimestamp(), Min(delay, LAST_RETRY_MS));
+	channel->checked_at = 0;
+}
+
+static void
+interrupt_for_grid(MirrorChannel *channel)
+{
+	const RedisError *error = cg_redis_error(channel->grid);
+
+	if (error)
+		interrupt_channel(channel, error->message, error->hint);
+	else
+		interrupt_channel(channel, "Redis did not take all keys", NULL);
+}
+
+static void
+end_interruption(MirrorChannel *channel)
+{
+	if (channel->failures > 0)
+	{
+		ereport(LOG, errmsg("mirroring to server \"%s\" goes on", channel->server));
+		channel->published_at = 0;
+	}
+	channel->failures = 0;
+	channel->retry_at = 0;
+}
+
+/* Open the grid with the options that the server and the mapping have now. */
+static void
+open_grid(MirrorChannel *channel)
+{
+	ForeignServer *server;
+
+	cg_mirror_begin();
+	server = GetForeignServerByName(channel->server, true);
+	if (server)
+	{
+		RedisOptions *options = cg_mirror_server_options(
+			server->serverid, channel->owner,
+			cg_mirror_writer_name(channel->server, channel->owner));
+
+		channel->grid = cg_redis_open(channel->context, options);
+	}
+	cg_mirror_commit();
+}
+
+/* After an outage the grid is opened anew: its options may have been mended. */
+static bool
+connect_channel(MirrorChannel *channel)
+{
+	if (channel->failures > 0)
+		close_grid(channel);
+	if (!channel->grid)
+		open_grid(channel);
+	if (!channel->grid)
+	{
+		cg_mirror_forget_nodes(channel);
+		interrupt_channel(channel, "the server does not exist any more",
+						  "Create it again, or delete the mirror.");
+		return false;
+	}
+	if (!cg_redis_connect(channel->grid))
+	{
+		interrupt_for_grid(channel);
+		return false;
 	}
 	return true;
 }
@@ -230,6 +344,22 @@ apply_batch(MirrorChannel *channel)
 	return outbox.any ? ROUND_DONE : ROUND_IDLE;
 }
 
+/* The mirror and its keys are gone: let go of it. */
+static bool
+bury_mirror(MirrorChannel *channel, MirrorState *mirror)
+{
+	if (!cg_mirror_disown(channel->grid, mirror->definition->prefix))
+		return false;
+	cg_mirror_begin();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	cg_mirror_delete(mirror->definition->id);
+	PopActiveSnapshot();
+	cg_mirror_commit();
+	cg_mirror_forget_status(mirror->definition->id);
+	cg_mirror_reload_soon();
+	return true;
+}
+
 static RoundResult
 sweep(MirrorChannel *channel)
 {
@@ -239,12 +369,8 @@ sweep(MirrorChannel *channel)
 		return ROUND_IDLE;
 	if (!cg_mirror_sweep_step(channel, mirror))
 		return ROUND_FAILED;
-	if (mirror->gone && mirror->phase == SWEEP_DONE)
-	{
-		if (!cg_mirror_disown(channel->grid, mirror->definition->prefix))
-			return ROUND_FAILED;
-		cg_mirror_bury(mirror);
-	}
+	if (mirror->gone && mirror->phase == SWEEP_DONE && !bury_mirror(channel, mirror))
+		return ROUND_FAILED;
 	return ROUND_DONE;
 }
 
@@ -305,13 +431,13 @@ work_on_redis(MirrorChannel *channel, TimestampTz now)
 	RoundResult applied;
 	RoundResult swept;
 
-	if (!cg_mirror_connect(channel))
+	if (!connect_channel(channel))
 		return ROUND_IDLE;
 	if (now >= TimestampTzPlusMilliseconds(channel->checked_at, CHECK_INTERVAL_MS))
 	{
 		if (!cg_mirror_check_nodes(channel))
 		{
-			cg_mirror_interrupt(channel);
+			interrupt_for_grid(channel);
 			return ROUND_IDLE;
 		}
 		channel->checked_at = now;
@@ -322,10 +448,10 @@ work_on_redis(MirrorChannel *channel, TimestampTz now)
 	swept = applied == ROUND_FAILED ? ROUND_IDLE : sweep(channel);
 	if (applied == ROUND_FAILED || swept == ROUND_FAILED)
 	{
-		cg_mirror_interrupt(channel);
+		interrupt_for_grid(channel);
 		return ROUND_IDLE;
 	}
-	cg_mirror_end_interruption(channel);
+	end_interruption(channel);
 	if (applied == ROUND_DONE || swept == ROUND_DONE)
 		return ROUND_DONE;
 	return applied;
