@@ -98,6 +98,14 @@ typedef struct MirrorBatch
 
 typedef struct RowEncoder RowEncoder;
 
+/* Who runs, to return to. */
+typedef struct MirrorCaller
+{
+	Oid user;
+	int security;
+	int guc_level;
+} MirrorCaller;
+
 /* Whose a prefix in Redis is. */
 typedef struct MirrorOwnership
 {
@@ -207,6 +215,8 @@ extern MirrorDefinition *cg_mirror_require(Oid relation, const char *server);
 /* Functions in guard.c */
 extern void cg_mirror_begin(void);
 extern void cg_mirror_commit(void);
+extern void cg_mirror_enter_owner(Relation relation, MirrorCaller *caller);
+extern void cg_mirror_leave_owner(const MirrorCaller *caller);
 extern bool cg_mirror_try(void (*work)(void *argument), void *argument, char **error);
 
 /* Functions in apply.c */

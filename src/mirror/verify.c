@@ -116,11 +116,14 @@ compare_touches(Verification *verification, MirrorTouch *touches, int count,
 				Comparison *comparisons)
 {
 	MirrorTable *table;
+	MirrorCaller caller;
 
 	PushActiveSnapshot(GetLatestSnapshot());
 	table = cg_mirror_table_open(verification->definition, GetActiveSnapshot());
+	cg_mirror_enter_owner(table->relation, &caller);
 	for (int i = 0; i < count; i++)
 		start_comparison(verification, table, &comparisons[i], &touches[i]);
+	cg_mirror_leave_owner(&caller);
 	cg_mirror_table_close(table);
 	PopActiveSnapshot();
 	if (!cg_redis_drain(verification->grid))
