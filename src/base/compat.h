@@ -76,10 +76,13 @@ cg_local_transaction_id(void)
  * on the relation's partitions, too.
  */
 #if PG_VERSION_NUM >= 160000
+#define cg_owns_database(database, role) \
+	object_ownercheck(DatabaseRelationId, database, role)
 #define cg_enable_trigger(relation, name, fires_when)                         \
 	EnableDisableTrigger(relation, name, InvalidOid, fires_when, false, true, \
 						 ShareRowExclusiveLock)
 #else
+#define cg_owns_database(database, role)	   pg_database_ownercheck(database, role)
 #define object_ownercheck(class, object, role) pg_class_ownercheck(object, role)
 #define object_aclcheck(class, object, role, mode) \
 	pg_foreign_server_aclcheck(object, role, mode)

@@ -132,29 +132,23 @@ prepare_command(ReadyChunk *chunk, MirrorTable *table, MirrorTouch *touch)
 	chunk->count++;
 }
 
-/*
- * Prepare the chunk's pending touches.  Casts to json may be anybody's
- * functions: they run as the table's owner, as they would for him.
- */
+/* Prepare the chunk's pending touches. */
 static void
 prepare_chunk(void *argument)
 {
 	ReadyChunk *chunk = argument;
 	MirrorTable *table = cg_mirror_table_open(chunk->definition, GetActiveSnapshot());
-	Oid user;
-	int security;
+	MirrorCaller caller;
 
 	chunk->opened = true;
-	GetUserIdAndSecContext(&user, &security);
-	SetUserIdAndSecContext(table->relation->rd_rel->relowner,
-						   security | SECURITY_RESTRICTED_OPERATION);
+	cg_mirror_enter_owner(table->relation, &caller);
 	for (int i = 0; i < chunk->touch_count; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (chunk->touches[i].state == TOUCH_PENDING)
 			prepare_command(chunk, table, &chunk->touches[i]);
 	}
-	SetUserIdAndSecContext(user, security);
+	cg_mirror_leave_owner(&caller);
 	cg_mirror_table_close(table);
 }
 

@@ -14,7 +14,6 @@
 
 #include "access/xact.h"
 #include "catalog/pg_class.h"
-#include "foreign/foreign.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "utils/memutils.h"
@@ -32,8 +31,6 @@
 #define SAVE_INTERVAL_MS	200
 #define CHECK_INTERVAL_MS	5000
 #define PUBLISH_INTERVAL_MS 1000
-#define FIRST_RETRY_MS		100
-#define LAST_RETRY_MS		5000
 
 MirrorState *
 cg_mirror_find_state(const MirrorChannel *channel, int32 mirror)
@@ -94,119 +91,6 @@ cg_mirror_lock_tables(MirrorChannel *channel)
 			mirror->gone = true;
 			cg_mirror_want_sweep(mirror);
 		}
-	}
-	return true;
-}
-
-static void
-close_grid(MirrorChannel *channel)
-{
-	ListCell *cell;
-
-	foreach (cell, channel->mirrors)
-		cg_mirror_stop_scan(lfirst(cell));
-	if (channel->grid)
-		cg_redis_close(channel->grid);
-	channel->grid = NULL;
-}
-
-/*
- * If somebody has altered the server or the user mapping, connect anew at
- * the next round, without delay.  Runs in a transaction.
- */
-void
-cg_mirror_follow_server(MirrorChannel *channel)
-{
-	uint64 version = cg_mirror_server_version(channel->server, channel->owner);
-
-	if (version == channel->server_version)
-		return;
-	channel->server_version = version;
-	close_grid(channel);
-	channel->checked_at = 0;
-	channel->retry_at = 0;
-}
-
-/* Redis does not take what it should: tell once, and wait longer and longer. */
-static void
-interrupt_channel(MirrorChannel *channel, const char *message, const char *hint)
-{
-	int delay = FIRST_RETRY_MS << Min(channel->failures, 10);
-	ListCell *cell;
-
-	if (channel->failures++ == 0)
-		ereport(LOG, errmsg("mirroring to server \"%s\" is interrupted", channel->server),
-				errdetail("%s", message), hint ? errhint("%s", hint) : 0);
-	foreach (cell, channel->mirrors)
-		cg_mirror_set_error(((MirrorState *) lfirst(cell))->definition->id, message);
-	if (channel->grid)
-		cg_mirror_publish_nodes(channel, message);
-	channel->retry_at =
-		TimestampTzPlusMilliseconds(GetCurrentTimestamp(), Min(delay, LAST_RETRY_MS));
-	channel->checked_at = 0;
-}
-
-static void
-interrupt_for_grid(MirrorChannel *channel)
-{
-	const RedisError *error = cg_redis_error(channel->grid);
-
-	if (error)
-		interrupt_channel(channel, error->message, error->hint);
-	else
-		interrupt_channel(channel, "Redis did not take all keys", NULL);
-}
-
-static void
-end_interruption(MirrorChannel *channel)
-{
-	if (channel->failures > 0)
-	{
-		ereport(LOG, errmsg("mirroring to server \"%s\" goes on", channel->server));
-		channel->published_at = 0;
-	}
-	channel->failures = 0;
-	channel->retry_at = 0;
-}
-
-/* Open the grid with the options that the server and the mapping have now. */
-static void
-open_grid(MirrorChannel *channel)
-{
-	ForeignServer *server;
-
-	cg_mirror_begin();
-	server = GetForeignServerByName(channel->server, true);
-	if (server)
-	{
-		RedisOptions *options = cg_mirror_server_options(
-			server->serverid, channel->owner,
-			cg_mirror_writer_name(channel->server, channel->owner));
-
-		channel->grid = cg_redis_open(channel->context, options);
-	}
-	cg_mirror_commit();
-}
-
-/* After an outage the grid is opened anew: its options may have been mended. */
-static bool
-connect_channel(MirrorChannel *channel)
-{
-	if (channel->failures > 0)
-		close_grid(channel);
-	if (!channel->grid)
-		open_grid(channel);
-	if (!channel->grid)
-	{
-		cg_mirror_forget_nodes(channel);
-		interrupt_channel(channel, "the server does not exist any more",
-						  "Create it again, or delete the mirror.");
-		return false;
-	}
-	if (!cg_redis_connect(channel->grid))
-	{
-		interrupt_for_grid(channel);
-		return false;
 	}
 	return true;
 }
@@ -344,22 +228,6 @@ apply_batch(MirrorChannel *channel)
 	return outbox.any ? ROUND_DONE : ROUND_IDLE;
 }
 
-/* The mirror and its keys are gone: let go of it. */
-static bool
-bury_mirror(MirrorChannel *channel, MirrorState *mirror)
-{
-	if (!cg_mirror_disown(channel->grid, mirror->definition->prefix))
-		return false;
-	cg_mirror_begin();
-	PushActiveSnapshot(GetTransactionSnapshot());
-	cg_mirror_delete(mirror->definition->id);
-	PopActiveSnapshot();
-	cg_mirror_commit();
-	cg_mirror_forget_status(mirror->definition->id);
-	cg_mirror_reload_soon();
-	return true;
-}
-
 static RoundResult
 sweep(MirrorChannel *channel)
 {
@@ -369,8 +237,12 @@ sweep(MirrorChannel *channel)
 		return ROUND_IDLE;
 	if (!cg_mirror_sweep_step(channel, mirror))
 		return ROUND_FAILED;
-	if (mirror->gone && mirror->phase == SWEEP_DONE && !bury_mirror(channel, mirror))
-		return ROUND_FAILED;
+	if (mirror->gone && mirror->phase == SWEEP_DONE)
+	{
+		if (!cg_mirror_disown(channel->grid, channel->server, mirror->definition->prefix))
+			return ROUND_FAILED;
+		cg_mirror_bury(mirror);
+	}
 	return ROUND_DONE;
 }
 
@@ -431,13 +303,13 @@ work_on_redis(MirrorChannel *channel, TimestampTz now)
 	RoundResult applied;
 	RoundResult swept;
 
-	if (!connect_channel(channel))
+	if (!cg_mirror_connect(channel))
 		return ROUND_IDLE;
 	if (now >= TimestampTzPlusMilliseconds(channel->checked_at, CHECK_INTERVAL_MS))
 	{
 		if (!cg_mirror_check_nodes(channel))
 		{
-			interrupt_for_grid(channel);
+			cg_mirror_interrupt_for_grid(channel);
 			return ROUND_IDLE;
 		}
 		channel->checked_at = now;
@@ -445,13 +317,14 @@ work_on_redis(MirrorChannel *channel, TimestampTz now)
 
 	applied = apply_batch(channel);
 	cg_mirror_batch_reset(channel->batch);
-	swept = applied == ROUND_FAILED ? ROUND_IDLE : sweep(channel);
+	swept =
+		applied == ROUND_FAILED || applied == ROUND_BUSY ? ROUND_IDLE : sweep(channel);
 	if (applied == ROUND_FAILED || swept == ROUND_FAILED)
 	{
-		interrupt_for_grid(channel);
+		cg_mirror_interrupt_for_grid(channel);
 		return ROUND_IDLE;
 	}
-	end_interruption(channel);
+	cg_mirror_end_interruption(channel);
 	if (applied == ROUND_DONE || swept == ROUND_DONE)
 		return ROUND_DONE;
 	return applied;
@@ -491,10 +364,12 @@ cg_mirror_overflow(MirrorChannel *channel)
 {
 	MemoryContext previous;
 
-	ereport(
-		LOG, errmsg("outbox has reached \"cachegrid.outbox_limit\""),
-		errdetail("Mirrors to server \"%s\" will be swept as a whole when it is back.",
-				  channel->server));
+	if (!channel->overflowed)
+		ereport(LOG, errmsg("outbox has reached \"cachegrid.outbox_limit\""),
+				errdetail(
+					"Mirrors to server \"%s\" will be swept as a whole when it is back.",
+					channel->server));
+	channel->overflowed = true;
 	cg_mirror_begin();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	previous = MemoryContextSwitchTo(channel->context);

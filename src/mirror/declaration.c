@@ -220,6 +220,14 @@ check_columns(Relation relation, List *columns)
 	}
 }
 
+/* Is only its prefix still to be cleaned, because it was ended or its table dropped? */
+static bool
+is_over(const MirrorDefinition *definition)
+{
+	return definition->dropped ||
+		   !SearchSysCacheExists1(RELOID, ObjectIdGetDatum(definition->relation));
+}
+
 /* Is there room for such a mirror? */
 static void
 check_others(const MirrorDefinition *definition)
@@ -234,7 +242,7 @@ check_others(const MirrorDefinition *definition)
 				errhint("Use cachegrid.unmirror() first."));
 
 	other = cg_mirror_definition_of_prefix(definition->server, definition->prefix);
-	if (other && !other->dropped)
+	if (other && !is_over(other))
 		ereport(ERROR, errcode(ERRCODE_DUPLICATE_OBJECT),
 				errmsg("prefix \"%s\" is already used by another mirror on server \"%s\"",
 					   definition->prefix, definition->server),
@@ -330,7 +338,7 @@ cg_mirror_declare(const MirrorRequest *request)
 
 	/* Its keys become ours: those that have no row will be found by the sweep. */
 	dropped = cg_mirror_definition_of_prefix(definition->server, definition->prefix);
-	if (dropped && dropped->dropped)
+	if (dropped && is_over(dropped))
 		cg_mirror_delete(dropped->id);
 	mirror = cg_mirror_insert(definition, request->mode, request->format);
 	cg_capture_set_mirror(definition->relation, mirror, attnums,

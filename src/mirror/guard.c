@@ -1,15 +1,19 @@
 /*-------------------------------------------------------------------------
  *
  * guard.c
- *	  The worker's transactions; and how to run something that may fail
- *	  because of one row or one table, and go on with the others.
+ *	  The worker's transactions; how to run something that may fail because of
+ *	  one row or one table, and go on with the others; and as whom rows are
+ *	  encoded.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "miscadmin.h"
+#include "utils/guc.h"
 #include "utils/memutils.h"
+#include "utils/rel.h"
 #include "utils/resowner.h"
 
 #include "base/compat.h"
@@ -32,6 +36,27 @@ cg_mirror_commit(void)
 {
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(outer_context);
+}
+
+/*
+ * Casts to json may be anybody's functions: they run as the table's owner, as
+ * they would for him, and what they set ends with the matching leave.  An error
+ * in between ends both with its subtransaction.
+ */
+void
+cg_mirror_enter_owner(Relation relation, MirrorCaller *caller)
+{
+	GetUserIdAndSecContext(&caller->user, &caller->security);
+	SetUserIdAndSecContext(relation->rd_rel->relowner,
+						   caller->security | SECURITY_RESTRICTED_OPERATION);
+	caller->guc_level = NewGUCNestLevel();
+}
+
+void
+cg_mirror_leave_owner(const MirrorCaller *caller)
+{
+	AtEOXact_GUC(false, caller->guc_level);
+	SetUserIdAndSecContext(caller->user, caller->security);
 }
 
 /*

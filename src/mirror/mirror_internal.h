@@ -98,6 +98,14 @@ typedef struct MirrorBatch
 
 typedef struct RowEncoder RowEncoder;
 
+/* Who runs, to return to. */
+typedef struct MirrorCaller
+{
+	Oid user;
+	int security;
+	int guc_level;
+} MirrorCaller;
+
 /* Whose a prefix in Redis is. */
 typedef struct MirrorOwnership
 {
@@ -128,6 +136,7 @@ typedef struct MirrorChannel
 	TimestampTz published_at; /* its nodes, for stat_redis */
 	TimestampTz retry_at;	  /* 0: no trouble */
 	int failures;			  /* in a row */
+	bool overflowed;		  /* in this outage: it was told */
 } MirrorChannel;
 
 /* A mirrored table, opened for one transaction and one snapshot. */
@@ -194,12 +203,13 @@ extern void cg_mirror_batch_sort(MirrorBatch *batch);
 
 /* Functions in server.c */
 extern Oid cg_mirror_server(const char *name);
+extern Oid cg_mirror_find_server(const char *name, Oid role, const char **problem);
 extern RedisOptions *cg_mirror_server_options(Oid server, Oid role, const char *writer);
 extern uint64 cg_mirror_server_version(const char *name, Oid role);
 extern char *cg_mirror_writer_name(const char *server, Oid role);
 extern bool cg_mirror_owner(RedisGrid *grid, const char *server, const char *prefix,
 							MirrorOwnership *ownership);
-extern bool cg_mirror_disown(RedisGrid *grid, const char *prefix);
+extern bool cg_mirror_disown(RedisGrid *grid, const char *server, const char *prefix);
 
 /* Functions in declaration.c */
 extern MirrorDefinition *cg_mirror_require(Oid relation, const char *server);
@@ -207,6 +217,8 @@ extern MirrorDefinition *cg_mirror_require(Oid relation, const char *server);
 /* Functions in guard.c */
 extern void cg_mirror_begin(void);
 extern void cg_mirror_commit(void);
+extern void cg_mirror_enter_owner(Relation relation, MirrorCaller *caller);
+extern void cg_mirror_leave_owner(const MirrorCaller *caller);
 extern bool cg_mirror_try(void (*work)(void *argument), void *argument, char **error);
 
 /* Functions in apply.c */
@@ -220,6 +232,7 @@ extern void cg_mirror_want_sweeps(MirrorChannel *channel);
 extern MirrorState *cg_mirror_next_sweep(const MirrorChannel *channel);
 extern bool cg_mirror_sweep_step(MirrorChannel *channel, MirrorState *mirror);
 extern void cg_mirror_stop_scan(MirrorState *mirror);
+extern void cg_mirror_bury(MirrorState *mirror);
 
 /* Functions in progress.c */
 extern char *cg_mirror_saved_position(const char *server, Oid owner);
@@ -240,9 +253,14 @@ extern void cg_mirror_forget_database_nodes(Oid database);
 /* Functions in nodes.c */
 extern bool cg_mirror_check_nodes(MirrorChannel *channel);
 
+/* Functions in link.c */
+extern bool cg_mirror_connect(MirrorChannel *channel);
+extern void cg_mirror_follow_server(MirrorChannel *channel);
+extern void cg_mirror_interrupt_for_grid(MirrorChannel *channel);
+extern void cg_mirror_end_interruption(MirrorChannel *channel);
+
 /* Functions in channel.c */
 extern bool cg_mirror_round(MirrorChannel *channel, long *wait_ms);
-extern void cg_mirror_follow_server(MirrorChannel *channel);
 extern void cg_mirror_overflow(MirrorChannel *channel);
 extern MirrorState *cg_mirror_find_state(const MirrorChannel *channel, int32 mirror);
 extern bool cg_mirror_lock_tables(MirrorChannel *channel);

@@ -103,7 +103,9 @@ check_prefix(MirrorChannel *channel, MirrorState *mirror)
 	if (!cg_mirror_owner(channel->grid, channel->server, mirror->definition->prefix,
 						 &ownership))
 		return false;
-	if (!ownership.mine)
+	if (!ownership.mine && mirror->gone)
+		cg_mirror_bury(mirror);
+	else if (!ownership.mine)
 		cg_mirror_break(mirror, psprintf("prefix \"%s\" in Redis belongs to another "
 										 "database or server",
 										 mirror->definition->prefix));

@@ -59,6 +59,27 @@ cg_mirror_server(const char *name)
 	return server->serverid;
 }
 
+/*
+ * The server of this name as the role may use it now; InvalidOid, and why, if
+ * it may not.  It need not be the server that a mirror was made for.
+ */
+Oid
+cg_mirror_find_server(const char *name, Oid role, const char **problem)
+{
+	ForeignServer *server = GetForeignServerByName(name, true);
+
+	if (!server)
+		*problem = "the server does not exist any more";
+	else if (strcmp(GetForeignDataWrapper(server->fdwid)->fdwname, WRAPPER) != 0)
+		*problem = "the server is not a Redis server any more";
+	else if (object_aclcheck(ForeignServerRelationId, server->serverid, role,
+							 ACL_USAGE) != ACLCHECK_OK)
+		*problem = "the owner of the mirror may not use the server any more";
+	else
+		return server->serverid;
+	return InvalidOid;
+}
+
 static void
 set_options(RedisOptions *options, RedisOptionPlace place, List *list)
 {
@@ -109,23 +130,24 @@ cg_mirror_server_options(Oid server, Oid role, const char *writer)
 	return options;
 }
 
-/* Changes when the server or the role's mapping does; 0: there is no such server. */
+/* Changes when the server or the role's mapping does; 0: there is none to use. */
 uint64
 cg_mirror_server_version(const char *name, Oid role)
 {
-	ForeignServer *server = GetForeignServerByName(name, true);
+	const char *problem;
+	Oid server = cg_mirror_find_server(name, role, &problem);
 	const RedisOptions *options;
 	const char *parts[4];
 	uint64 version;
 
-	if (!server)
+	if (!OidIsValid(server))
 		return 0;
-	options = cg_mirror_server_options(server->serverid, role, NULL);
+	options = cg_mirror_server_options(server, role, NULL);
 	parts[0] = options->mode == REDIS_MODE_CLUSTER ? "cluster" : "single";
 	parts[1] = options->endpoints;
 	parts[2] = options->username;
 	parts[3] = options->password;
-	version = server->serverid;
+	version = server;
 	for (int i = 0; i < lengthof(parts); i++)
 		version = parts[i] ? cg_hash(parts[i], strlen(parts[i]), version) : version + 1;
 	return version;
@@ -173,13 +195,18 @@ cg_mirror_owner(RedisGrid *grid, const char *server, const char *prefix,
 	return true;
 }
 
-/* Give the prefix up.  False if Redis did not answer. */
+/* Give the prefix up, if it is ours.  False if Redis did not answer. */
 bool
-cg_mirror_disown(RedisGrid *grid, const char *prefix)
+cg_mirror_disown(RedisGrid *grid, const char *server, const char *prefix)
 {
 	RedisString key = WORD(psprintf(OWNER_KEY "%s", prefix));
 	RedisString delete[] = {WORD("DEL"), key};
+	MirrorOwnership ownership = {.claim = false};
 
+	if (!cg_mirror_owner(grid, server, prefix, &ownership))
+		return false;
+	if (!ownership.mine)
+		return true;
 	return cg_redis_call(grid, key, lengthof(delete), delete) != NULL;
 }
 

@@ -46,7 +46,8 @@ void
 cg_mirror_want_sweep(MirrorState *mirror)
 {
 	cg_mirror_stop_scan(mirror);
-	enter_phase(mirror, SWEEP_SCAN);
+	if (mirror->phase != SWEEP_SCAN)
+		enter_phase(mirror, SWEEP_SCAN);
 	mirror->started = false;
 }
 
@@ -66,6 +67,21 @@ cg_mirror_stop_scan(MirrorState *mirror)
 	if (mirror->scan)
 		cg_redis_scan_end(mirror->scan);
 	mirror->scan = NULL;
+}
+
+/* A dropped mirror ends: whatever is still in Redis is not its own any more. */
+void
+cg_mirror_bury(MirrorState *mirror)
+{
+	cg_mirror_stop_scan(mirror);
+	mirror->phase = SWEEP_DONE;
+	cg_mirror_begin();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	cg_mirror_delete(mirror->definition->id);
+	PopActiveSnapshot();
+	cg_mirror_commit();
+	cg_mirror_forget_status(mirror->definition->id);
+	cg_mirror_reload_soon();
 }
 
 /* The mirror whose sweep is to go on, NULL if there is none. */

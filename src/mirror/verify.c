@@ -72,20 +72,6 @@ compare(const RedisResult *result, void *user_data)
 		comparison->problem = "differs";
 }
 
-/* Casts to json run as the table's owner, who made them, not as who asks. */
-static void
-encode_row(const MirrorTable *table, StringInfo value)
-{
-	Oid user;
-	int security;
-
-	GetUserIdAndSecContext(&user, &security);
-	SetUserIdAndSecContext(table->relation->rd_rel->relowner,
-						   security | SECURITY_RESTRICTED_OPERATION);
-	cg_mirror_encode(table->encoder, table->slot, value);
-	SetUserIdAndSecContext(user, security);
-}
-
 static void
 start_comparison(Verification *verification, MirrorTable *table, Comparison *comparison,
 				 MirrorTouch *touch)
@@ -102,7 +88,7 @@ start_comparison(Verification *verification, MirrorTable *table, Comparison *com
 		StringInfoData value;
 
 		initStringInfo(&value);
-		encode_row(table, &value);
+		cg_mirror_encode(table->encoder, table->slot, &value);
 		comparison->value = value.data;
 		comparison->size = value.len;
 	}
@@ -116,11 +102,14 @@ compare_touches(Verification *verification, MirrorTouch *touches, int count,
 				Comparison *comparisons)
 {
 	MirrorTable *table;
+	MirrorCaller caller;
 
 	PushActiveSnapshot(GetLatestSnapshot());
 	table = cg_mirror_table_open(verification->definition, GetActiveSnapshot());
+	cg_mirror_enter_owner(table->relation, &caller);
 	for (int i = 0; i < count; i++)
 		start_comparison(verification, table, &comparisons[i], &touches[i]);
+	cg_mirror_leave_owner(&caller);
 	cg_mirror_table_close(table);
 	PopActiveSnapshot();
 	if (!cg_redis_drain(verification->grid))

@@ -96,7 +96,12 @@ place_definition(MirrorDefinition *definition)
 		mirror = add_mirror(channel, definition);
 	mirror->definition = definition;
 	mirror->listed = true;
-	mirror->broken = NULL;
+	if (mirror->broken)
+	{
+		/* It is tried again, but not before it is known to have its prefix. */
+		mirror->broken = NULL;
+		channel->checked_at = 0;
+	}
 	if (definition->dropped && !mirror->gone)
 	{
 		mirror->gone = true;

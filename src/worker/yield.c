@@ -6,7 +6,9 @@
  *	  that copies it; nor outlive its extension.
  *
  * Each of the first waits five seconds for others to leave, and begins with
- * something that can be hooked.
+ * something that can be hooked.  A command is hooked before its rights are
+ * checked: only the database's owner has its worker leave by one.  Nobody else may
+ * give it, but for a copy of a template database.
  *
  *-------------------------------------------------------------------------
  */
@@ -21,6 +23,7 @@
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "tcop/utility.h"
+#include "utils/acl.h"
 #include "utils/timestamp.h"
 
 #include "base/compat.h"
@@ -94,10 +97,11 @@ dismiss_for_command(PlannedStmt *statement, const char *query, bool read_only_tr
 					QueryEnvironment *environment, DestReceiver *receiver,
 					QueryCompletion *completion)
 {
-	const char *database = needed_database(statement->utilityStmt);
+	const char *name = needed_database(statement->utilityStmt);
+	Oid database = name ? get_database_oid(name, true) : InvalidOid;
 
-	if (database)
-		dismiss(get_database_oid(database, true), YIELD_MS);
+	if (OidIsValid(database) && cg_owns_database(database, GetUserId()))
+		dismiss(database, YIELD_MS);
 	if (previous_utility)
 		previous_utility(statement, query, read_only_tree, context, parameters,
 						 environment, receiver, completion);

@@ -1,0 +1,182 @@
+
+# What a mirror leaves alone: keys of others, servers that are not its own any
+# more, rights of whoever looks, a processor while it can only wait.
+
+use strict;
+use warnings;
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+use RedisServer;
+plan skip_all => 'redis-server is not installed' unless RedisServer::installed();
+require Mirror;
+
+my $mirror = Mirror->new('bounds', "cachegrid.outbox_limit = '1MB'");
+my $node = $mirror->node;
+my $endpoints = $mirror->redis->endpoints;
+
+sub sql
+{
+	my ($statements) = @_;
+
+	return $node->safe_psql('postgres', $statements);
+}
+
+sub state_is
+{
+	my ($database, $state, $name) = @_;
+
+	ok( $node->poll_query_until(
+			$database, "SELECT state = '$state' FROM cachegrid.stat_mirror"),
+		$name);
+	return;
+}
+
+# How often the log has these words behind this place.
+sub logged
+{
+	my ($words, $place) = @_;
+	my $log = substr(slurp_file($node->logfile), $place);
+	my $count = () = $log =~ /$words/g;
+
+	return $count;
+}
+
+sub is_equal
+{
+	my ($name) = @_;
+
+	ok($mirror->settle('item'), "$name: settles");
+	is($mirror->problems('item'), '', "$name: Redis has what the table has");
+	return;
+}
+
+sql('CREATE TABLE item (id int PRIMARY KEY, name text)');
+sql("INSERT INTO item SELECT i, 'first' FROM generate_series(1, 3000) i");
+sql("SELECT cachegrid.mirror('item', 'grid')");
+is_equal('at first');
+
+# A copy of the database has the same mirror, of the same prefix
+is($node->psql('template1', 'CREATE DATABASE copy TEMPLATE postgres'), 0, 'it is copied');
+$node->safe_psql('copy', "DELETE FROM item WHERE id > 10; UPDATE item SET name = 'copy'");
+state_is('copy', 'stopped', 'the mirror of the copy is stopped');
+my $tries = $node->safe_psql('copy', 'SELECT last_error_at FROM cachegrid.stat_mirror');
+foreach my $number (1 .. 3)
+{
+	$node->poll_query_until('copy',
+		"SELECT last_error_at > '$tries'::timestamptz + '$number s'::interval"
+		  . ' FROM cachegrid.stat_mirror');
+	is($mirror->problems('item'), '', "it is tried again, and writes nothing: $number");
+}
+$node->safe_psql('copy', "SELECT cachegrid.unmirror('item', 'grid')");
+ok( $node->poll_query_until('copy', 'SELECT count(*) = 0 FROM cachegrid.mirrors'),
+	'the mirror of the copy ends');
+is($mirror->problems('item'), '', 'the keys of the original stay');
+isnt($mirror->value('cachegrid:owner:item'), '', 'and so does the mark');
+is($node->psql('template1', 'DROP DATABASE copy'), 0, 'the copy is dropped');
+
+# A locked table is waited for, not watched
+sql("SELECT cachegrid.resync('item', 'grid')");
+my $worker = $mirror->worker;
+my $locker = $node->background_psql('postgres', on_error_stop => 1);
+$locker->query_safe('BEGIN');
+$locker->query_safe('LOCK item IN ACCESS EXCLUSIVE MODE');
+SKIP:
+{
+	skip 'no /proc here', 1 unless -r "/proc/$worker/stat";
+	my $seconds = sub { (split ' ', slurp_file("/proc/$worker/stat"))[13] / 100 };
+	my $before = $seconds->();
+
+	sql('SELECT pg_sleep(3)');
+	cmp_ok($seconds->() - $before, '<', 0.5, 'the worker waits for a locked table idly');
+}
+$locker->query_safe('COMMIT');
+$locker->quit;
+is_equal('after the lock');
+
+# Only the owner of a database has its worker leave
+sql('CREATE ROLE stranger LOGIN');
+my ($code, $output, $error) =
+  $node->psql('template1', 'ALTER DATABASE postgres RENAME TO other',
+	extra_params => [ '-U', 'stranger' ]);
+like($error, qr/must be owner/, 'a stranger may not rename the database');
+is($mirror->worker, $worker, 'its worker does not care');
+
+# A cast to json runs as the owner of the table, whoever verifies
+sql('CREATE ROLE owner LOGIN; GRANT cachegrid_writer TO owner;'
+	  . 'GRANT USAGE ON FOREIGN SERVER grid TO owner; GRANT CREATE ON SCHEMA public TO owner');
+$node->safe_psql('postgres', <<'EOS', extra_params => [ '-U', 'owner' ]);
+CREATE TYPE mood AS ENUM ('good', 'bad');
+CREATE FUNCTION mood_json(m mood) RETURNS json LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM set_config('timezone', 'Asia/Tokyo', false);
+	RETURN to_json(current_user::text);
+END
+$$;
+CREATE CAST (mood AS json) WITH FUNCTION mood_json(mood);
+CREATE TABLE felt (id int PRIMARY KEY, m mood, at timestamptz);
+INSERT INTO felt VALUES (1, 'good', '2024-05-31 12:00+00');
+SELECT cachegrid.mirror('felt', 'grid');
+EOS
+ok($mirror->settle('felt'), 'a table with such a cast is mirrored');
+like($mirror->value('felt:1'), qr/"m":"owner"/, 'the worker ran it as the owner');
+is($mirror->problems('felt'), '', 'so does verify');
+sql("CREATE TABLE clock (id int PRIMARY KEY, at timestamptz);"
+	  . "INSERT INTO clock VALUES (1, '2024-05-31 12:00+00');"
+	  . "SELECT cachegrid.mirror('clock', 'grid')");
+ok($mirror->settle('clock'), 'another table is mirrored');
+like($mirror->value('clock:1'), qr/12:00:00\+00:00/, 'what the cast sets is forgotten');
+sql("SELECT cachegrid.unmirror('clock', 'grid')");
+
+# A dropped table leaves its prefix to the next one at once
+sql('DROP TABLE felt');
+sql('CREATE TABLE felt (id int PRIMARY KEY)');
+is($node->psql('postgres', "SELECT cachegrid.mirror('felt', 'grid')"),
+	0, 'the prefix of a dropped table is free');
+ok($mirror->settle('felt'), 'the new mirror is live');
+is($mirror->problems('felt'), '', 'nothing is left of the old one');
+sql("SELECT cachegrid.unmirror('felt', 'grid'); DROP TABLE felt");
+ok( $node->poll_query_until('postgres', 'SELECT count(*) = 1 FROM cachegrid.stat_mirror'),
+	'it ends');
+
+# Changes of the server are noticed while all is well
+my $place = -s $node->logfile;
+sql("ALTER SERVER grid OPTIONS (SET endpoints '127.0.0.1:1')");
+state_is('postgres', 'interrupted', 'a server with other endpoints is noticed');
+sql("ALTER SERVER grid OPTIONS (SET endpoints '$endpoints')");
+state_is('postgres', 'live', 'and its end');
+sql('DROP SERVER grid CASCADE; CREATE FOREIGN DATA WRAPPER other;'
+	  . 'CREATE SERVER grid FOREIGN DATA WRAPPER other');
+state_is('postgres', 'interrupted', 'a server of another wrapper is noticed');
+is(sql('SELECT last_error FROM cachegrid.stat_mirror'),
+	'the server is not a Redis server any more', 'and told');
+is($mirror->worker, $worker, 'the worker lives');
+sql('DROP SERVER grid; DROP FOREIGN DATA WRAPPER other');
+
+# The outbox runs over again and again while a prepared transaction holds it
+$place = -s $node->logfile;
+sql("BEGIN; UPDATE item SET name = 'held' WHERE id = 1; PREPARE TRANSACTION 'holds'");
+foreach my $round (1 .. 6)
+{
+	sql("UPDATE item SET name = 'round $round ' || repeat('x', 100) WHERE id > 1");
+	sql("INSERT INTO item SELECT i, 'many' FROM generate_series(5000 * $round, 5000 * $round + 4999) i"
+		  . ' ON CONFLICT DO NOTHING');
+}
+state_is('postgres', 'sweep pending', 'the outbox is over its limit');
+sql('SELECT pg_sleep(3)');
+is(logged('outbox has reached', $place), 1, 'that is told once');
+sql("CREATE SERVER grid FOREIGN DATA WRAPPER cachegrid_redis OPTIONS (endpoints '$endpoints')");
+sql("COMMIT PREPARED 'holds'");
+is_equal('the server is back');
+
+# Without its server a mirror can still be ended
+sql('DROP SERVER grid CASCADE');
+state_is('postgres', 'interrupted', 'a server that is gone is noticed');
+is(sql('SELECT count(*) FROM cachegrid.stat_redis'), 0, 'its nodes are not shown');
+sql("SELECT cachegrid.unmirror('item', 'grid')");
+ok( $node->poll_query_until('postgres', 'SELECT count(*) = 0 FROM cachegrid.mirrors'),
+	'its mirror ends all the same');
+
+done_testing();
