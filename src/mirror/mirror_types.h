@@ -1,9 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * mirror_types.h
- *	  What this floor works on: definitions, channels, touches, tables.
- *
- * All of it is backend-local.
+ *	  What this floor works on, all of it backend-local.
  *
  *-------------------------------------------------------------------------
  */
