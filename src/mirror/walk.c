@@ -24,7 +24,7 @@
  * each column of the index and stays with the result.
  */
 static void
-make_behind_key(MirrorTable *table, const Datum *values, ScanKey members, ScanKey key)
+make_behind_row(MirrorTable *table, const Datum *values, ScanKey members, ScanKey key)
 {
 	Relation index = table->index;
 	int last = table->index_count - 1;
@@ -42,6 +42,20 @@ make_behind_key(MirrorTable *table, const Datum *values, ScanKey members, ScanKe
 	key->sk_argument = PointerGetDatum(members);
 }
 
+/* The same for an index of one column: a row of one is none to a btree. */
+static void
+make_behind_value(MirrorTable *table, const Datum *values, ScanKey key)
+{
+	Relation index = table->index;
+	Oid type = index->rd_opcintype[0];
+	Oid operator=
+		get_opfamily_member(index->rd_opfamily[0], type, type, BTGreaterStrategyNumber);
+
+	ScanKeyEntryInitialize(key, 0, 1, BTGreaterStrategyNumber, InvalidOid,
+						   index->rd_indcollation[0], get_opcode(operator),
+						   values[table->index_keys[0]]);
+}
+
 /* Where the walk came to last, as a scan key; false: begin at the start. */
 static bool
 resume_key(MirrorTable *table, const MirrorState *state, ScanKey members, ScanKey key)
@@ -55,7 +69,10 @@ resume_key(MirrorTable *table, const MirrorState *state, ScanKey members, ScanKe
 							  table->key_attnums, table->key_count, values))
 		return false;
 
-	make_behind_key(table, values, members, key);
+	if (table->index_count == 1)
+		make_behind_value(table, values, key);
+	else
+		make_behind_row(table, values, members, key);
 	return true;
 }
 
