@@ -262,8 +262,12 @@ examine_keys(void *argument)
 	cg_mirror_batch_sort(channel->batch);
 }
 
-/* Delete those of the found keys that have no row.  False if Redis refused. */
-static bool
+/*
+ * Delete those of the found keys that have no row.  REDIS_SCAN_KEYS if that is
+ * done; else they must be found again: BROKEN if a table is locked now, FAILED if
+ * Redis refused.
+ */
+static RedisScanState
 check_keys(MirrorChannel *channel, MirrorState *mirror, const RedisString *keys,
 		   int count)
 {
@@ -288,7 +292,9 @@ check_keys(MirrorChannel *channel, MirrorState *mirror, const RedisString *keys,
 		PopActiveSnapshot();
 	}
 	cg_mirror_commit();
-	return cg_mirror_settle(channel) && locked && !step.failed;
+	if (!cg_mirror_settle(channel) || step.failed)
+		return REDIS_SCAN_FAILED;
+	return locked ? REDIS_SCAN_KEYS : REDIS_SCAN_BROKEN;
 }
 
 /* Keys that the scan has found, in the batch's context. */
@@ -353,12 +359,15 @@ scan_step(MirrorChannel *channel, MirrorState *mirror)
 {
 	FoundKeys found = {.context = channel->batch->context};
 	RedisScanState state;
+	RedisScanState checked = REDIS_SCAN_KEYS;
 
 	if (!mirror->scan)
 		begin_scan(channel, mirror);
 	state = find_keys(mirror, &found);
-	if (found.count > 0 && !check_keys(channel, mirror, found.keys, found.count))
-		state = REDIS_SCAN_FAILED;
+	if (found.count > 0)
+		checked = check_keys(channel, mirror, found.keys, found.count);
+	if (checked != REDIS_SCAN_KEYS)
+		state = checked;
 	if (state != REDIS_SCAN_KEYS)
 		cg_mirror_stop_scan(mirror);
 	if (state == REDIS_SCAN_END && !mirror->broken)
