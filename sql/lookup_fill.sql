@@ -79,6 +79,13 @@ SELECT cachegrid.invalidate('page:8');
 SELECT token IS NULL AS none, must_load FROM cachegrid.lookup('page:8');
 COMMIT;
 
+-- A delete that takes effect at once is noticed, too.
+SELECT cachegrid.create_cache('at once', transactional => false);
+SELECT token FROM cachegrid.lookup('at once:1') \gset
+SELECT cachegrid.delete('at once:1');
+SELECT cachegrid.fill('at once:1', 'old', :'token');
+SELECT cachegrid.drop_cache('at once');
+
 -- Of one role's values another sees none.
 CREATE ROLE lookup_other IN ROLE cachegrid_writer;
 SELECT token FROM cachegrid.lookup('page:9') \gset

@@ -151,3 +151,11 @@ SELECT cachegrid.get('o:level'), cachegrid.get('o:other');
 COMMIT;
 SELECT cachegrid.get('o:level'), cachegrid.get('o:other');
 SELECT cachegrid.delete('o:level');
+
+-- what is set after very many deletes stays, though these end all keys of the prefix
+SELECT cachegrid.set('bulk:old', 'x');
+BEGIN;
+SELECT count(cachegrid.delete('bulk:' || i)) FROM generate_series(1, 9000) AS i;
+SELECT cachegrid.set('bulk:new', 'x');
+COMMIT;
+SELECT cachegrid.get('bulk:old') IS NULL AS ended, cachegrid.get('bulk:new');

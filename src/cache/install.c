@@ -35,23 +35,24 @@ key_of(const OwnKey *own)
 	return key;
 }
 
-/* TransactionListener: the last moment to touch something. */
+/*
+ * TransactionListener: the last moment to touch something.  First what was
+ * touched after it was set: the touches of the deletes, made only now, say
+ * nothing about that.
+ */
 static void
 before_stamp(bool preparing)
 {
 	for (OwnKey *own = cg_own_keys(); own; own = own->next)
+		if (own->top && (preparing || cg_own_touched_since(own, own->top)))
+			own->top->deleted = true;
+
+	for (OwnKey *own = cg_own_keys(); own; own = own->next)
 	{
 		CacheKey key = key_of(own);
 
-		if (own->top == NULL)
-			continue;
-		if (!own->top->deleted && cg_own_touched_since(own, own->top))
-			own->top->deleted = true;
-		if (own->top->deleted || preparing)
-		{
-			own->top->deleted = true;
+		if (own->top && own->top->deleted)
 			cg_coherence_touch_key(&key);
-		}
 	}
 }
 

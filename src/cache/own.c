@@ -218,7 +218,10 @@ cg_cache_delete(const CacheKey *key)
 	bool found;
 
 	if (!transactional)
+	{
+		cg_coherence_move(dependency);
 		return cg_store_judge(&store_key, NULL, judge_removal, NULL) == STORE_REMOVE;
+	}
 
 	begin_own_writes();
 	found = cg_cache_inspect(key, &value, &info) == CACHE_HIT;

@@ -136,6 +136,8 @@ extern bool cg_coherence_catalog_current(void);
 extern void
 cg_coherence_listen(const TransactionListener *listener); /* one, at load time */
 extern bool cg_coherence_stamped(void); /* has this transaction stamped already? */
+/* Move its gen at once, whatever becomes of this transaction: fills under way are dead. */
+extern void cg_coherence_move(Dependency dependency);
 /* The gens around this transaction's own stamp; false: it did not stamp that slot. */
 extern bool cg_coherence_own_stamp(Dependency dependency, uint64 *before, uint64 *after);
 

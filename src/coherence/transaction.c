@@ -144,6 +144,14 @@ cg_transaction_stamp_late(Dependency dependency, bool is_key)
 		listener->stamped(&dependency, 1, false);
 }
 
+void
+cg_coherence_move(Dependency dependency)
+{
+	OwnStamp stamp = {.slot = cg_slots_index(dependency)};
+
+	cg_slots_stamp(&stamp, 0, NULL);
+}
+
 static void
 after_end(bool committed)
 {

@@ -156,14 +156,16 @@ typedef struct StoreShared
 	int class_count;
 	uint32 class_bytes[CLASS_MAX];
 	LWLock *pool_lock; /* guards the pool and the registering of caches */
-	uint32 pool;	   /* first page of nobody, 0 = none */
-	uint32 pool_count;
-	pg_atomic_uint32 steal_hand; /* the partition to take a page from next */
-	pg_atomic_uint32 sweep_hand; /* the page to sweep next */
 	pg_atomic_uint32 cache_count;
 	pg_atomic_uint32 cache_closings; /* how often a number was taken back */
 	StoreCache caches[MAX_CACHES];
-	Partition partitions[FLEXIBLE_ARRAY_MEMBER];
+	/* What is written often, away from what every hit reads: */
+	uint32 pool
+		pg_attribute_aligned(PG_CACHE_LINE_SIZE); /* first page of nobody, 0 = none */
+	uint32 pool_count;
+	pg_atomic_uint32 steal_hand; /* the partition to take a page from next */
+	pg_atomic_uint32 sweep_hand; /* the page to sweep next */
+	Partition partitions[FLEXIBLE_ARRAY_MEMBER] pg_attribute_aligned(PG_CACHE_LINE_SIZE);
 } StoreShared;
 
 /* Backend-local pointers into shared memory, set at start. */
