@@ -51,7 +51,7 @@ typedef struct NodeShared
 static NodeShared *shared = NULL;
 
 /* Of this worker: counts what it published. */
-static uint32 round = 0;
+static uint32 this_round = 0;
 
 void
 cg_mirror_node_shmem_request(void)
@@ -111,7 +111,7 @@ add_stat_locked(NodeStatus *status, const RedisNodeStat *stat, TimestampTz now)
 	RedisNodeStat *sum = &status->stat;
 
 	status->worker = MyProcPid;
-	status->round = round;
+	status->round = this_round;
 	if (status->since == 0)
 		status->since = now;
 	sum->single = stat->single;
@@ -142,7 +142,7 @@ leave_others_locked(const MirrorChannel *channel, const char *error, TimestampTz
 		NodeStatus *status = &shared->nodes[i];
 
 		if (!is_of_channel(status, channel) ||
-			(status->worker == MyProcPid && status->round == round))
+			(status->worker == MyProcPid && status->round == this_round))
 			continue;
 		if (has_map)
 			status->database = InvalidOid;
@@ -165,7 +165,7 @@ cg_mirror_publish_nodes(MirrorChannel *channel, const char *error)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
-	round++;
+	this_round++;
 	for (int i = 0; i < cg_redis_node_count(channel->grid); i++)
 	{
 		RedisNodeStat stat;
