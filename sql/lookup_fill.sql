@@ -92,8 +92,9 @@ SELECT token FROM cachegrid.lookup('page:9') \gset
 SELECT cachegrid.fill('page:9', 'mine', :'token');
 SET ROLE lookup_other;
 SELECT value, must_load FROM cachegrid.lookup('page:9');
-SELECT cachegrid.get('page:9');
+SELECT cachegrid.get('page:9'), cachegrid.expire('page:9', '1 hour');
 RESET ROLE;
+SELECT cachegrid.expires_at('page:9');
 SELECT value, must_load FROM cachegrid.lookup('page:9');
 DROP ROLE lookup_other;
 

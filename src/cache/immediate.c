@@ -14,6 +14,7 @@
 
 #include "catalog/pg_type.h"
 #include "common/int.h"
+#include "miscadmin.h"
 
 #include "cache/cache_internal.h"
 
@@ -206,10 +207,16 @@ cg_cache_increment(const CacheKey *key, int64 by, int64 ttl)
 	return increment.result;
 }
 
+/* A derived entry of another role is none of ours, as for a read. */
 static StoreVerdict
 judge_expire(const StoreEntry *present, StoreEntry *next, void *arg)
 {
-	return is_current(present) ? STORE_RETIME : STORE_LEAVE;
+	const Oid *role = arg;
+
+	if (!is_current(present) || ((present->flags & STORE_DERIVED) &&
+								 ((const EntryMeta *) present->meta)->role != *role))
+		return STORE_LEAVE;
+	return STORE_RETIME;
 }
 
 /* Give the living entry a new time to live, from now.  False: no such key. */
@@ -219,6 +226,7 @@ cg_cache_expire(const CacheKey *key, int64 ttl)
 	const CachePolicy *policy = cg_cache_policy(key);
 	StoreKey store_key = cg_policy_store_key(policy, key, cg_dependency_of_key(key));
 	StoreEntry next = {.expires_at = cg_policy_expiry(ttl)};
+	Oid role = GetUserId();
 
-	return cg_store_judge(&store_key, &next, judge_expire, NULL) == STORE_RETIME;
+	return cg_store_judge(&store_key, &next, judge_expire, &role) == STORE_RETIME;
 }
