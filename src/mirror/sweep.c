@@ -25,7 +25,7 @@
 #include "base/compat.h"
 #include "mirror/mirror_internal.h"
 
-#define WALK_CHUNK 2000
+#define WALK_CHUNK 10000
 #define SCAN_PAGES 16
 
 static void

@@ -265,6 +265,7 @@ subtransaction_callback(SubXactEvent event, SubTransactionId subxid,
 void
 cg_outbox_init(void)
 {
+	cg_outbox_table_init();
 	RegisterXactCallback(transaction_callback, NULL);
 	RegisterSubXactCallback(subtransaction_callback, NULL);
 }

@@ -42,7 +42,8 @@ typedef struct OutboxHeader
 
 /* Functions in table.c */
 extern Relation cg_outbox_open(int table, LOCKMODE lockmode);
-extern Relation cg_outbox_open_index(Relation table, LOCKMODE lockmode);
+extern Relation cg_outbox_open_index(int number, Relation table, LOCKMODE lockmode);
+extern void cg_outbox_table_init(void);
 extern void cg_outbox_insert(int table, const char *records, Size size, int16 flags);
 
 /* Functions in reader.c */

@@ -59,7 +59,7 @@ static void
 open_table(TableReader *table, int number)
 {
 	table->table = cg_outbox_open(number, AccessShareLock);
-	table->index = cg_outbox_open_index(table->table, AccessShareLock);
+	table->index = cg_outbox_open_index(number, table->table, AccessShareLock);
 }
 
 static void

@@ -16,6 +16,7 @@
 #include "catalog/index.h"
 #include "catalog/namespace.h"
 #include "utils/builtins.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -24,14 +25,43 @@
 #include "base/compat.h"
 #include "outbox/outbox_internal.h"
 
+/* What was looked up, until the relation cache says that it may have changed. */
+typedef struct TableLocal
+{
+	Oid table; /* InvalidOid: not looked up */
+	Oid index;
+} TableLocal;
+
+static TableLocal known[CG_OUTBOX_TABLES];
+
+static void
+relation_changed(Datum argument, Oid relation)
+{
+	for (int i = 0; i < CG_OUTBOX_TABLES; i++)
+	{
+		if (relation == InvalidOid || relation == known[i].table)
+			known[i].table = InvalidOid;
+	}
+}
+
+/* InvalidOid if there is no such table. */
 static Oid
 find_table(int table)
 {
 	static const char *const names[CG_OUTBOX_TABLES] = {"outbox_0", "outbox_1",
 														"outbox_2"};
-	Oid schema = get_namespace_oid("cachegrid", true);
+	Oid schema;
 
-	return OidIsValid(schema) ? get_relname_relid(names[table], schema) : InvalidOid;
+	if (OidIsValid(known[table].table))
+		return known[table].table;
+
+	schema = get_namespace_oid("cachegrid", true);
+	if (OidIsValid(schema))
+	{
+		known[table].table = get_relname_relid(names[table], schema);
+		known[table].index = InvalidOid;
+	}
+	return known[table].table;
 }
 
 /* Opens cachegrid.outbox_<table>.  Raises an error if it is not there. */
@@ -47,9 +77,8 @@ cg_outbox_open(int table, LOCKMODE lockmode)
 	return table_open(relation, lockmode);
 }
 
-/* Opens the table's one index, the btree on xid. */
-Relation
-cg_outbox_open_index(Relation table, LOCKMODE lockmode)
+static Oid
+find_index(Relation table)
 {
 	List *indexes = RelationGetIndexList(table);
 	Oid index;
@@ -60,7 +89,25 @@ cg_outbox_open_index(Relation table, LOCKMODE lockmode)
 					   RelationGetRelationName(table)));
 	index = linitial_oid(indexes);
 	list_free(indexes);
-	return index_open(index, lockmode);
+	return index;
+}
+
+/* Opens the one index, the btree on xid, of the table of this number. */
+Relation
+cg_outbox_open_index(int number, Relation table, LOCKMODE lockmode)
+{
+	TableLocal *local = &known[number];
+
+	if (local->table != RelationGetRelid(table) || !OidIsValid(local->index))
+		local->index = find_index(table);
+	return index_open(local->index, lockmode);
+}
+
+/* Called once, when the library is preloaded. */
+void
+cg_outbox_table_init(void)
+{
+	CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
 }
 
 static void
@@ -96,9 +143,8 @@ measure_row(const char *records, Size size)
 }
 
 static void
-insert_rows(Relation table, const char *records, Size size, int16 flags)
+insert_rows(Relation table, Relation index, const char *records, Size size, int16 flags)
 {
-	Relation index = cg_outbox_open_index(table, RowExclusiveLock);
 	IndexInfo *index_info = BuildIndexInfo(index);
 	char payload[VARHDRSZ + CG_OUTBOX_ROW_BYTES];
 	Datum values[CG_OUTBOX_COLUMNS];
@@ -120,7 +166,6 @@ insert_rows(Relation table, const char *records, Size size, int16 flags)
 	}
 
 	pfree(index_info);
-	index_close(index, RowExclusiveLock);
 }
 
 /*
@@ -133,6 +178,7 @@ void
 cg_outbox_insert(int table, const char *records, Size size, int16 flags)
 {
 	Relation relation;
+	Relation index;
 	bool pushed = false;
 
 	if (!OidIsValid(find_table(table)))
@@ -146,7 +192,9 @@ cg_outbox_insert(int table, const char *records, Size size, int16 flags)
 		pushed = true;
 	}
 
-	insert_rows(relation, records, size, flags);
+	index = cg_outbox_open_index(table, relation, RowExclusiveLock);
+	insert_rows(relation, index, records, size, flags);
+	index_close(index, NoLock);
 
 	if (pushed)
 		PopActiveSnapshot();
