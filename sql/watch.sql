@@ -283,6 +283,8 @@ SELECT cachegrid.watch('owned');
 RESET ROLE;
 GRANT cachegrid_writer TO watch_owner;
 SET ROLE watch_owner;
+-- a trigger made by hand could name the mirror of another's table
+CREATE TRIGGER "!cachegrid_row" AFTER INSERT OR UPDATE OR DELETE ON owned FOR EACH ROW EXECUTE FUNCTION cachegrid.capture('mirror=1:{1=id}');
 SELECT cachegrid.watch('owned', ARRAY['owned:{id}']);
 RESET ROLE;
 -- who changes rows needs nothing

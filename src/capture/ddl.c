@@ -33,6 +33,7 @@
 #include "catalog/pg_user_mapping.h"
 #include "commands/event_trigger.h"
 #include "executor/spi.h"
+#include "miscadmin.h"
 #include "utils/catcache.h"
 #include "utils/fmgroids.h"
 #include "utils/syscache.h"
@@ -152,6 +153,29 @@ relation_changed(Oid relid, bool rows_changed)
 	relation_close(relation, NoLock);
 }
 
+/*
+ * Whoever owns a table may name any mirror in a trigger made by hand, and
+ * with it have others' tables swept: so only superusers, for restores.
+ */
+static void
+check_mirrors(Relation relation)
+{
+	const Trigger *trigger = cg_triggers_row(relation);
+	List *arguments = trigger ? cg_arguments_of_trigger(trigger) : NIL;
+	ListCell *cell;
+
+	foreach (cell, arguments)
+	{
+		int32 mirror;
+
+		if (cg_arguments_is_mirror(lfirst(cell), &mirror) && !superuser())
+			ereport(ERROR, errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+					errmsg("must be superuser to create a trigger of a mirror"),
+					errdetail("Its argument is \"%s\".", (char *) lfirst(cell)),
+					errhint("Call cachegrid.mirror to mirror a table."));
+	}
+}
+
 static void
 trigger_changed(Oid trigger)
 {
@@ -164,7 +188,10 @@ trigger_changed(Oid trigger)
 	relation = table_open(relid, AccessShareLock);
 	cg_whole_touch(relation, false);
 	if (is_row)
+	{
+		check_mirrors(relation);
 		follow_table(relation);
+	}
 	table_close(relation, NoLock);
 }
 
