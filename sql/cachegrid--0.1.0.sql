@@ -101,7 +101,7 @@ CREATE FUNCTION cas(key text, value text, version bigint, ttl interval DEFAULT N
     AS 'MODULE_PATHNAME', 'cachegrid_cas'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION cas(text, text, bigint, interval) IS
-'Compare and set: sets the key at once, and only if its entry still has this version, from gets; true if it was set. Not rolled back. Example: SELECT cachegrid.cas(''cart:7'', ''new'', version => 12);';
+'Compare and set: sets the key at once, and only if its entry still has this version, from gets; true if it was set. The new entry has no tags. Not rolled back. Example: SELECT cachegrid.cas(''cart:7'', ''new'', version => 12);';
 
 CREATE FUNCTION cas(key text, value anyelement, version bigint, ttl interval DEFAULT NULL) RETURNS boolean
     AS 'MODULE_PATHNAME', 'cachegrid_cas'
@@ -113,7 +113,7 @@ CREATE FUNCTION incr(key text, by bigint DEFAULT 1, ttl interval DEFAULT NULL) R
     AS 'MODULE_PATHNAME', 'cachegrid_incr'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION incr(text, bigint, interval) IS
-'Adds to the key''s integer at once, and returns the sum; a key that is not there begins at 0 and lives for ttl, one that is keeps its expiry. Not rolled back. An error if the value is no integer. Example: SELECT cachegrid.incr(''visits:home'');';
+'Adds to the key''s integer at once, and returns the sum; a key that is not there begins at 0 and lives for ttl, one that is keeps its expiry, but not its tags. Not rolled back. An error if the value is no integer. Example: SELECT cachegrid.incr(''visits:home'');';
 
 CREATE FUNCTION decr(key text, by bigint DEFAULT 1, ttl interval DEFAULT NULL) RETURNS bigint
     AS 'MODULE_PATHNAME', 'cachegrid_decr'
