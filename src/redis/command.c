@@ -158,7 +158,7 @@ find_new_owner(RedisNode *node, const RedisReply *moved, uint16 slot)
 {
 	RedisGrid *grid = node->grid;
 
-	grid->map_witness = cg_redis_find_target(node, moved);
+	cg_redis_note_move(node, moved);
 	return cg_redis_refresh_map(grid) ? find_owner(grid, slot) : NULL;
 }
 

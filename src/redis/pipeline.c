@@ -244,7 +244,7 @@ settle_error(RedisNode *node, const RedisReply *error)
 	{
 		grid->moved = true;
 		grid->map_stale = true;
-		grid->map_witness = cg_redis_find_target(node, error);
+		cg_redis_note_move(node, error);
 	}
 	else if (!follow_ask(node, error))
 		grid->moved = true;

@@ -105,6 +105,7 @@ struct RedisGrid
 	uint32 map_version; /* moves when an owner changes */
 	bool map_stale;
 	RedisNode *map_witness; /* whom a MOVED named: asked first */
+	RedisNode **moves;		/* by slot, whom a MOVED named since the map; or NULL */
 
 	int unanswered;	  /* commands whose callback is still to come */
 	slist_head spare; /* chunks to use again */
@@ -187,6 +188,7 @@ extern void cg_redis_count_round_trip(RedisNode *node, int64 sent_us);
 /* Functions in topology.c */
 extern bool cg_redis_refresh_map(RedisGrid *grid);
 extern RedisNode *cg_redis_find_node(RedisGrid *grid, const char *host, int port);
+extern void cg_redis_note_move(RedisNode *asked, const RedisReply *moved);
 extern RedisNode *cg_redis_find_target(RedisNode *asked, const RedisReply *redirect);
 
 /* Functions in wait.c */

@@ -84,6 +84,32 @@ cg_redis_find_target(RedisNode *asked, const RedisReply *redirect)
 	return is_host(host) ? cg_redis_find_node(asked->grid, host, port) : NULL;
 }
 
+static RedisNode **
+make_slots(RedisGrid *grid)
+{
+	return MemoryContextAllocZero(grid->context, REDIS_SLOT_COUNT * sizeof(RedisNode *));
+}
+
+/*
+ * "MOVED slot host:port": ask the node it names for the map, and believe it
+ * about this slot whatever the map says.  While slots move, no node need know
+ * about all of them.
+ */
+void
+cg_redis_note_move(RedisNode *asked, const RedisReply *moved)
+{
+	RedisGrid *grid = asked->grid;
+	const char *space = strchr(moved->data, ' ');
+	int slot = space ? atoi(space) : -1;
+
+	grid->map_witness = cg_redis_find_target(asked, moved);
+	if (!grid->map_witness || slot < 0 || slot >= REDIS_SLOT_COUNT)
+		return;
+	if (!grid->moves)
+		grid->moves = make_slots(grid);
+	grid->moves[slot] = grid->map_witness;
+}
+
 static bool
 is_kind(const RedisReply *reply, int element, RedisReplyKind kind)
 {
@@ -169,6 +195,21 @@ forget_node(RedisNode *node)
 	pfree(node);
 }
 
+/* Lets what MOVEDs have told since the last map prevail over a new one. */
+static void
+apply_moves(RedisGrid *grid, RedisNode **slots)
+{
+	if (!grid->moves)
+		return;
+	for (int slot = 0; slot < REDIS_SLOT_COUNT; slot++)
+	{
+		if (grid->moves[slot])
+			slots[slot] = grid->moves[slot];
+	}
+	pfree(grid->moves);
+	grid->moves = NULL;
+}
+
 /* Puts the map in force.  No command may be in flight. */
 static void
 install_map(RedisGrid *grid, RedisNode **slots)
@@ -176,6 +217,7 @@ install_map(RedisGrid *grid, RedisNode **slots)
 	dlist_mutable_iter iter;
 
 	Assert(grid->unanswered == 0);
+	apply_moves(grid, slots);
 	if (!grid->slots ||
 		memcmp(grid->slots, slots, REDIS_SLOT_COUNT * sizeof(RedisNode *)) != 0)
 		grid->map_version++;
@@ -208,12 +250,6 @@ install_map(RedisGrid *grid, RedisNode **slots)
 			forget_node(node);
 		MemoryContextSwitchTo(old);
 	}
-}
-
-static RedisNode **
-make_slots(RedisGrid *grid)
-{
-	return MemoryContextAllocZero(grid->context, REDIS_SLOT_COUNT * sizeof(RedisNode *));
 }
 
 static void

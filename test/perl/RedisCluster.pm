@@ -315,8 +315,9 @@ sub finish_migration
 	my $id = $to->command('CLUSTER', 'MYID');
 	my $from = $self->node($self->owner_of($slot));
 
-	# The new owner first, so that there is always one.
-	foreach my $node ($to, $from)
+	# The new owner first, so that there is always one; then everybody else, or
+	# who hears of it from others only may believe in an older owner for good.
+	foreach my $node ($to, $from, grep { $_ != $to && $_ != $from && $_->is_running } $self->nodes)
 	{
 		_demand('OK', $node->command('CLUSTER', 'SETSLOT', $slot, 'NODE', $id));
 	}
