@@ -144,7 +144,8 @@ $node->safe_psql('postgres',
 ok($mirror->settle('item'), 'many rows are there');
 my $still = $mirror->worker;
 kill('STOP', $still);
-$node->safe_psql('postgres', "SELECT cachegrid.resync('item', 'grid')");
+$node->safe_psql('postgres',
+	"SET synchronous_commit = on; SELECT cachegrid.resync('item', 'grid')");
 $mirror->redis->command('DEL', 'item:299999');
 kill_and_start_server($still);
 is_equal('after the server was killed before a sweep');
