@@ -24,6 +24,7 @@ use warnings;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use RedisCluster;
+use Test::More ();
 
 =pod
 
@@ -91,17 +92,22 @@ sub value
 
 =item $mirror->settle(table)
 
-Waits until the mirror is live and nothing waits for it.
+Waits until the mirror is live and nothing waits for it; if that never comes, says
+what stat_mirror shows.
 
 =cut
 
 sub settle
 {
 	my ($self, $table) = @_;
+	my $mirror = qq{FROM cachegrid.stat_mirror WHERE "table" = '$table'::regclass};
+	my $node = $self->node;
 
-	return $self->node->poll_query_until('postgres',
-			"SELECT state = 'live' AND waiting = 0 FROM cachegrid.stat_mirror "
-		  . qq{WHERE "table" = '$table'::regclass});
+	return 1
+	  if $node->poll_query_until('postgres',
+		"SELECT state = 'live' AND waiting = 0 $mirror");
+	Test::More::diag($node->safe_psql('postgres', "SELECT row_to_json(m) FROM (SELECT * $mirror) m"));
+	return 0;
 }
 
 =pod

@@ -166,6 +166,31 @@ sub wait_until_ok
 
 =pod
 
+=item $cluster->wait_until_agreed
+
+Until all nodes that run say the same of who owns which slots since which epoch.
+A node that takes a slot before it has heard of the last move may believe itself
+the newest already, and take no newer epoch: then an old message of the former
+owner, with a higher one, gives the slot back in its eyes alone, and two nodes
+send everybody to each other for good.
+
+=cut
+
+sub wait_until_agreed
+{
+	my ($self) = @_;
+
+	RedisServer::wait_until(
+		'the Redis nodes agree',
+		sub {
+			my %views = map { _view($_) => 1 } grep { $_->is_running } $self->nodes;
+			return keys %views == 1;
+		});
+	return;
+}
+
+=pod
+
 =item $cluster->nodes, $cluster->node(number)
 
 =item $cluster->endpoints
@@ -321,7 +346,23 @@ sub finish_migration
 	{
 		_demand('OK', $node->command('CLUSTER', 'SETSLOT', $slot, 'NODE', $id));
 	}
+	$self->wait_until_agreed;
 	return;
+}
+
+# Who owns what since which epoch, as a node sees it; marks of migrations left out.
+sub _view
+{
+	my ($node) = @_;
+	my @owners;
+
+	foreach my $line (split(/\n/, $node->command('CLUSTER', 'NODES')))
+	{
+		my ($id, undef, $flags, undef, undef, undef, $epoch, undef, @slots) = split(/ /, $line);
+
+		push @owners, join(' ', $id, $epoch, grep { !/^\[/ } @slots) if $flags =~ /\bmaster\b/;
+	}
+	return join("\n", sort @owners);
 }
 
 =pod
