@@ -65,6 +65,15 @@ SELECT cachegrid.drop_cache(repeat('n', 63));
 SELECT * FROM error_of($$INSERT INTO cachegrid.cache (name, ttl) VALUES ('long', '170000000 years')$$);
 SELECT * FROM error_of($$SELECT cachegrid.clear('none')$$);
 
+-- a cache "default" is the policy of all keys that belong to no other
+SELECT * FROM error_of($$SELECT cachegrid.fetch('other:1')$$);
+SELECT * FROM error_of($$SELECT cachegrid.alter_cache('default', loader => 'SELECT 1')$$);
+SELECT cachegrid.create_cache('default', ttl => '1 hour', loader => 'SELECT $1');
+SELECT cachegrid.fetch('other:1'), cachegrid.ttl('other:1') <= '1 hour' AS inherited;
+SELECT cachegrid.drop_cache('default');
+SELECT cachegrid.exists('other:1');
+SELECT count(*) FROM cachegrid.stat_cache WHERE cache = 'default';
+
 SELECT * FROM error_of($$SET cachegrid.memory = '64MB'$$);
 SELECT * FROM error_of($$SET cachegrid.no_such_setting = 1$$);
 SELECT * FROM error_of($$SELECT cachegrid.cache_changed()$$);
