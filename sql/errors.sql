@@ -43,7 +43,7 @@ SELECT * FROM said('{"set(''k'', ''x'', tags => ARRAY[''t'', %s])","set(''k'', 1
                    ARRAY['NULL', $$''$$, $$repeat('t', 513)$$]);
 SELECT * FROM said('{"set(''k'', ''x'', %s)","set(''k'', 1, %s)","add(''k'', ''x'', %s)","replace(''k'', ''x'', %s)","cas(''k'', ''x'', 1, %s)","incr(''k'', 1, %s)","decr(''k'', 1, %s)",
                      "expire(''k'', %s)","fetch(''k'', ''SELECT 1'', ttl => %s)","fill(''k'', ''x'', ''token'', ttl => %s)","create_cache(''n'', %s)","alter_cache(''n'', %s)"}',
-                   ARRAY[$$'0'$$, $$'-1 microsecond'$$, $$'178000000 years'$$]);
+                   ARRAY[$$'0'$$, $$'-1 microsecond'$$, $$'-178000000 years'$$, $$'178000000 years'$$]);
 SELECT count(*) AS nothing_of_that FROM cachegrid.entries() WHERE length(key) IN (1, 512, 513);
 DROP FUNCTION said(text[], text[]);
 
