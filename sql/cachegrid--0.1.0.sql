@@ -47,13 +47,13 @@ CREATE FUNCTION set(key text, value text, ttl interval DEFAULT NULL, tags text[]
     AS 'MODULE_PATHNAME', 'cachegrid_set'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION set(text, text, interval, text[]) IS
-'Sets the key as of the commit of this transaction, which itself sees the value at once. ttl NULL: the time to live of the key''s cache. tags: texts by which invalidate_tags finds the entry. A NULL key or value is an error. Example: SELECT cachegrid.set(''session:42'', ''alice'', ttl => ''30 minutes'');';
+'Sets the key as of the commit of this transaction, which itself sees the value at once. ttl NULL: the time to live of the key''s cache. tags: texts by which invalidate_tags finds the entry; NULL: none. A NULL key or value is an error. Example: SELECT cachegrid.set(''session:42'', ''alice'', ttl => ''30 minutes'');';
 
 CREATE FUNCTION set(key text, value anyelement, ttl interval DEFAULT NULL, tags text[] DEFAULT NULL) RETURNS void
     AS 'MODULE_PATHNAME', 'cachegrid_set'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION set(text, anyelement, interval, text[]) IS
-'Sets the key as of the commit of this transaction; the value keeps its type and comes back without conversion from get(key, type). ttl NULL: the time to live of the key''s cache. A NULL key or value is an error. Example: SELECT cachegrid.set(''cart:7'', ''{"total": 3}''::jsonb);';
+'Sets the key as of the commit of this transaction; the value keeps its type and comes back without conversion from get(key, type). ttl NULL: the time to live of the key''s cache. tags: texts by which invalidate_tags finds the entry; NULL: none. A NULL key or value is an error. Example: SELECT cachegrid.set(''cart:7'', ''{"total": 3}''::jsonb);';
 
 CREATE FUNCTION delete(VARIADIC keys text[]) RETURNS bigint
     AS 'MODULE_PATHNAME', 'cachegrid_delete'
@@ -71,7 +71,7 @@ CREATE FUNCTION add(key text, value text, ttl interval DEFAULT NULL, tags text[]
     AS 'MODULE_PATHNAME', 'cachegrid_add'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION add(text, text, interval, text[]) IS
-'Sets the key at once, and only if there is none: true if it was set. Not rolled back. Of several sessions that add the same key, one gets true. Example: SELECT cachegrid.add(''lock:report'', ''me'', ttl => ''1 minute'');';
+'Sets the key to value at once, and only if there is none: true if it was set. Not rolled back. Of several sessions that add the same key, one gets true. ttl NULL: the time to live of the key''s cache. tags NULL: none. A NULL key or value is an error. Example: SELECT cachegrid.add(''lock:report'', ''me'', ttl => ''1 minute'');';
 
 CREATE FUNCTION add(key text, value anyelement, ttl interval DEFAULT NULL, tags text[] DEFAULT NULL) RETURNS boolean
     AS 'MODULE_PATHNAME', 'cachegrid_add'
@@ -83,7 +83,7 @@ CREATE FUNCTION replace(key text, value text, ttl interval DEFAULT NULL, tags te
     AS 'MODULE_PATHNAME', 'cachegrid_replace'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION replace(text, text, interval, text[]) IS
-'Sets the key at once, and only if there is one: true if it was set. Not rolled back. Example: SELECT cachegrid.replace(''session:42'', ''bob'');';
+'Sets the key to value at once, and only if there is one: true if it was set. Not rolled back. Of the old entry nothing stays. ttl NULL: the time to live of the key''s cache. tags NULL: none. A NULL key or value is an error. Example: SELECT cachegrid.replace(''session:42'', ''bob'');';
 
 CREATE FUNCTION replace(key text, value anyelement, ttl interval DEFAULT NULL, tags text[] DEFAULT NULL) RETURNS boolean
     AS 'MODULE_PATHNAME', 'cachegrid_replace'
@@ -95,13 +95,13 @@ CREATE FUNCTION gets(key text, OUT value text, OUT version bigint)
     AS 'MODULE_PATHNAME', 'cachegrid_gets'
     LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION gets(text) IS
-'The value''s text form and the version for cas; both NULL on a miss; version NULL for what this transaction has set and not committed. Example: SELECT * FROM cachegrid.gets(''cart:7'');';
+'The text form of the key''s value and the version for cas; both NULL on a miss and for a NULL key; version NULL for what this transaction has set and not committed. Example: SELECT * FROM cachegrid.gets(''cart:7'');';
 
 CREATE FUNCTION cas(key text, value text, version bigint, ttl interval DEFAULT NULL) RETURNS boolean
     AS 'MODULE_PATHNAME', 'cachegrid_cas'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION cas(text, text, bigint, interval) IS
-'Compare and set: sets the key at once, and only if its entry still has this version, from gets; true if it was set. The new entry has no tags. Not rolled back. Example: SELECT cachegrid.cas(''cart:7'', ''new'', version => 12);';
+'Compare and set: sets the key to value at once, and only if its entry still has this version, from gets; true if it was set. Not rolled back. ttl NULL: the time to live of the key''s cache. The new entry has no tags. A NULL key, value or version is an error. Example: SELECT cachegrid.cas(''cart:7'', ''new'', version => 12);';
 
 CREATE FUNCTION cas(key text, value anyelement, version bigint, ttl interval DEFAULT NULL) RETURNS boolean
     AS 'MODULE_PATHNAME', 'cachegrid_cas'
@@ -113,13 +113,13 @@ CREATE FUNCTION incr(key text, by bigint DEFAULT 1, ttl interval DEFAULT NULL) R
     AS 'MODULE_PATHNAME', 'cachegrid_incr'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION incr(text, bigint, interval) IS
-'Adds to the key''s integer at once, and returns the sum; a key that is not there begins at 0 and lives for ttl, one that is keeps its expiry, but not its tags. Not rolled back. An error if the value is no integer. Example: SELECT cachegrid.incr(''visits:home'');';
+'Adds by, 1 unless it is given, to the key''s integer at once, and returns the sum; a key that is not there begins at 0 and lives for ttl, one that is keeps its expiry, but not its tags. Not rolled back. ttl NULL: the time to live of the key''s cache. An error if the value is no integer, or key or by is NULL. Example: SELECT cachegrid.incr(''visits:home'');';
 
 CREATE FUNCTION decr(key text, by bigint DEFAULT 1, ttl interval DEFAULT NULL) RETURNS bigint
     AS 'MODULE_PATHNAME', 'cachegrid_decr'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION decr(text, bigint, interval) IS
-'Subtracts from the key''s integer, as incr adds. Example: SELECT cachegrid.decr(''tokens:alice'', 5);';
+'Subtracts by, 1 unless it is given, from the key''s integer, as incr adds; ttl as there. A NULL key or by is an error. Example: SELECT cachegrid.decr(''tokens:alice'', 5);';
 
 CREATE FUNCTION ttl(key text) RETURNS interval
     AS 'MODULE_PATHNAME', 'cachegrid_ttl'
@@ -137,7 +137,7 @@ CREATE FUNCTION expire(key text, ttl interval) RETURNS boolean
     AS 'MODULE_PATHNAME', 'cachegrid_expire'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION expire(text, interval) IS
-'Gives the living key a new time to live, from now and at once; NULL: it never expires. False if there is no such key. Example: SELECT cachegrid.expire(''session:42'', ''1 hour'');';
+'Gives the living key a new time to live, ttl, from now and at once; NULL: it never expires. False if there is no such key. A NULL key is an error. Example: SELECT cachegrid.expire(''session:42'', ''1 hour'');';
 
 CREATE FUNCTION clear(cache text DEFAULT NULL) RETURNS bigint
     AS 'MODULE_PATHNAME', 'cachegrid_clear'
@@ -150,7 +150,7 @@ CREATE FUNCTION entries(pattern text DEFAULT '*', OUT key text, OUT cache text, 
     AS 'MODULE_PATHNAME', 'cachegrid_entries'
     LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 1000;
 COMMENT ON FUNCTION entries(text) IS
-'The living entries of this database whose key matches the pattern, in which * stands for any text and ? for any character. bytes: of the value; type: NULL for a known NULL; expires_at: infinity if never. What is set or removed meanwhile may be missing. Example: SELECT key, bytes FROM cachegrid.entries(''session:*'');';
+'The living entries of this database whose key matches the pattern, in which * stands for any text and ? for any character; none for NULL. bytes: of the value; type: NULL for a known NULL; expires_at: infinity if never. What is set or removed meanwhile may be missing. Example: SELECT key, bytes FROM cachegrid.entries(''session:*'');';
 
 -- computing on a miss -------------------------------------------------------
 
@@ -202,7 +202,8 @@ COMMENT ON FUNCTION fill(text, text, text, interval, text[]) IS
 'or a tag was invalidated meanwhile, a tag was not named to lookup(), or the token is NULL, not '
 'of this key, or of an earlier run of the server. value: NULL is kept as a known NULL. ttl: NULL: as the '
 'cache says. tags: NULL: none. key must not be NULL. '
-'Example: SELECT cachegrid.fill(''page:home'', ''<html>...'', token, ''1 hour'', ''{products}'')';
+'Example: SELECT cachegrid.fill(''page:home'', ''<html>...'', token, ''1 hour'', ''{products}'') '
+'FROM cachegrid.lookup(''page:home'', ''{products}'')';
 
 CREATE FUNCTION fill(key text, value anyelement, token text, ttl interval DEFAULT NULL,
     tags text[] DEFAULT NULL)
@@ -212,7 +213,7 @@ AS 'MODULE_PATHNAME', 'cachegrid_fill';
 
 COMMENT ON FUNCTION fill(text, anyelement, text, interval, text[]) IS
 'As fill() of a text, for a value of any type, which it keeps. '
-'Example: SELECT cachegrid.fill(''page:home'', ''{"a": 1}''::jsonb, token)';
+'Example: SELECT cachegrid.fill(''page:home'', ''{"a": 1}''::jsonb, token) FROM cachegrid.lookup(''page:home'')';
 
 CREATE FUNCTION invalidate(VARIADIC keys text[])
 RETURNS void
@@ -255,7 +256,7 @@ CREATE TABLE cache (
     transactional boolean  NOT NULL DEFAULT true
 );
 COMMENT ON TABLE cache IS
-'Named caches: policies for the keys whose part before the first colon is the name. Written by create_cache, alter_cache and drop_cache.';
+'Named caches: policies for the keys whose part before the first colon is the name. Written by create_cache, alter_cache and drop_cache. Example: SELECT name, ttl FROM cachegrid.cache;';
 COMMENT ON COLUMN cache.ttl IS 'time to live of entries that are given none; NULL: they do not expire';
 COMMENT ON COLUMN cache.loader IS 'SELECT that computes a key''s value; $1, $2, ... are the parts of the key after its prefix, separated by colons';
 COMMENT ON COLUMN cache.transactional IS 'do set and delete take effect at commit (true) or at once';
@@ -282,7 +283,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION create_cache(text, interval, text, boolean) IS
-'Creates a named cache: a policy for the keys whose part before the first colon is name (1 to 63 bytes, no colon). ttl: time to live of entries that are given none; NULL: they do not expire. loader: a SELECT that computes a key''s value, with $1, $2, ... for the parts of the key after its name, separated by colons. transactional: do set and delete take effect at commit (true) or at once. Entries with such keys that are there already end. Example: SELECT cachegrid.create_cache(''product'', ttl => ''1 hour'', loader => ''SELECT to_jsonb(p) FROM product p WHERE id = $1'');';
+'Creates a named cache: a policy for the keys whose part before the first colon is name (1 to 63 bytes, no colon). ttl: time to live of entries that are given none; NULL: they do not expire. loader: a SELECT that computes a key''s value, with $1, $2, ... for the parts of the key after its name, separated by colons. transactional: do set and delete take effect at commit (true) or at once. Entries with such keys that are there already end. A NULL name or transactional is an error. Example: SELECT cachegrid.create_cache(''product'', ttl => ''1 hour'', loader => ''SELECT to_jsonb(p) FROM product p WHERE id = $1'');';
 
 CREATE FUNCTION check_policy(name text, ttl interval, transactional boolean) RETURNS void
     LANGUAGE plpgsql STABLE PARALLEL SAFE
@@ -338,7 +339,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION alter_cache(text, interval, text, boolean, text[]) IS
-'Changes the options of a named cache; those that are NULL or left out stay, those named in reset go back to their defaults. The cache''s entries end. Example: SELECT cachegrid.alter_cache(''product'', ttl => ''5 minutes'', reset => ''{loader}'');';
+'Changes the options of the cache name: ttl, loader and transactional, as for create_cache. Those that are NULL or left out stay, those named in reset go back to their defaults. The cache''s entries end. A NULL name is an error. Example: SELECT cachegrid.alter_cache(''product'', ttl => ''5 minutes'', reset => ''{loader}'');';
 
 CREATE FUNCTION drop_cache(name text) RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -353,7 +354,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION drop_cache(text) IS
-'Drops a named cache; its entries end, and its keys belong to cache default. Example: SELECT cachegrid.drop_cache(''product'');';
+'Drops the cache name; its entries end, and its keys belong to cache default. A NULL name is an error. Example: SELECT cachegrid.drop_cache(''product'');';
 
 CREATE FUNCTION cache_table("table" regclass, cache name DEFAULT NULL, ttl interval DEFAULT NULL) RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -397,7 +398,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION cache_table(regclass, name, interval) IS
-'Caches the rows of a table by its primary key, in one call: creates the cache, named like the table unless cache names it, with a loader that gives a row as an object, and puts the table under watch. ttl: as for create_cache. From then on fetch(''product:42'') gives the row of product with the primary key 42; the parts of a key of several columns are separated by colons. Example: SELECT cachegrid.cache_table(''product'');';
+'Caches the rows of a table by its primary key, in one call: creates the cache, named like the table unless cache names it, with a loader that gives a row as an object, and puts the table under watch. ttl: as for create_cache. A NULL table is an error. From then on fetch(''product:42'') gives the row of product with the primary key 42; the parts of a key of several columns are separated by colons. Example: SELECT cachegrid.cache_table(''product'');';
 
 -- tables: watch -------------------------------------------------------------
 
@@ -450,7 +451,7 @@ CREATE FUNCTION watch("table" regclass, keys text[] DEFAULT NULL,
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION watch(regclass, text[], text[]) IS
 $$Puts a table under watch: from this transaction's commit on, every change of its rows invalidates what was computed from them.
-"table": a table that the caller owns. keys, tags: templates, with columns in braces, of the keys and tags that a changed row invalidates, the old and the new row's; NULL or empty: none. Without keys and tags the table is watched as a whole. Watching again replaces the templates. Locks the table against writers until the end of the transaction.
+"table": a table that the caller owns. keys, tags: templates, with columns in braces, of the keys and tags that a changed row invalidates, the old and the new row's; NULL or empty: none. Without keys and tags the table is watched as a whole. Watching again replaces the templates. Locks the table against writers until the end of the transaction. A NULL table is an error.
 Example: SELECT cachegrid.watch('product', keys => ARRAY['product:{id}'], tags => ARRAY['category:{category_id}']);$$;
 
 CREATE FUNCTION unwatch("table" regclass)
@@ -459,7 +460,7 @@ CREATE FUNCTION unwatch("table" regclass)
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION unwatch(regclass) IS
 $$Ends the watch of a table, and with it what was computed from it. Mirrors stay.
-"table": a watched table that the caller owns. Locks it against everybody until the end of the transaction.
+"table": a watched table that the caller owns. Locks it against everybody until the end of the transaction. A NULL is an error.
 Example: SELECT cachegrid.unwatch('product');$$;
 
 CREATE FUNCTION watched(OUT "table" regclass, OUT keys text[], OUT tags text[],
@@ -473,7 +474,8 @@ COMMENT ON FUNCTION watched() IS
 CREATE VIEW watched AS
     SELECT "table", keys, tags, active FROM watched();
 COMMENT ON VIEW watched IS
-$$The watched tables of this database. keys, tags: their templates, empty arrays if there are none. active: false if a trigger is disabled, so that changes are not reported for certain; then nothing computed from the table is cached for good.$$;
+$$The watched tables of this database. keys, tags: their templates, empty arrays if there are none. active: false if a trigger is disabled, so that changes are not reported for certain; then nothing computed from the table is cached for good.
+Example: SELECT "table", keys, tags FROM cachegrid.watched;$$;
 
 -- tables: mirror ------------------------------------------------------------
 
@@ -606,7 +608,7 @@ CREATE FUNCTION stat_cache(OUT cache text, OUT entries bigint, OUT bytes bigint,
 COMMENT ON FUNCTION stat_cache() IS 'Rows of view cachegrid.stat_cache.';
 CREATE VIEW stat_cache AS SELECT * FROM stat_cache();
 COMMENT ON VIEW stat_cache IS
-'One row a cache of this database, counted since the server started. bytes: keys, values and what they depend on. hit_ratio: hits among all reads, NULL without reads. load_ms: time spent in loaders, in milliseconds. bypasses: reads that could not use the cache (own uncommitted changes, SERIALIZABLE). refused: values computed but not kept, because a writer was at work.';
+'One row a cache of this database, counted since the server started. bytes: keys, values and what they depend on. hit_ratio: hits among all reads, NULL without reads. load_ms: time spent in loaders, in milliseconds. bypasses: reads that could not use the cache (own uncommitted changes, SERIALIZABLE). refused: values computed but not kept, because a writer was at work. Example: SELECT cache, entries, hit_ratio FROM cachegrid.stat_cache;';
 
 CREATE FUNCTION stat_memory(OUT class text, OUT used_bytes bigint, OUT free_bytes bigint, OUT entries bigint, OUT pages bigint,
                             OUT waste_bytes bigint) RETURNS SETOF record
@@ -615,7 +617,7 @@ CREATE FUNCTION stat_memory(OUT class text, OUT used_bytes bigint, OUT free_byte
 COMMENT ON FUNCTION stat_memory() IS 'Rows of view cachegrid.stat_memory.';
 CREATE VIEW stat_memory AS SELECT * FROM stat_memory();
 COMMENT ON VIEW stat_memory IS
-'Where the memory is, of all databases together: one row a size class (class = bytes of a cell) that has pages, then the free pages, then the overhead of index and descriptions. used_bytes and free_bytes of all rows add up to cachegrid.memory. waste_bytes: the part of used_bytes that nobody asked for.';
+'Where the memory is, of all databases together: one row a size class (class = bytes of a cell) that has pages, then the free pages, then the overhead of index and descriptions. used_bytes and free_bytes of all rows add up to cachegrid.memory. waste_bytes: the part of used_bytes that nobody asked for. Example: SELECT pg_size_pretty(sum(free_bytes)) FROM cachegrid.stat_memory;';
 
 CREATE FUNCTION mirror_status(OUT mirror integer, OUT state text, OUT waiting bigint, OUT oldest timestamptz,
                               OUT applied bigint, OUT retries bigint, OUT sweeps bigint, OUT last_error text,
@@ -631,7 +633,7 @@ CREATE VIEW stat_mirror AS
            s.sweeps, s.last_error, s.last_error_at
     FROM mirrors m JOIN mirror_status() s ON s.mirror = m.id;
 COMMENT ON VIEW stat_mirror IS
-'One row a mirror of this database. state: starting, sweeping, live, interrupted (Redis is away), sweep pending (the same, and a sweep is to come), stopped (see last_error), removing (after unmirror). waiting: changes that are committed and not applied yet. lag_seconds: age of the oldest of them. applied: keys set or deleted, retries: sent again, since the server started. parked: keys that could not be written, see cachegrid.mirror_parked. sweeps: ended ones.';
+'One row a mirror of this database. state: starting, sweeping, live, interrupted (Redis is away), sweep pending (the same, and a sweep is to come), stopped (see last_error), removing (after unmirror). waiting: changes that are committed and not applied yet. lag_seconds: age of the oldest of them. applied: keys set or deleted, retries: sent again, since the server started. parked: keys that could not be written, see cachegrid.mirror_parked. sweeps: ended ones. Example: SELECT "table", waiting, lag_seconds, last_error FROM cachegrid.stat_mirror;';
 
 CREATE FUNCTION stat_redis(OUT server name, OUT node text, OUT role text, OUT owner regrole, OUT connected boolean, OUT slots integer,
                            OUT commands bigint, OUT errors bigint, OUT retries bigint, OUT connects bigint,
@@ -642,7 +644,7 @@ CREATE FUNCTION stat_redis(OUT server name, OUT node text, OUT role text, OUT ow
 COMMENT ON FUNCTION stat_redis() IS 'Rows of view cachegrid.stat_redis.';
 CREATE VIEW stat_redis AS SELECT * FROM stat_redis();
 COMMENT ON VIEW stat_redis IS
-'One row a Redis node that this database''s worker writes to: the masters of the cluster, or the single server. Brought up to date every second, and when something goes wrong. node: host:port. role: master or single. owner: whose user mapping is used; a server that several roles use has its nodes once for each. connected: the worker has a connection that can take commands. slots: hash slots that the node owns. commands: sent to it, the worker''s own questions included; errors: error replies, connections lost, and those that could not be made; retries: commands that were redirected or must be sent again; connects: connections made; round_trips: answers waited for, of whole pipelines; round_trip_ms: how long one took, on average, in milliseconds; NULL without one; bytes_sent: to it; all of these since the time in since. last_error, last_error_at: the last of the errors, NULL if there was none.';
+'One row a Redis node that this database''s worker writes to: the masters of the cluster, or the single server. Brought up to date every second, and when something goes wrong. node: host:port. role: master or single. owner: whose user mapping is used; a server that several roles use has its nodes once for each. connected: the worker has a connection that can take commands. slots: hash slots that the node owns. commands: sent to it, the worker''s own questions included; errors: error replies, connections lost, and those that could not be made; retries: commands that were redirected or must be sent again; connects: connections made; round_trips: answers waited for, of whole pipelines; round_trip_ms: how long one took, on average, in milliseconds; NULL without one; bytes_sent: to it; all of these since the time in since. last_error, last_error_at: the last of the errors, NULL if there was none. Example: SELECT node, connected, errors, last_error FROM cachegrid.stat_redis;';
 
 -- privileges ----------------------------------------------------------------
 

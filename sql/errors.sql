@@ -27,6 +27,36 @@ SELECT * FROM error_of($$SELECT cachegrid.set('k', 'x', tags => (SELECT array_ag
 SELECT * FROM error_of($$SELECT cachegrid.delete('k', NULL)$$);
 SELECT * FROM error_of($$SELECT cachegrid.mget('{""}')$$);
 
+-- every function says the same of a bad key, a bad tag and a bad time to live
+CREATE FUNCTION said(calls text[], bad text[]) RETURNS TABLE (argument text, code text, message text, of text) LANGUAGE sql AS $$
+    SELECT b, e.code, e.message, string_agg(split_part(c, '(', 1), ' ' ORDER BY n)
+      FROM unnest(bad) AS b, unnest(calls) WITH ORDINALITY AS u (c, n), error_of('SELECT cachegrid.' || format(c, b)) AS e
+     GROUP BY 1, 2, 3 ORDER BY b COLLATE "C", 2, 3
+$$;
+SELECT * FROM said('{get(%s),get(%s\, 1),"mget(ARRAY[NULL, %s])","delete(''k'', %s)",exists(%s),gets(%s),ttl(%s),expires_at(%s),"set(%s, ''x'')","set(%s, 1)",
+                     "add(%s, ''x'')","add(%s, 1)","replace(%s, ''x'')","replace(%s, 1)","cas(%s, ''x'', 1)","cas(%s, 1, 1)",incr(%s),decr(%s),"expire(%s, ''1 hour'')",
+                     fetch(%s),"fetch(%s, ''SELECT 1'')",lookup(%s),"fill(%s, ''x'', ''token'')","fill(%s, 1, ''token'')","invalidate(''k'', %s)"}'::text[],
+                   ARRAY['NULL::text', $$''$$, $$repeat('k', 513)$$]);
+SELECT * FROM said('{"set(''k'', ''x'', tags => ARRAY[''t'', %s])","set(''k'', 1, tags => ARRAY[''t'', %s])","add(''k'', ''x'', tags => ARRAY[''t'', %s])",
+                     "replace(''k'', ''x'', tags => ARRAY[''t'', %s])","fetch(''k'', ''SELECT 1'', tags => ARRAY[''t'', %s])","lookup(''k'', ARRAY[''t'', %s])",
+                     "fill(''k'', ''x'', ''token'', tags => ARRAY[''t'', %s])","invalidate_tags(''t'', %s)"}',
+                   ARRAY['NULL', $$''$$, $$repeat('t', 513)$$]);
+SELECT * FROM said('{"set(''k'', ''x'', %s)","set(''k'', 1, %s)","add(''k'', ''x'', %s)","replace(''k'', ''x'', %s)","cas(''k'', ''x'', 1, %s)","incr(''k'', 1, %s)","decr(''k'', 1, %s)",
+                     "expire(''k'', %s)","fetch(''k'', ''SELECT 1'', ttl => %s)","fill(''k'', ''x'', ''token'', ttl => %s)","create_cache(''n'', %s)","alter_cache(''n'', %s)"}',
+                   ARRAY[$$'0'$$, $$'-1 microsecond'$$, $$'-178000000 years'$$, $$'178000000 years'$$]);
+SELECT count(*) AS nothing_of_that FROM cachegrid.entries() WHERE length(key) IN (1, 512, 513);
+DROP FUNCTION said(text[], text[]);
+
+-- nor does a list go halfway before its bad element
+SELECT cachegrid.create_cache('now', transactional => false);
+SELECT cachegrid.set('now:1', 'x'), cachegrid.set('half:1', 'x', tags => '{half}');
+SELECT code FROM error_of($$SELECT cachegrid.delete('now:1', '')$$);
+SELECT code FROM error_of($$SELECT cachegrid.delete('now:1', 'half:1', NULL)$$);
+SELECT code FROM error_of($$SELECT cachegrid.invalidate('now:1', 'half:1', '')$$);
+SELECT code FROM error_of($$SELECT cachegrid.invalidate_tags('half', '')$$);
+SELECT cachegrid.mget('{now:1,half:1}');
+SELECT cachegrid.drop_cache('now');
+
 -- odd keys are keys like others
 SELECT cachegrid.set(k, k) FROM unnest(ARRAY[':', '::', ' ', '*', '?', '{}', '{k}', '''', '"', '\', '%', E'\t', E'\x01', E'\\000', 'ключ', '😀']) k;
 SELECT bool_and(cachegrid.get(k) = k) AS all_there
@@ -64,6 +94,15 @@ SELECT * FROM error_of($$SELECT cachegrid.drop_cache(repeat('n', 64))$$);
 SELECT cachegrid.drop_cache(repeat('n', 63));
 SELECT * FROM error_of($$INSERT INTO cachegrid.cache (name, ttl) VALUES ('long', '170000000 years')$$);
 SELECT * FROM error_of($$SELECT cachegrid.clear('none')$$);
+
+-- a cache "default" is the policy of all keys that belong to no other
+SELECT * FROM error_of($$SELECT cachegrid.fetch('other:1')$$);
+SELECT * FROM error_of($$SELECT cachegrid.alter_cache('default', loader => 'SELECT 1')$$);
+SELECT cachegrid.create_cache('default', ttl => '1 hour', loader => 'SELECT $1');
+SELECT cachegrid.fetch('other:1'), cachegrid.ttl('other:1') <= '1 hour' AS inherited;
+SELECT cachegrid.drop_cache('default');
+SELECT cachegrid.exists('other:1');
+SELECT count(*) FROM cachegrid.stat_cache WHERE cache = 'default';
 
 SELECT * FROM error_of($$SET cachegrid.memory = '64MB'$$);
 SELECT * FROM error_of($$SET cachegrid.no_such_setting = 1$$);

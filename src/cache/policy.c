@@ -356,16 +356,20 @@ cg_cache_ttl_from_interval(const Interval *ttl)
 	int64 microseconds;
 
 	if (pg_mul_s64_overflow(days, USECS_PER_DAY, &microseconds) ||
-		pg_add_s64_overflow(microseconds, ttl->time, &microseconds) ||
-		microseconds > PG_INT64_MAX / 4)
+		pg_add_s64_overflow(microseconds, ttl->time, &microseconds))
+		microseconds = days < 0 ? PG_INT64_MIN : PG_INT64_MAX;
+	if (microseconds > PG_INT64_MAX / 4)
 		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				errmsg("time to live is too long"),
 				errhint("Use NULL for an entry that does not expire by itself."));
 	if (microseconds <= 0)
-		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				errmsg("time to live must be greater than zero"),
-				errdetail("Its length is %lld microseconds.", (long long) microseconds),
-				errhint("To remove an entry, use cachegrid.delete."));
+		ereport(
+			ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			errmsg("time to live must be greater than zero"),
+			microseconds > PG_INT64_MIN
+				? errdetail("Its length is %lld microseconds.", (long long) microseconds)
+				: 0,
+			errhint("To remove an entry, use cachegrid.delete."));
 	return microseconds;
 }
 

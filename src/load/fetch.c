@@ -299,7 +299,8 @@ cg_load_fetch_by_loader(const CacheKey *key, bool *isnull)
 			ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			errmsg("cache \"%s\" has no loader", NameStr(policy->name)),
 			errdetail("The key \"%.*s\" belongs to it.", key->size, key->data),
-			errhint("Give it one by cachegrid.alter_cache(), or give fetch() a query."));
+			errhint("Give it one by cachegrid.create_cache() or cachegrid.alter_cache(), "
+					"or give fetch() a query."));
 
 	return cg_load_fetch(&request, isnull);
 }

@@ -307,47 +307,12 @@ rest(int milliseconds)
 	CHECK_FOR_INTERRUPTS();
 }
 
-/* Counts what became of the batch; false if Redis refuses everything. */
+/* False if Redis does not take the batch: see cg_mirror_settle. */
 static bool
-account(MirrorChannel *channel)
-{
-	MirrorBatch *batch = channel->batch;
-	int refused = 0;
-	int first = 0;
-
-	for (int i = 0; i < batch->count; i++)
-		refused += batch->touches[i].refused_by_redis;
-	if (refused > MAX_REFUSED)
-		return false;
-
-	while (first < batch->count)
-	{
-		int32 mirror = batch->touches[first].mirror;
-		int64 applied = 0;
-		int64 retries = 0;
-		int next = first;
-
-		for (; next < batch->count && batch->touches[next].mirror == mirror; next++)
-		{
-			applied += batch->touches[next].state == TOUCH_DONE;
-			retries += batch->touches[next].retries;
-		}
-		cg_mirror_count(mirror, applied, retries);
-		first = next;
-	}
-	cg_mirror_park(channel);
-	return true;
-}
-
-/*
- * Wait until every key of the batch that was sent is settled in Redis, and
- * send again what must be.  False if Redis does not take it: nothing is in
- * flight then, and the caller starts again from where it began.
- */
-bool
-cg_mirror_settle(MirrorChannel *channel)
+settle(MirrorChannel *channel)
 {
 	bool trouble = !cg_redis_drain(channel->grid);
+	int refused = 0;
 
 	for (int tries = 1; count_pending(channel->batch) > 0; tries++)
 	{
@@ -360,5 +325,48 @@ cg_mirror_settle(MirrorChannel *channel)
 		(void) send_again(channel);
 		trouble = !cg_redis_drain(channel->grid);
 	}
-	return account(channel);
+	for (int i = 0; i < channel->batch->count; i++)
+		refused += channel->batch->touches[i].refused_by_redis;
+	return refused <= MAX_REFUSED;
+}
+
+/* Tell the batch's mirrors; what Redis did not take will be sent again. */
+static void
+count_touches(const MirrorBatch *batch, bool settled)
+{
+	int first = 0;
+
+	while (first < batch->count)
+	{
+		int32 mirror = batch->touches[first].mirror;
+		int64 applied = 0;
+		int64 retries = 0;
+		int next = first;
+
+		for (; next < batch->count && batch->touches[next].mirror == mirror; next++)
+		{
+			const MirrorTouch *touch = &batch->touches[next];
+
+			applied += settled && touch->state == TOUCH_DONE;
+			retries += touch->retries + (!settled && touch->refused_by_redis);
+		}
+		cg_mirror_count(mirror, applied, retries);
+		first = next;
+	}
+}
+
+/*
+ * Wait until every key of the batch that was sent is settled in Redis, and
+ * send again what must be.  False if Redis does not take it: nothing is in
+ * flight then, and the caller starts again from where it began.
+ */
+bool
+cg_mirror_settle(MirrorChannel *channel)
+{
+	bool settled = settle(channel);
+
+	count_touches(channel->batch, settled);
+	if (settled)
+		cg_mirror_park(channel);
+	return settled;
 }

@@ -140,7 +140,7 @@ CREATE TEMP VIEW caller AS
         AS caller (rank, role, title);
 
 SELECT plan((4 * (SELECT count(*) FROM promised_function)
-             + (SELECT count(*) FROM promised_view) + 18)::int);
+             + (SELECT count(*) FROM promised_view) + 20)::int);
 
 -- Functions.
 
@@ -229,6 +229,19 @@ SELECT is_empty($$SELECT oid::regprocedure::text FROM extension_function
                   SELECT oid::regclass::text FROM extension_relation
                   WHERE relkind <> 'S' AND obj_description(oid, 'pg_class') IS NULL$$,
                 'each function, table and view has a comment');
+-- A comment that begins with "As" leaves its arguments to that of a namesake.
+SELECT is_empty($$SELECT f.oid::regprocedure, missing
+                  FROM kept_function f, LATERAL (
+                      SELECT unnest(p.proargnames[1:p.pronargs]) || '\M' AS missing
+                      FROM pg_proc p WHERE p.oid = f.oid
+                      UNION ALL
+                      VALUES ('NULL'), ('Example: ')) w
+                  WHERE obj_description(f.oid, 'pg_proc') !~ ('\m' || missing)
+                    AND (missing = 'Example: ' OR obj_description(f.oid, 'pg_proc') !~ '^As ')$$,
+                'the comment of a function names its arguments, tells of NULL, and has an example');
+SELECT is_empty($$SELECT v.name FROM promised_view v
+                  WHERE obj_description(format('cachegrid.%I', v.name)::regclass, 'pg_class') !~ 'Example: '$$,
+                'the comment of a view has an example');
 
 SELECT * FROM finish();
 ROLLBACK;

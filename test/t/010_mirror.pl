@@ -181,6 +181,29 @@ is($mirror->value('kept:1'), '{"id":1,"grade":"keeper"}', 'the worker casts as t
 is($mirror->problems('kept'), '', 'so does verify');
 sql("SELECT cachegrid.unmirror('kept', 'grid')");
 
+# A prefix is no pattern
+sql(<<'EOS');
+CREATE TABLE star (id int PRIMARY KEY);
+CREATE TABLE stare (id int PRIMARY KEY);
+INSERT INTO star SELECT generate_series(1, 100);
+INSERT INTO stare TABLE star;
+SELECT cachegrid.mirror('star', 'grid', key => '[st]*\?{{:{id}');
+SELECT cachegrid.mirror('stare', 'grid', key => 'stare{{:{id}');
+EOS
+foreach my $table ('star', 'stare')
+{
+	ok($mirror->settle($table), "$table settles");
+	is($mirror->problems($table), '', "$table is there");
+}
+is($mirror->value('[st]*\?{:7'), '{"id":7}', 'under such a key, too');
+sql("SELECT cachegrid.unmirror('star', 'grid')");
+ok( $node->poll_query_until(
+		'postgres', q{SELECT count(*) = 0 FROM cachegrid.mirrors WHERE prefix ~ '^\['}),
+	'a mirror whose prefix looks like a pattern ends');
+is($mirror->value('[st]*\?{:7'), '', 'its keys are gone');
+is($mirror->problems('stare'), '', 'those of the other are not');
+sql("SELECT cachegrid.unmirror('stare', 'grid')");
+
 # The end of a mirror
 sql("SELECT cachegrid.unmirror('visit', 'grid')");
 ok( $node->poll_query_until(
