@@ -61,6 +61,18 @@ sub applied_more_than
 		"SELECT applied > $count FROM cachegrid.stat_mirror");
 }
 
+# The server ends all sessions then, and begins anew.
+sub kill_worker
+{
+	my ($name) = @_;
+	my $worker = $mirror->worker;
+
+	ok(kill('KILL', $worker), "the worker is killed, $name");
+	$node->poll_query_until('postgres',
+		"SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $worker)");
+	return;
+}
+
 # The killed server's sessions take a moment to notice; those that would not,
 # because they stand still, are to be named.
 sub kill_and_start_server
@@ -81,10 +93,58 @@ sub kill_and_start_server
 
 sub is_equal
 {
+	my ($name, $table) = @_;
+
+	$table //= 'item';
+	ok($mirror->settle($table), "$name: settles");
+	is($mirror->problems($table), '', "$name: Redis has what the table has");
+	return;
+}
+
+# Until a session waits for a lock of this type.
+sub poll_lock
+{
+	my ($type) = @_;
+
+	$node->poll_query_until('postgres',
+		"SELECT count(*) = 1 FROM pg_locks WHERE locktype = '$type' AND NOT granted")
+	  or BAIL_OUT("nobody waits for a lock: $type");
+	return;
+}
+
+# Holds the sweep of table wide in its midst, behind the second of its three
+# chunks, as is on disk then. The worker waits in that chunk, for the cast of a
+# row; who asks for the table meanwhile has it before the worker can go on.
+sub hold_sweep
+{
+	my $gate = $node->background_psql('postgres', on_error_stop => 0);
+	my $locker = $node->background_psql('postgres', on_error_stop => 0);
+
+	$gate->query_safe('SELECT pg_advisory_lock(1)');
+	$node->safe_psql('postgres', "SELECT cachegrid.resync('wide', 'grid')");
+	poll_lock('advisory');
+	$locker->query_until(qr/asked/, "\\echo asked\nBEGIN; LOCK wide IN ACCESS EXCLUSIVE MODE;\n");
+	poll_lock('relation');
+	$gate->query_safe('SELECT pg_advisory_unlock(1)');
+	ok( $node->poll_query_until('postgres',
+			"SELECT encode(last, 'hex') LIKE '%80004e20' FROM cachegrid.mirror_progress"
+			  . " JOIN cachegrid.mirrors ON id = mirror WHERE relation = 'wide'::regclass"),
+		'the sweep is held behind row 20000');
+
+	# The worker saves without waiting for the disk; this takes that along.
+	$node->safe_psql('postgres', 'SET synchronous_commit = on; CREATE TABLE flushed ();'
+		  . 'DROP TABLE flushed');
+	return ($gate, $locker);
+}
+
+sub is_resumed
+{
 	my ($name) = @_;
 
-	ok($mirror->settle('item'), "$name: settles");
-	is($mirror->problems('item'), '', "$name: Redis has what the table has");
+	is_equal($name, 'wide');
+	is( $node->safe_psql('postgres',
+			q{SELECT applied FROM cachegrid.stat_mirror WHERE "table" = 'wide'::regclass}),
+		'10000', "$name: it went on from row 20000");
 	return;
 }
 
@@ -114,15 +174,9 @@ is_equal('after the worker left');
 # The worker is killed: the server begins anew, with empty shared memory
 foreach my $round (1 .. 3)
 {
-	my $worker;
-
 	$load = begin_load();
 	applied_more_than(500);
-	$worker = $mirror->worker;
-	ok(kill('KILL', $worker), "the worker is killed, round $round");
-	$node->poll_query_until('postgres',
-		'SELECT pg_postmaster_start_time() IS NOT NULL AND NOT EXISTS '
-		  . "(SELECT FROM pg_stat_activity WHERE pid = $worker)");
+	kill_worker("round $round");
 	end_load($load);
 	is_equal("after the worker was killed, round $round");
 }
@@ -149,5 +203,34 @@ $node->safe_psql('postgres',
 $mirror->redis->command('DEL', 'item:299999');
 kill_and_start_server($still);
 is_equal('after the server was killed before a sweep');
+
+# In the midst of a sweep. What was applied is counted from the restart on.
+$node->safe_psql('postgres', <<'EOS');
+CREATE TYPE mark AS ENUM ('free', 'gated');
+CREATE FUNCTION mark_json(m mark) RETURNS json LANGUAGE plpgsql AS $$
+BEGIN
+	IF m = 'gated' THEN
+		PERFORM pg_advisory_lock_shared(1), pg_advisory_unlock_shared(1);
+	END IF;
+	RETURN to_json(m::text);
+END
+$$;
+CREATE CAST (mark AS json) WITH FUNCTION mark_json(mark);
+CREATE TABLE wide (id int PRIMARY KEY, m mark);
+INSERT INTO wide SELECT i, CASE i WHEN 15000 THEN 'gated' ELSE 'free' END::mark
+    FROM generate_series(1, 30000) i;
+SELECT cachegrid.mirror('wide', 'grid');
+EOS
+is_equal('a wide table', 'wide');
+
+my @sessions = hold_sweep();
+kill_and_start_server();
+eval { $_->quit } foreach @sessions;
+is_resumed('after the server was killed in a sweep');
+
+@sessions = hold_sweep();
+kill_worker('in a sweep');
+eval { $_->quit } foreach @sessions;
+is_resumed('after the worker was killed in a sweep');
 
 done_testing();
