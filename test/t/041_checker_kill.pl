@@ -5,26 +5,13 @@ use strict;
 use warnings;
 
 use IPC::Run;
-use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
 use Checker;
 
 my $rounds = 3;
-my $node = PostgreSQL::Test::Cluster->new('main');
-
-$node->init;
-$node->append_conf('postgresql.conf', <<'CONF');
-shared_preload_libraries = 'cachegrid'
-max_prepared_transactions = 50
-deadlock_timeout = 20ms
-restart_after_crash = on
-log_statement = none
-CONF
-$node->start;
-$node->safe_psql('postgres', 'CREATE EXTENSION cachegrid');
-
+my $node = Checker::start_server('restart_after_crash = on');
 my $checker = Checker->new($node, 'postgres');
 
 # The backend that answers the query, once one does.
