@@ -6,10 +6,13 @@
  *
  * First a scan of Redis looks for keys of the prefix whose rows are gone: at
  * the beginning of a mirror there are none.  Then a walk through the table
- * sets every row.  Chunks, each under a new snapshot, are sent between batches, by the same process under
- * the same rising snapshots: so a sweep never moves a key backwards, and
- * needs no lock on the table.  A walk goes on where it was after a restart;
- * a scan begins anew.
+ * sets every row.  Chunks, each under a new snapshot, are sent between
+ * batches, by the same process under the same rising snapshots: so a sweep
+ * never moves a key backwards, and needs no lock on the table.  A walk goes on
+ * where it was after a restart; a scan begins anew.
+ *
+ * While a chunk is sent, a sweep from the start may come to be wanted, because
+ * the table turns out to be gone or broken: then the chunk ends nothing.
  *
  * Of a mirror in mode invalidate, and of one that is gone, every key is
  * deleted.
@@ -149,9 +152,12 @@ set_mark(WalkMark *mark, const MirrorState *mirror)
 		memcpy(mark->last, mirror->last, mirror->last_size);
 }
 
+/* Unless a sweep from the start is wanted since the mark was set. */
 static void
 return_to_mark(const WalkMark *mark, MirrorState *mirror)
 {
+	if (mirror->phase != SWEEP_WALK)
+		return;
 	if (!mark->any)
 		cg_mirror_want_sweep(mirror);
 	else
@@ -208,7 +214,7 @@ walk_step(MirrorChannel *channel, MirrorState *mirror)
 		return false;
 	}
 	mirror->unsaved = true;
-	if (step.ended && !mirror->broken)
+	if (step.ended && mirror->phase == SWEEP_WALK)
 		enter_phase(mirror, SWEEP_DONE);
 	return true;
 }
@@ -368,9 +374,11 @@ scan_step(MirrorChannel *channel, MirrorState *mirror)
 		checked = check_keys(channel, mirror, found.keys, found.count);
 	if (checked != REDIS_SCAN_KEYS)
 		state = checked;
+	else if (!mirror->scan)
+		state = REDIS_SCAN_BROKEN; /* a sweep from the start is wanted */
 	if (state != REDIS_SCAN_KEYS)
 		cg_mirror_stop_scan(mirror);
-	if (state == REDIS_SCAN_END && !mirror->broken)
+	if (state == REDIS_SCAN_END)
 		enter_phase(mirror, walks(mirror) ? SWEEP_WALK : SWEEP_DONE);
 	return state != REDIS_SCAN_FAILED;
 }

@@ -91,40 +91,48 @@ sub kill_and_start_server
 	return;
 }
 
-sub is_equal
+# Until so many sessions wait for locks of this type.
+sub poll_locks
 {
-	my ($name, $table) = @_;
-
-	$table //= 'item';
-	ok($mirror->settle($table), "$name: settles");
-	is($mirror->problems($table), '', "$name: Redis has what the table has");
-	return;
-}
-
-# Until a session waits for a lock of this type.
-sub poll_lock
-{
-	my ($type) = @_;
+	my ($type, $count) = @_;
 
 	$node->poll_query_until('postgres',
-		"SELECT count(*) = 1 FROM pg_locks WHERE locktype = '$type' AND NOT granted")
+		"SELECT count(*) = $count FROM pg_locks WHERE locktype = '$type' AND NOT granted")
 	  or BAIL_OUT("nobody waits for a lock: $type");
 	return;
 }
 
-# Holds the sweep of table wide in its midst, behind the second of its three
-# chunks, as is on disk then. The worker waits in that chunk, for the cast of a
-# row; who asks for the table meanwhile has it before the worker can go on.
-sub hold_sweep
+# A session that begins to run statements; they need not end.
+sub begin_session
+{
+	my ($statements) = @_;
+	my $session = $node->background_psql('postgres', on_error_stop => 0);
+
+	$session->query_until(qr/begun/, "\\echo begun\n$statements;\n");
+	return $session;
+}
+
+# Has the sweep of table wide wait in its second chunk for the cast of a row,
+# until the session that is returned unlocks 1.
+sub begin_gated_sweep
 {
 	my $gate = $node->background_psql('postgres', on_error_stop => 0);
-	my $locker = $node->background_psql('postgres', on_error_stop => 0);
 
 	$gate->query_safe('SELECT pg_advisory_lock(1)');
 	$node->safe_psql('postgres', "SELECT cachegrid.resync('wide', 'grid')");
-	poll_lock('advisory');
-	$locker->query_until(qr/asked/, "\\echo asked\nBEGIN; LOCK wide IN ACCESS EXCLUSIVE MODE;\n");
-	poll_lock('relation');
+	poll_locks('advisory', 1);
+	return $gate;
+}
+
+# Holds the sweep of table wide in its midst, behind the second of its three
+# chunks, as is on disk then. Who asks for the table while the worker waits in
+# that chunk has it before the worker can go on.
+sub hold_sweep
+{
+	my $gate = begin_gated_sweep();
+	my $locker = begin_session('BEGIN; LOCK wide IN ACCESS EXCLUSIVE MODE');
+
+	poll_locks('relation', 1);
 	$gate->query_safe('SELECT pg_advisory_unlock(1)');
 	ok( $node->poll_query_until('postgres',
 			"SELECT encode(last, 'hex') LIKE '%80004e20' FROM cachegrid.mirror_progress"
@@ -141,7 +149,7 @@ sub is_resumed
 {
 	my ($name) = @_;
 
-	is_equal($name, 'wide');
+	$mirror->is_equal($name, 'wide');
 	is( $node->safe_psql('postgres',
 			q{SELECT applied FROM cachegrid.stat_mirror WHERE "table" = 'wide'::regclass}),
 		'10000', "$name: it went on from row 20000");
@@ -169,7 +177,7 @@ foreach my $round (1 .. 5)
 }
 applied_more_than($applied + 1000);
 end_load($load);
-is_equal('after the worker left');
+$mirror->is_equal('after the worker left');
 
 # The worker is killed: the server begins anew, with empty shared memory
 foreach my $round (1 .. 3)
@@ -178,7 +186,7 @@ foreach my $round (1 .. 3)
 	applied_more_than(500);
 	kill_worker("round $round");
 	end_load($load);
-	is_equal("after the worker was killed, round $round");
+	$mirror->is_equal("after the worker was killed, round $round");
 }
 
 # The whole server is killed
@@ -188,7 +196,7 @@ foreach my $round (1 .. 2)
 	applied_more_than(500);
 	kill_and_start_server();
 	end_load($load);
-	is_equal("after the server was killed, round $round");
+	$mirror->is_equal("after the server was killed, round $round");
 }
 
 # The server is killed while a sweep is to be done: the worker stands still, so
@@ -202,7 +210,7 @@ $node->safe_psql('postgres',
 	"SET synchronous_commit = on; SELECT cachegrid.resync('item', 'grid')");
 $mirror->redis->command('DEL', 'item:299999');
 kill_and_start_server($still);
-is_equal('after the server was killed before a sweep');
+$mirror->is_equal('after the server was killed before a sweep');
 
 # In the midst of a sweep. What was applied is counted from the restart on.
 $node->safe_psql('postgres', <<'EOS');
@@ -221,7 +229,7 @@ INSERT INTO wide SELECT i, CASE i WHEN 15000 THEN 'gated' ELSE 'free' END::mark
     FROM generate_series(1, 30000) i;
 SELECT cachegrid.mirror('wide', 'grid');
 EOS
-is_equal('a wide table', 'wide');
+$mirror->is_equal('a wide table', 'wide');
 
 my @sessions = hold_sweep();
 kill_and_start_server();
@@ -232,5 +240,29 @@ is_resumed('after the server was killed in a sweep');
 kill_worker('in a sweep');
 eval { $_->quit } foreach @sessions;
 is_resumed('after the worker was killed in a sweep');
+
+# The table is dropped while a chunk of its sweep is to be sent again, because a
+# node has lost it, and cannot be, because another table is locked.
+$node->safe_psql('postgres',
+	"CREATE TABLE beside (id int PRIMARY KEY); SELECT cachegrid.mirror('beside', 'grid')");
+$mirror->is_equal('a table beside it', 'beside');
+my $worker = $mirror->worker;
+my $gate = begin_gated_sweep();
+$mirror->redis->node(0)->kill9;
+$mirror->redis->node(0)->start;
+$mirror->redis->wait_until_ok;
+my $dropper = begin_session('DROP TABLE wide');
+my $locker = begin_session('BEGIN; LOCK beside IN ACCESS EXCLUSIVE MODE');
+poll_locks('relation', 2);
+my $place = -s $node->logfile;
+$gate->query_safe('SELECT pg_advisory_unlock(1)');
+$node->wait_for_log(qr/is interrupted|was terminated by signal/, $place);
+is($mirror->worker, $worker, 'the worker survives that');
+$locker->query_safe('COMMIT');
+$_->quit foreach $gate, $dropper, $locker;
+ok( $node->poll_query_until('postgres', "SELECT count(*) = 0 FROM cachegrid.mirrors WHERE prefix = 'wide'"),
+	'the mirror of the dropped table ends');
+is($mirror->value("wide:$_"), '', "row $_ of it is gone from Redis") foreach 1, 15000, 30000;
+$mirror->is_equal('afterwards', 'beside');
 
 done_testing();
