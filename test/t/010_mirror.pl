@@ -136,6 +136,17 @@ ok( $node->poll_query_until(
 		'postgres', "SELECT count(*) = 0 FROM cachegrid.verify('item', 'grid')"),
 	'resync mends it');
 
+# All keys are missing, more than are compared at once; the worker stands still
+my $worker = $mirror->worker;
+kill('STOP', $worker);
+$_->command('FLUSHALL') foreach $mirror->redis->nodes;
+is( sql("SELECT count(*), min(problem), max(problem) FROM cachegrid.verify('item', 'grid')"),
+	sql("SELECT count(*) || '|missing|missing' FROM item"),
+	'verify finds that all is missing');
+kill('CONT', $worker);
+ok( $node->poll_query_until(
+		'postgres', "SELECT count(*) = 0 FROM cachegrid.verify('item', 'grid')"),
+	'the worker mends it');
 
 # Templates, columns, ttl
 sql(<<'EOS');
