@@ -36,9 +36,6 @@ enter_phase(MirrorState *mirror, SweepPhase phase)
 {
 	mirror->phase = phase;
 	mirror->unsaved = true;
-	if (mirror->last)
-		pfree(mirror->last);
-	mirror->last = NULL;
 	mirror->last_size = 0;
 	if (phase == SWEEP_DONE)
 		cg_mirror_count_sweep(mirror->definition->id);
@@ -140,16 +137,13 @@ typedef struct WalkMark
 {
 	char last[CG_OUTBOX_MAX_KEY_BYTES];
 	Size last_size;
-	bool any;
 } WalkMark;
 
 static void
 set_mark(WalkMark *mark, const MirrorState *mirror)
 {
-	mark->any = mirror->last != NULL;
 	mark->last_size = mirror->last_size;
-	if (mark->any)
-		memcpy(mark->last, mirror->last, mirror->last_size);
+	memcpy(mark->last, mirror->last, mirror->last_size);
 }
 
 /* Unless a sweep from the start is wanted since the mark was set. */
@@ -158,13 +152,8 @@ return_to_mark(const WalkMark *mark, MirrorState *mirror)
 {
 	if (mirror->phase != SWEEP_WALK)
 		return;
-	if (!mark->any)
-		cg_mirror_want_sweep(mirror);
-	else
-	{
-		memcpy(mirror->last, mark->last, mark->last_size);
-		mirror->last_size = mark->last_size;
-	}
+	mirror->last_size = mark->last_size;
+	memcpy(mirror->last, mark->last, mark->last_size);
 }
 
 /* Read and queue one chunk of the walk under a new snapshot. */
