@@ -101,6 +101,25 @@ ok($mirror->settle('clock'), 'another table is mirrored');
 like($mirror->value('clock:1'), qr/12:00:00\+00:00/, 'what the cast sets is forgotten');
 sql("SELECT cachegrid.unmirror('clock', 'grid')");
 
+# An error that is shown is cut between two characters
+sql(<<'EOS');
+CREATE TYPE word AS ENUM ('said');
+CREATE FUNCTION word_json(w word) RETURNS json LANGUAGE plpgsql AS $$
+BEGIN
+	RAISE '%', repeat(chr(228), 200);
+END
+$$;
+CREATE CAST (word AS json) WITH FUNCTION word_json(word);
+CREATE TABLE saying (id int PRIMARY KEY, w word);
+INSERT INTO saying VALUES (1, 'said');
+SELECT cachegrid.mirror('saying', 'grid');
+EOS
+ok($mirror->settle('saying'), 'a table whose cast fails is mirrored');
+is( sql('SELECT repeat(chr(228), 200) LIKE convert_from(convert_to(last_error, e), e) || \'%\''
+		  . q{ FROM cachegrid.stat_mirror, getdatabaseencoding() e WHERE "table" = 'saying'::regclass}),
+	't', 'the error is shown in whole characters');
+sql("SELECT cachegrid.unmirror('saying', 'grid')");
+
 # A dropped table leaves its prefix to the next one at once
 sql('DROP TABLE felt');
 sql('CREATE TABLE felt (id int PRIMARY KEY)');
