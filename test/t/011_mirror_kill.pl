@@ -8,7 +8,6 @@ use IPC::Run qw(start finish kill_kill);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
-use Time::HiRes qw(usleep);
 
 use RedisServer;
 plan skip_all => 'redis-server is not installed' unless RedisServer::installed();
@@ -39,7 +38,7 @@ sub begin_load
 
 	return start(
 		[
-			'pgbench', '-n', '-f', "$folder/load.sql", '-c', '4', '-T', '60',
+			'pgbench', '-n', '-f', "$folder/load.sql", '-c', '4', '-T', '3600',
 			'-h', $node->host, '-p', $node->port, 'postgres'
 		],
 		'>', \$output, '2>', \$output);
@@ -82,12 +81,8 @@ sub kill_and_start_server
 
 	$node->kill9;
 	kill('KILL', @others);
-	foreach my $try (1 .. 100)
-	{
-		return if !kill(0, $postmaster) && $node->start(fail_ok => 1);
-		usleep(100_000);
-	}
-	BAIL_OUT('the server does not start again');
+	RedisServer::wait_until('the server starts again',
+		sub { return !kill(0, $postmaster) && $node->start(fail_ok => 1); });
 	return;
 }
 

@@ -18,16 +18,16 @@ my $checker = Checker->new($node, 'postgres');
 sub find
 {
 	my ($what, $query) = @_;
-	my $pid;
+	my $deadline = time() + $PostgreSQL::Test::Utils::timeout_default;
 
-	for (1 .. 500)
+	while (time() < $deadline)
 	{
-		$pid = $node->safe_psql('postgres', $query);
-		last if $pid ne '';
+		my $pid = $node->safe_psql('postgres', $query);
+
+		return $pid if $pid ne '';
 		select(undef, undef, undef, 0.01);
 	}
-	die "no $what" if !$pid;
-	return $pid;
+	die "no $what";
 }
 
 # Kills it as a crash would, and waits until the server is back.
@@ -52,7 +52,7 @@ sub sum_of_stat
 foreach my $round (1 .. $rounds)
 {
 	my ($out, $error) = ('', '');
-	my $traffic = IPC::Run::start([ $checker->command(60) ], '<', \undef, '>', \$out, '2>', \$error);
+	my $traffic = IPC::Run::start([ $checker->command(3600) ], '<', \undef, '>', \$out, '2>', \$error);
 
 	$node->poll_query_until('postgres', 'SELECT coalesce(sum(hits), 0) > 3000 FROM cachegrid.stat_cache')
 	  or die 'no traffic';
