@@ -46,6 +46,9 @@ extern double bench_compare(Bench *bench, Side ours, const void *our_what, Side 
 /* The median of the rounds of one side. */
 extern double bench_median(Bench *bench, Side side, const void *what);
 
+/* Ascending. */
+extern void bench_sort(double *numbers, int count);
+
 /* Remember what went wrong; returns NAN. */
 extern double bench_fail(Bench *bench, const char *what, const char *why);
 

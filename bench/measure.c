@@ -41,6 +41,12 @@ compare_numbers(const void *left, const void *right)
 	return (a > b) - (a < b);
 }
 
+void
+bench_sort(double *numbers, int count)
+{
+	qsort(numbers, (size_t) count, sizeof(double), compare_numbers);
+}
+
 /* NAN if one of the numbers is. */
 static double
 median(double *numbers, int count)
@@ -48,7 +54,7 @@ median(double *numbers, int count)
 	for (int i = 0; i < count; i++)
 		if (isnan(numbers[i]))
 			return NAN;
-	qsort(numbers, (size_t) count, sizeof(double), compare_numbers);
+	bench_sort(numbers, count);
 	return count % 2 ? numbers[count / 2]
 					 : (numbers[count / 2 - 1] + numbers[count / 2]) / 2;
 }

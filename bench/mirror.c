@@ -233,15 +233,6 @@ probe(Bench *bench, redisContext *redis, int number)
 	return fail_with_state(bench, "the change does not arrive in Redis");
 }
 
-static int
-compare_numbers(const void *left, const void *right)
-{
-	double a = *(const double *) left;
-	double b = *(const double *) right;
-
-	return (a > b) - (a < b);
-}
-
 /* Probe beside 5,000 writes a second; the milliseconds of that share of them. */
 static double
 visible(Bench *bench, double share)
@@ -271,7 +262,7 @@ visible(Bench *bench, double share)
 	redisFree(redis);
 	if (count < PROBES)
 		return NAN;
-	qsort(times, PROBES, sizeof(double), compare_numbers);
+	bench_sort(times, PROBES);
 	return times[(int) (share * (count - 1))] * 1e3;
 }
 

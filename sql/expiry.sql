@@ -1,9 +1,12 @@
 -- Time to live: given, inherited from the cache, changed; and entries that expire.
 
-CREATE FUNCTION wait_until_gone(key text) RETURNS boolean LANGUAGE plpgsql AS $$
+CREATE FUNCTION wait_until(condition text) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+    holds boolean;
 BEGIN
-    FOR i IN 1..1000 LOOP
-        IF cachegrid.get(key) IS NULL THEN
+    FOR i IN 1..3000 LOOP
+        EXECUTE 'SELECT ' || condition INTO holds;
+        IF holds THEN
             RETURN true;
         END IF;
         PERFORM pg_sleep(0.01);
@@ -24,13 +27,13 @@ SELECT cachegrid.expire('e:1', NULL), cachegrid.expires_at('e:1');
 SELECT cachegrid.expire('e:none', '5 minutes');
 
 SELECT cachegrid.set('e:3', 'x', ttl => '30 milliseconds');
-SELECT wait_until_gone('e:3'), cachegrid.exists('e:3'), cachegrid.ttl('e:3');
+SELECT wait_until($$cachegrid.get('e:3') IS NULL$$), cachegrid.exists('e:3'), cachegrid.ttl('e:3');
 SELECT cachegrid.expire('e:3', '1 hour') AS revived;
 
 -- in the transaction that set it, too
 BEGIN;
 SELECT cachegrid.set('e:4', 'x', ttl => '30 milliseconds');
-SELECT wait_until_gone('e:4');
+SELECT wait_until($$cachegrid.get('e:4') IS NULL$$);
 COMMIT;
 SELECT cachegrid.get('e:4') IS NULL AS expired;
 
@@ -49,22 +52,11 @@ SELECT cachegrid.set('brief:2', 'x', ttl => '2 hours');
 SELECT cachegrid.ttl('brief:1') <= '10 minutes' AS inherited, cachegrid.ttl('brief:2') > '1 hour' AS given;
 
 -- the memory of what has expired comes back without anybody reading it
-CREATE FUNCTION wait_until_swept(cache_name text) RETURNS boolean LANGUAGE plpgsql AS $$
-BEGIN
-    FOR i IN 1..3000 LOOP
-        IF (SELECT entries FROM cachegrid.stat_cache WHERE cache = cache_name) = 2 THEN
-            RETURN true;
-        END IF;
-        PERFORM pg_sleep(0.01);
-    END LOOP;
-    RETURN false;
-END
-$$;
-SELECT count(cachegrid.set('brief:' || i, 'x', ttl => '100 milliseconds')) FROM generate_series(10, 1009) AS i;
+SELECT count(cachegrid.set('brief:' || i, 'x')) FROM generate_series(10, 1009) AS i;
 SELECT entries FROM cachegrid.stat_cache WHERE cache = 'brief';
-SELECT wait_until_swept('brief');
+SELECT count(*) FROM generate_series(10, 1009) AS i WHERE cachegrid.expire('brief:' || i, '10 milliseconds');
+SELECT wait_until($$(SELECT entries = 2 FROM cachegrid.stat_cache WHERE cache = 'brief')$$);
 SELECT expirations FROM cachegrid.stat_cache WHERE cache = 'brief';
-DROP FUNCTION wait_until_swept(text);
 SELECT cachegrid.drop_cache('brief');
 
-DROP FUNCTION wait_until_gone(text);
+DROP FUNCTION wait_until(text);

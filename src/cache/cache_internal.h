@@ -72,6 +72,9 @@ extern void cg_meta_init(MetaBuilder *builder, MemoryContext context, uint64 ide
 extern void cg_meta_free(MetaBuilder *builder);
 extern void cg_meta_add_gen(MetaBuilder *builder, Dependency dependency, uint64 gen);
 extern void cg_meta_add_tag_name(MetaBuilder *builder, const CacheKey *tag);
+extern bool cg_meta_add_set(MetaBuilder *builder, const CachePolicy *policy,
+							const CacheKey *key, const CacheKey *tags, int tag_count,
+							Snapshot snapshot);
 extern bool cg_meta_covers(const MetaBuilder *builder, Dependency dependency);
 extern Size cg_meta_size(const MetaBuilder *builder);
 extern char *cg_meta_finish(const MetaBuilder *builder);

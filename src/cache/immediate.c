@@ -52,32 +52,6 @@ judge_condition(const StoreEntry *present, StoreEntry *next, void *arg)
 	return STORE_REPLACE;
 }
 
-/* Meta of an entry that depends on its home and these tags, as of now. */
-static void
-build_meta(MetaBuilder *builder, const CachePolicy *policy, const CacheKey *key,
-		   const CacheKey *tags, int tag_count)
-{
-	Dependency home[2];
-	int count = cg_policy_home(policy, key, home);
-
-	cg_meta_init(builder, CurrentMemoryContext, 0, InvalidOid);
-	for (int i = 0; i < count; i++)
-		cg_meta_add_gen(builder, home[i], cg_coherence_gen(home[i]));
-	for (int i = 0; i < tag_count; i++)
-	{
-		Dependency tag = cg_dependency_of_tag(&tags[i]);
-		Dependency prefix = cg_dependency_of_tag_prefix(&tags[i]);
-
-		cg_meta_add_gen(builder, tag, cg_coherence_gen(tag));
-		cg_meta_add_gen(builder, prefix, cg_coherence_gen(prefix));
-		cg_meta_add_tag_name(builder, &tags[i]);
-	}
-	if (cg_meta_size(builder) > CG_STORE_META_MAX)
-		ereport(ERROR, errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED), errmsg("too many tags"),
-				errdetail("The tags of one entry may take about %d bytes together.",
-						  CG_STORE_META_MAX));
-}
-
 /* Put the value now, if the condition holds.  True if it was put. */
 bool
 cg_cache_put_now(const CacheKey *key, const CacheValue *value, int64 ttl,
@@ -92,7 +66,8 @@ cg_cache_put_now(const CacheKey *key, const CacheValue *value, int64 ttl,
 	FlatValue flat;
 
 	cg_store_count(policy->number, COUNT_SETS, 1);
-	build_meta(&builder, policy, key, tags, tag_count);
+	cg_meta_init(&builder, CurrentMemoryContext, 0, InvalidOid);
+	(void) cg_meta_add_set(&builder, policy, key, tags, tag_count, NULL);
 	cg_value_flatten(value, &flat);
 	builder.meta.shape = flat.shape;
 	entry.type = flat.type;
@@ -186,7 +161,8 @@ cg_cache_increment(const CacheKey *key, int64 by, int64 ttl)
 	StoreEntry entry = {0};
 	MetaBuilder builder;
 
-	build_meta(&builder, policy, key, NULL, 0);
+	cg_meta_init(&builder, CurrentMemoryContext, 0, InvalidOid);
+	(void) cg_meta_add_set(&builder, policy, key, NULL, 0, NULL);
 	entry.type = INT8OID;
 	entry.created_at = cg_store_now();
 	entry.expires_at = cg_policy_expiry(ttl);

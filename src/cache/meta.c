@@ -70,6 +70,50 @@ cg_meta_add_tag_name(MetaBuilder *builder, const CacheKey *tag)
 	builder->meta.tag_count++;
 }
 
+/* Add the dependency as of now; is it settled in the snapshot, if there is one? */
+static bool
+add_now(MetaBuilder *builder, Dependency dependency, Snapshot snapshot)
+{
+	bool settled = false;
+	uint64 gen;
+
+	/* The gen must be the one that was found settled: a later one hides a stamp. */
+	if (snapshot)
+		settled = cg_coherence_settled(dependency, snapshot, &gen);
+	else
+		gen = cg_coherence_gen(dependency);
+	cg_meta_add_gen(builder, dependency, gen);
+	return settled;
+}
+
+/*
+ * What an entry that somebody sets depends on, as of now: its home, its tags
+ * and their prefixes.  Is all of it settled in the snapshot, which may be NULL?
+ * Raises an error if the tags are too many.
+ */
+bool
+cg_meta_add_set(MetaBuilder *builder, const CachePolicy *policy, const CacheKey *key,
+				const CacheKey *tags, int tag_count, Snapshot snapshot)
+{
+	Dependency home[2];
+	int count = cg_policy_home(policy, key, home);
+	bool settled = true;
+
+	for (int i = 0; i < count; i++)
+		settled &= add_now(builder, home[i], snapshot);
+	for (int i = 0; i < tag_count; i++)
+	{
+		settled &= add_now(builder, cg_dependency_of_tag(&tags[i]), snapshot);
+		settled &= add_now(builder, cg_dependency_of_tag_prefix(&tags[i]), snapshot);
+		cg_meta_add_tag_name(builder, &tags[i]);
+	}
+	if (cg_meta_size(builder) > CG_STORE_META_MAX)
+		ereport(ERROR, errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED), errmsg("too many tags"),
+				errdetail("The tags of one entry may take about %d bytes together.",
+						  CG_STORE_META_MAX));
+	return settled;
+}
+
 bool
 cg_meta_covers(const MetaBuilder *builder, Dependency dependency)
 {

@@ -132,33 +132,13 @@ sample_write(OwnWrite *write, const CachePolicy *policy, const CacheKey *key,
 			 const CacheKey *tags, int tag_count)
 {
 	Snapshot snapshot = cg_coherence_snapshot();
-	Dependency dependencies[2];
-	int count = cg_policy_home(policy, key, dependencies);
-	uint64 gen;
 
 	write->unsettled =
 		snapshot == NULL ||
 		!cg_coherence_settled(cg_dependency_of_key(key), snapshot, &write->key_gen);
 	cg_meta_init(&write->builder, context, 0, InvalidOid);
-	for (int i = 0; i < count; i++)
-	{
-		write->unsettled |=
-			snapshot == NULL || !cg_coherence_settled(dependencies[i], snapshot, &gen);
-		cg_meta_add_gen(&write->builder, dependencies[i],
-						cg_coherence_gen(dependencies[i]));
-	}
-	for (int i = 0; i < tag_count; i++)
-	{
-		cg_meta_add_gen(&write->builder, cg_dependency_of_tag(&tags[i]),
-						cg_coherence_gen(cg_dependency_of_tag(&tags[i])));
-		cg_meta_add_gen(&write->builder, cg_dependency_of_tag_prefix(&tags[i]),
-						cg_coherence_gen(cg_dependency_of_tag_prefix(&tags[i])));
-		cg_meta_add_tag_name(&write->builder, &tags[i]);
-	}
-	if (cg_meta_size(&write->builder) > CG_STORE_META_MAX)
-		ereport(ERROR, errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED), errmsg("too many tags"),
-				errdetail("The tags of one entry may take about %d bytes together.",
-						  CG_STORE_META_MAX));
+	if (!cg_meta_add_set(&write->builder, policy, key, tags, tag_count, snapshot))
+		write->unsettled = true;
 }
 
 /* Set the key as of this transaction's commit.  tags point to the caller's bytes. */

@@ -58,17 +58,16 @@ find_bucket(const MirrorBatch *batch, uint32 hash, int32 mirror, const char *key
 {
 	uint32 position = hash & batch->mask;
 
-	for (;;)
+	while (batch->buckets[position] != 0)
 	{
-		uint32 *bucket = &batch->buckets[position];
-		const MirrorTouch *touch = &batch->touches[*bucket - 1];
+		const MirrorTouch *touch = &batch->touches[batch->buckets[position] - 1];
 
-		if (*bucket == 0 ||
-			(touch->hash == hash && touch->mirror == mirror && touch->key_size == size &&
-			 memcmp(touch->key, key, size) == 0))
-			return bucket;
+		if (touch->hash == hash && touch->mirror == mirror && touch->key_size == size &&
+			memcmp(touch->key, key, size) == 0)
+			break;
 		position = (position + 1) & batch->mask;
 	}
+	return &batch->buckets[position];
 }
 
 static void

@@ -30,15 +30,8 @@
 	"id, relation::oid, server::text, owner::oid, key, prefix, mode, columns::text[], " \
 	"(extract(epoch FROM ttl) * 1000)::bigint, dropped"
 
-typedef struct CatalogAccess
-{
-	Oid user;
-	int security;
-	int guc_level;
-} CatalogAccess;
-
 /* Backend-local: one access at a time; an error ends the transaction with it. */
-static CatalogAccess entered;
+static MirrorCaller entered;
 
 /*
  * Settings that change what a value looks like as text or JSON, or what a

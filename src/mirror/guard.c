@@ -90,7 +90,7 @@ cg_mirror_try(void (*work)(void *argument), void *argument, char **error)
 		data = CopyErrorData();
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
-		*error = pstrdup(data->message);
+		*error = MemoryContextStrdup(context, data->message);
 		FreeErrorData(data);
 	}
 	PG_END_TRY();

@@ -49,8 +49,7 @@ typedef struct MirrorState
 {
 	MirrorDefinition *definition;
 	SweepPhase phase;
-	char *last; /* key that the walk has come to, as in a record; NULL: none */
-	Size last_size;
+	Size last_size;	   /* of last, which is as in a record; 0: none */
 	RedisScan *scan;   /* of SWEEP_SCAN, NULL: not begun */
 	bool unsaved;	   /* phase and last differ from what is on disk */
 	bool started;	   /* the walk, in this process */
@@ -60,6 +59,7 @@ typedef struct MirrorState
 	char *broken;	   /* why it cannot be worked on until the next reload, or NULL */
 	char *reported;	   /* the last such reason that was logged, or NULL */
 	const char *shown; /* state that stat_mirror shows */
+	char last[CG_OUTBOX_MAX_KEY_BYTES]; /* key that the walk has come to */
 } MirrorState;
 
 /* A touched key on its way, see batch.c. */

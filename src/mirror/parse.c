@@ -174,10 +174,10 @@ find_literal(const char *data, const char *end, const char *literal, int size)
 static const char *
 find_last_literal(const char *data, const char *end, const char *literal, int size)
 {
-	for (const char *at = end - size; at >= data; at--)
+	for (; end - data >= size; end--)
 	{
-		if (memcmp(at, literal, size) == 0)
-			return at;
+		if (memcmp(end - size, literal, size) == 0)
+			return end - size;
 	}
 	return NULL;
 }

@@ -125,7 +125,6 @@ cg_mirror_load_mirror(MirrorState *mirror)
 			VARSIZE_ANY_EXHDR(DatumGetPointer(last)) <= CG_OUTBOX_MAX_KEY_BYTES)
 		{
 			mirror->last_size = VARSIZE_ANY_EXHDR(DatumGetPointer(last));
-			mirror->last = MemoryContextAlloc(TopMemoryContext, CG_OUTBOX_MAX_KEY_BYTES);
 			memcpy(mirror->last, VARDATA_ANY(DatumGetPointer(last)), mirror->last_size);
 		}
 	}
@@ -177,7 +176,7 @@ save_mirror(MirrorState *mirror)
 					  (Datum) 0};
 	char nulls[] = "  n";
 
-	if (mirror->last)
+	if (mirror->last_size > 0)
 	{
 		values[2] = bytea_of(mirror->last, mirror->last_size);
 		nulls[2] = ' ';

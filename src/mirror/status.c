@@ -11,6 +11,7 @@
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "funcapi.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "storage/shmem.h"
 #include "storage/spin.h"
@@ -28,10 +29,10 @@ typedef struct MirrorStatus
 {
 	int32 mirror;
 	const char *state;
-	int64 applied; /* keys set or deleted */
-	int64 retries; /* keys that had to be sent again */
-	int64 sweeps;  /* ended sweeps */
-	char last_error[256];
+	int64 applied;			   /* keys set or deleted */
+	int64 retries;			   /* keys that had to be sent again */
+	int64 sweeps;			   /* ended sweeps */
+	char last_error[256];	   /* perhaps cut, between two characters */
 	TimestampTz last_error_at; /* 0: none */
 } MirrorStatus;
 
@@ -152,12 +153,14 @@ cg_mirror_set_error(int32 mirror, const char *error)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	MirrorStatus *status;
+	Size size = pg_mbcliplen(error, strlen(error), sizeof(status->last_error) - 1);
 
 	SpinLockAcquire(&shared->mutex);
 	status = make_status_locked(mirror);
 	if (status)
 	{
-		strlcpy(status->last_error, error, sizeof(status->last_error));
+		memcpy(status->last_error, error, size);
+		status->last_error[size] = '\0';
 		status->last_error_at = now;
 	}
 	SpinLockRelease(&shared->mutex);

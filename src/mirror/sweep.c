@@ -6,10 +6,13 @@
  *
  * First a scan of Redis looks for keys of the prefix whose rows are gone: at
  * the beginning of a mirror there are none.  Then a walk through the table
- * sets every row.  Chunks, each under a new snapshot, are sent between batches, by the same process under
- * the same rising snapshots: so a sweep never moves a key backwards, and
- * needs no lock on the table.  A walk goes on where it was after a restart;
- * a scan begins anew.
+ * sets every row.  Chunks, each under a new snapshot, are sent between
+ * batches, by the same process under the same rising snapshots: so a sweep
+ * never moves a key backwards, and needs no lock on the table.  A walk goes on
+ * where it was after a restart; a scan begins anew.
+ *
+ * While a chunk is sent, a sweep from the start may come to be wanted, because
+ * the table turns out to be gone or broken: then the chunk ends nothing.
  *
  * Of a mirror in mode invalidate, and of one that is gone, every key is
  * deleted.
@@ -33,9 +36,6 @@ enter_phase(MirrorState *mirror, SweepPhase phase)
 {
 	mirror->phase = phase;
 	mirror->unsaved = true;
-	if (mirror->last)
-		pfree(mirror->last);
-	mirror->last = NULL;
 	mirror->last_size = 0;
 	if (phase == SWEEP_DONE)
 		cg_mirror_count_sweep(mirror->definition->id);
@@ -137,28 +137,23 @@ typedef struct WalkMark
 {
 	char last[CG_OUTBOX_MAX_KEY_BYTES];
 	Size last_size;
-	bool any;
 } WalkMark;
 
 static void
 set_mark(WalkMark *mark, const MirrorState *mirror)
 {
-	mark->any = mirror->last != NULL;
 	mark->last_size = mirror->last_size;
-	if (mark->any)
-		memcpy(mark->last, mirror->last, mirror->last_size);
+	memcpy(mark->last, mirror->last, mirror->last_size);
 }
 
+/* Unless a sweep from the start is wanted since the mark was set. */
 static void
 return_to_mark(const WalkMark *mark, MirrorState *mirror)
 {
-	if (!mark->any)
-		cg_mirror_want_sweep(mirror);
-	else
-	{
-		memcpy(mirror->last, mark->last, mark->last_size);
-		mirror->last_size = mark->last_size;
-	}
+	if (mirror->phase != SWEEP_WALK)
+		return;
+	mirror->last_size = mark->last_size;
+	memcpy(mirror->last, mark->last, mark->last_size);
 }
 
 /* Read and queue one chunk of the walk under a new snapshot. */
@@ -208,7 +203,7 @@ walk_step(MirrorChannel *channel, MirrorState *mirror)
 		return false;
 	}
 	mirror->unsaved = true;
-	if (step.ended && !mirror->broken)
+	if (step.ended && mirror->phase == SWEEP_WALK)
 		enter_phase(mirror, SWEEP_DONE);
 	return true;
 }
@@ -368,9 +363,11 @@ scan_step(MirrorChannel *channel, MirrorState *mirror)
 		checked = check_keys(channel, mirror, found.keys, found.count);
 	if (checked != REDIS_SCAN_KEYS)
 		state = checked;
+	else if (!mirror->scan)
+		state = REDIS_SCAN_BROKEN; /* a sweep from the start is wanted */
 	if (state != REDIS_SCAN_KEYS)
 		cg_mirror_stop_scan(mirror);
-	if (state == REDIS_SCAN_END && !mirror->broken)
+	if (state == REDIS_SCAN_END)
 		enter_phase(mirror, walks(mirror) ? SWEEP_WALK : SWEEP_DONE);
 	return state != REDIS_SCAN_FAILED;
 }

@@ -112,14 +112,14 @@ prepare_lookup(MirrorTable *table)
 	for (int i = 0; i < table->index_count; i++)
 	{
 		Oid type = index->rd_opcintype[i];
-		Oid operator=
+		Oid equal =
 			get_opfamily_member(index->rd_opfamily[i], type, type, BTEqualStrategyNumber);
 
 		table->index_keys[i] = find_attnum(table->key_attnums, table->key_count,
 										   index->rd_index->indkey.values[i]);
 		ScanKeyEntryInitialize(&table->lookup_keys[i], 0, i + 1, BTEqualStrategyNumber,
-							   InvalidOid, index->rd_indcollation[i],
-							   get_opcode(operator), (Datum) 0);
+							   InvalidOid, index->rd_indcollation[i], get_opcode(equal),
+							   (Datum) 0);
 	}
 }
 

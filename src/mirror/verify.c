@@ -43,7 +43,9 @@ typedef struct Verification
 typedef struct Comparison
 {
 	MirrorTouch *touch;
-	char *value; /* NULL: there is no row */
+	char *key;
+	int key_size; /* 0: it makes no key */
+	char *value;  /* NULL: there is no row */
 	Size size;
 	int64 ttl_ms;
 	const char *problem; /* NULL: none */
@@ -77,12 +79,13 @@ start_comparison(Verification *verification, MirrorTable *table, Comparison *com
 				 MirrorTouch *touch)
 {
 	char key[CG_KEY_MAX_BYTES];
-	int size = cg_mirror_table_render(table, touch, key);
 
 	comparison->touch = touch;
+	comparison->key_size = cg_mirror_table_render(table, touch, key);
 	comparison->ttl_ms = verification->definition->ttl_ms;
-	if (size == 0)
+	if (comparison->key_size == 0)
 		return;
+	comparison->key = pnstrdup(key, comparison->key_size);
 	if (cg_mirror_table_fetch(table, touch))
 	{
 		StringInfoData value;
@@ -92,7 +95,8 @@ start_comparison(Verification *verification, MirrorTable *table, Comparison *com
 		comparison->value = value.data;
 		comparison->size = value.len;
 	}
-	cg_redis_queue_get(verification->grid, (RedisString){key, size},
+	cg_redis_queue_get(verification->grid,
+					   (RedisString){comparison->key, comparison->key_size},
 					   (RedisHandler){compare, comparison});
 }
 
@@ -108,7 +112,10 @@ compare_touches(Verification *verification, MirrorTouch *touches, int count,
 	table = cg_mirror_table_open(verification->definition, GetActiveSnapshot());
 	cg_mirror_enter_owner(table->relation, &caller);
 	for (int i = 0; i < count; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
 		start_comparison(verification, table, &comparisons[i], &touches[i]);
+	}
 	cg_mirror_leave_owner(&caller);
 	cg_mirror_table_close(table);
 	PopActiveSnapshot();
@@ -116,9 +123,36 @@ compare_touches(Verification *verification, MirrorTouch *touches, int count,
 		cg_redis_report(verification->grid, ERROR);
 }
 
-/* Compare a batch; what seems wrong becomes a suspect. */
 static void
-examine(Verification *verification, MirrorBatch *batch)
+report(Verification *verification, const char *key, int size, const char *problem)
+{
+	Datum values[2] = {PointerGetDatum(cstring_to_text_with_len(key, size)),
+					   CStringGetTextDatum(problem)};
+	bool nulls[2] = {false};
+
+	/* What stands in Redis under our prefix need not be text. */
+	if (!pg_verifymbstr(key, size, true))
+		values[0] = DirectFunctionCall2(
+			binary_encode, PointerGetDatum(cstring_to_text_with_len(key, size)),
+			CStringGetTextDatum("escape"));
+	tuplestore_putvalues(verification->problems, verification->desc, values, nulls);
+}
+
+static void
+handle_problem(Verification *verification, const Comparison *comparison, bool last_look)
+{
+	const MirrorTouch *touch = comparison->touch;
+
+	if (last_look)
+		report(verification, comparison->key, comparison->key_size, comparison->problem);
+	else
+		cg_mirror_batch_add(verification->suspects, touch->mirror, touch->key,
+							touch->key_size, &touch->tid);
+}
+
+/* Compare a batch; what seems wrong becomes a suspect, at the last look a problem. */
+static void
+examine(Verification *verification, MirrorBatch *batch, bool last_look)
 {
 	MemoryContext context = AllocSetContextCreate(
 		CurrentMemoryContext, "cachegrid verify", ALLOCSET_DEFAULT_SIZES);
@@ -129,15 +163,11 @@ examine(Verification *verification, MirrorBatch *batch)
 		int count = Min(batch->count - i, CHUNK);
 		Comparison *comparisons = palloc0(count * sizeof(Comparison));
 
-		CHECK_FOR_INTERRUPTS();
 		compare_touches(verification, &batch->touches[i], count, comparisons);
 		for (int j = 0; j < count; j++)
 		{
-			MirrorTouch *touch = comparisons[j].touch;
-
 			if (comparisons[j].problem)
-				cg_mirror_batch_add(verification->suspects, touch->mirror, touch->key,
-									touch->key_size, &touch->tid);
+				handle_problem(verification, &comparisons[j], last_look);
 		}
 		MemoryContextReset(context);
 	}
@@ -162,23 +192,8 @@ walk_table(Verification *verification)
 		count = cg_mirror_table_walk(table, &place, batch, CHUNK);
 		cg_mirror_table_close(table);
 		PopActiveSnapshot();
-		examine(verification, batch);
+		examine(verification, batch, false);
 	} while (count == CHUNK);
-}
-
-static void
-report(Verification *verification, const char *key, int size, const char *problem)
-{
-	Datum values[2] = {PointerGetDatum(cstring_to_text_with_len(key, size)),
-					   CStringGetTextDatum(problem)};
-	bool nulls[2] = {false};
-
-	/* What stands in Redis under our prefix need not be text. */
-	if (!pg_verifymbstr(key, size, true))
-		values[0] = DirectFunctionCall2(
-			binary_encode, PointerGetDatum(cstring_to_text_with_len(key, size)),
-			CStringGetTextDatum("escape"));
-	tuplestore_putvalues(verification->problems, verification->desc, values, nulls);
 }
 
 /* Keys that no row can have are reported, the others compared. */
@@ -230,30 +245,9 @@ scan_redis(Verification *verification)
 			break;
 		cg_mirror_batch_reset(batch);
 		sort_keys(verification, keys, count, batch);
-		examine(verification, batch);
+		examine(verification, batch, false);
 	}
 	cg_redis_scan_end(scan);
-}
-
-/* Report the suspects that are left. */
-static void
-report_suspects(Verification *verification, Comparison *comparisons, int count)
-{
-	MirrorTable *table;
-
-	PushActiveSnapshot(GetLatestSnapshot());
-	table = cg_mirror_table_open(verification->definition, GetActiveSnapshot());
-	for (int i = 0; i < count; i++)
-	{
-		char key[CG_KEY_MAX_BYTES];
-
-		if (comparisons[i].problem)
-			report(verification, key,
-				   cg_mirror_table_render(table, comparisons[i].touch, key),
-				   comparisons[i].problem);
-	}
-	cg_mirror_table_close(table);
-	PopActiveSnapshot();
 }
 
 static void
@@ -274,16 +268,9 @@ try_suspects(Verification *verification)
 		MirrorBatch *batch = verification->suspects;
 
 		look_again_later();
-		if (looks == MAX_LOOKS)
-		{
-			Comparison *comparisons = palloc0(batch->count * sizeof(Comparison));
-
-			compare_touches(verification, batch->touches, batch->count, comparisons);
-			report_suspects(verification, comparisons, batch->count);
-			return;
-		}
 		verification->suspects = cg_mirror_batch(CurrentMemoryContext);
-		examine(verification, batch);
+		examine(verification, batch, looks == MAX_LOOKS);
+		MemoryContextDelete(batch->context);
 	}
 }
 

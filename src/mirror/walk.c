@@ -48,11 +48,11 @@ make_behind_value(MirrorTable *table, const Datum *values, ScanKey key)
 {
 	Relation index = table->index;
 	Oid type = index->rd_opcintype[0];
-	Oid operator=
+	Oid behind =
 		get_opfamily_member(index->rd_opfamily[0], type, type, BTGreaterStrategyNumber);
 
 	ScanKeyEntryInitialize(key, 0, 1, BTGreaterStrategyNumber, InvalidOid,
-						   index->rd_indcollation[0], get_opcode(operator),
+						   index->rd_indcollation[0], get_opcode(behind),
 						   values[table->index_keys[0]]);
 }
 
@@ -64,7 +64,7 @@ resume_key(MirrorTable *table, const MirrorState *state, ScanKey members, ScanKe
 	Datum values[CG_OUTBOX_MAX_COLUMNS];
 
 	/* If the columns have changed meanwhile, it does not hurt to begin anew. */
-	if (!state->last ||
+	if (state->last_size == 0 ||
 		!cg_outbox_decode_key(&record, RelationGetDescr(table->relation),
 							  table->key_attnums, table->key_count, values))
 		return false;
@@ -88,9 +88,6 @@ add_row(MirrorTable *table, MirrorState *state, MirrorBatch *batch)
 		return;
 
 	cg_mirror_batch_add(batch, table->definition->id, key, size, &table->slot->tts_tid);
-	state->last = state->last
-					  ? repalloc(state->last, CG_OUTBOX_MAX_KEY_BYTES)
-					  : MemoryContextAlloc(TopMemoryContext, CG_OUTBOX_MAX_KEY_BYTES);
 	memcpy(state->last, key, size);
 	state->last_size = size;
 }

@@ -124,8 +124,8 @@ remove_unlisted(MirrorChannel *channel)
 			continue;
 		}
 		cg_mirror_stop_scan(mirror);
-		if (mirror->last)
-			pfree(mirror->last);
+		if (mirror->reported)
+			pfree(mirror->reported);
 		channel->mirrors = foreach_delete_current(channel->mirrors, cell);
 		pfree(mirror);
 	}

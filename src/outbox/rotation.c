@@ -56,11 +56,11 @@ truncate_table(int table)
 static void
 try_truncate(int table, const OutboxPosition *const *positions, int count)
 {
-	Relation relation = cg_outbox_open(table, NoLock);
+	Relation relation = cg_outbox_open(table, AccessShareLock);
 	Oid oid = RelationGetRelid(relation);
 	bool covered = true;
 
-	table_close(relation, NoLock);
+	table_close(relation, AccessShareLock);
 	if (!ConditionalLockRelationOid(oid, AccessExclusiveLock))
 		return;
 

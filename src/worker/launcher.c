@@ -68,7 +68,7 @@ cg_worker_init(void)
 	cg_worker_install_hooks();
 }
 
-/* False if the server has no worker process left. */
+/* False if the server has no worker process left.  handle: palloc'd, or NULL. */
 static bool
 start_worker(Oid database, BackgroundWorkerHandle **handle)
 {
@@ -175,14 +175,12 @@ adopt_orphans(void)
 
 	for (int i = 0; i < count; i++)
 	{
-		BackgroundWorkerHandle *handle;
-
 		if (!database_exists(databases[i]))
 		{
 			cg_mirror_forget_database(databases[i]);
 			cg_outbox_forget_database(databases[i]);
 		}
-		else if (start_worker(databases[i], &handle))
+		else if (start_worker(databases[i], NULL))
 			cg_outbox_mark_started(databases[i],
 								   TimestampTzPlusMilliseconds(now, WORKER_RETRY_MS));
 	}

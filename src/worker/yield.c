@@ -7,8 +7,8 @@
  *
  * Each of the first waits five seconds for others to leave, and begins with
  * something that can be hooked.  A command is hooked before its rights are
- * checked: only the database's owner has its worker leave by one.  Nobody else may
- * give it, but for a copy of a template database.
+ * checked: only the database's owner has its worker leave by one.  Nobody else
+ * may give it, but for a copy of a template database.
  *
  *-------------------------------------------------------------------------
  */

@@ -9,6 +9,7 @@ Checker - traffic that compares every cached value with the table
 
   use Checker;
 
+  my $node = Checker::start_server();               # or one of your own
   my $checker = Checker->new($node, 'postgres');    # makes tables and caches
   my $wide = Checker->new($node, 'other', 40000);   # rows of up to so many bytes
   $checker->run(15);                                # seconds of pgbench
@@ -31,6 +32,7 @@ use strict;
 use warnings;
 
 use IPC::Run;
+use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 
 # Rows; the first are the hot ones.
@@ -158,6 +160,25 @@ SQL
 	],
 	[ invalidate => 5, $draw . "SELECT cachegrid.invalidate('product:' || :id);\n$check_row" ],
 );
+
+# A server that suits the traffic, with these settings besides.
+sub start_server
+{
+	my @settings = @_;
+	my $node = PostgreSQL::Test::Cluster->new('main');
+
+	$node->init;
+	$node->append_conf('postgresql.conf', "$_\n")
+	  foreach (
+		"shared_preload_libraries = 'cachegrid'",
+		'max_prepared_transactions = 50',
+		'deadlock_timeout = 20ms',
+		'log_statement = none',
+		@settings);
+	$node->start;
+	$node->safe_psql('postgres', 'CREATE EXTENSION cachegrid');
+	return $node;
+}
 
 sub new
 {

@@ -13,6 +13,7 @@ Mirror - a server with a mirrored table, for tests
   my $redis = $mirror->redis;     # a running RedisCluster of three
   $mirror->settle('item');        # until nothing waits and no sweep is pending
   is($mirror->problems('item'), '', 'Redis has what the table has');
+  $mirror->is_equal('at first');  # both, as tests
 
 =cut
 
@@ -24,7 +25,7 @@ use warnings;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use RedisCluster;
-use Test::More ();
+use Test::More;
 
 =pod
 
@@ -106,24 +107,83 @@ sub settle
 	return 1
 	  if $node->poll_query_until('postgres',
 		"SELECT state = 'live' AND waiting = 0 $mirror");
-	Test::More::diag($node->safe_psql('postgres', "SELECT row_to_json(m) FROM (SELECT * $mirror) m"));
+	diag($node->safe_psql('postgres', "SELECT row_to_json(m) FROM (SELECT * $mirror) m"));
 	return 0;
 }
 
 =pod
 
-=item $mirror->problems(table)
+=item $mirror->problems(table, server)
 
-What C<cachegrid.verify> finds, a line each.
+What C<cachegrid.verify> finds, a line each. The server is C<grid> if it is not
+named.
 
 =cut
 
 sub problems
 {
-	my ($self, $table) = @_;
+	my ($self, $table, $server) = @_;
 
+	$server //= 'grid';
 	return $self->node->safe_psql('postgres',
-		"SELECT key, problem FROM cachegrid.verify('$table', 'grid') ORDER BY 1");
+		"SELECT key, problem FROM cachegrid.verify('$table', '$server') ORDER BY 1");
+}
+
+=pod
+
+=item $mirror->is_equal(name, table, server)
+
+Tests that the mirror settles, and that Redis has then what the table has. The
+table is C<item> if it is not named.
+
+=cut
+
+sub is_equal
+{
+	my ($self, $name, $table, $server) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+
+	$table //= 'item';
+	ok($self->settle($table), "$name: settles");
+	is($self->problems($table, $server), '', "$name: Redis has what the table has");
+	return;
+}
+
+=pod
+
+=item $mirror->state_is(state, name, database)
+
+Tests that the only mirror of the database comes to this state. The database is
+C<postgres> if it is not named.
+
+=cut
+
+sub state_is
+{
+	my ($self, $state, $name, $database) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+
+	ok( $self->node->poll_query_until(
+			$database // 'postgres', "SELECT state = '$state' FROM cachegrid.stat_mirror"),
+		$name);
+	return;
+}
+
+=pod
+
+=item $mirror->logged(words, place)
+
+How often the server's log has these words, a pattern, behind this place.
+
+=cut
+
+sub logged
+{
+	my ($self, $words, $place) = @_;
+	my $log = substr(slurp_file($self->node->logfile), $place);
+	my $count = () = $log =~ /$words/g;
+
+	return $count;
 }
 
 =pod

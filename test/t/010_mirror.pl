@@ -22,21 +22,12 @@ sub sql
 	return $node->safe_psql('postgres', $statements);
 }
 
-sub rows_are_mirrored
-{
-	my ($name) = @_;
-
-	ok($mirror->settle('item'), "$name: settles");
-	is($mirror->problems('item'), '', "$name: Redis has what the table has");
-	return;
-}
-
 # Rows that are there already
 sql('CREATE TABLE item (id int PRIMARY KEY, name text, price numeric, at timestamptz)');
 sql("INSERT INTO item SELECT i, 'item ' || i, i / 4.0, '2024-05-31 12:00+00'"
 	  . ' FROM generate_series(1, 5000) i');
 sql("SELECT cachegrid.mirror('item', 'grid')");
-rows_are_mirrored('backfill');
+$mirror->is_equal('backfill');
 is( $mirror->value('item:1'),
 	'{"id":1,"name":"item 1","price":0.25000000000000000000,'
 	  . '"at":"2024-05-31T12:00:00+00:00"}',
@@ -48,21 +39,21 @@ is(sql('SELECT applied FROM cachegrid.stat_mirror'), 5000, 'each row was written
 sql("INSERT INTO item VALUES (6000, 'new')");
 sql("UPDATE item SET name = 'changed' WHERE id = 1");
 sql('DELETE FROM item WHERE id = 2');
-rows_are_mirrored('insert, update, delete');
+$mirror->is_equal('insert, update, delete');
 like($mirror->value('item:6000'), qr/"new"/, 'an inserted row is there');
 like($mirror->value('item:1'), qr/"changed"/, 'an updated row is there');
 is($mirror->value('item:2'), '', 'a deleted row is gone');
 
 # Keys that change, and change places
 sql('UPDATE item SET id = 7000 WHERE id = 3');
-rows_are_mirrored('key change');
+$mirror->is_equal('key change');
 is($mirror->value('item:3'), '', 'the old key is gone');
 like($mirror->value('item:7000'), qr/"item 3"/, 'the new key is there');
 sql('ALTER TABLE item DROP CONSTRAINT item_pkey, '
 	  . 'ADD PRIMARY KEY (id) DEFERRABLE INITIALLY DEFERRED');
 sql('UPDATE item SET id = CASE id WHEN 10 THEN 11 WHEN 11 THEN 12 ELSE 10 END'
 	  . ' WHERE id IN (10, 11, 12)');
-rows_are_mirrored('rotation of keys');
+$mirror->is_equal('rotation of keys');
 like($mirror->value('item:11'), qr/"item 10"/, 'rows have changed places');
 
 # What was rolled back
@@ -79,7 +70,7 @@ UPDATE item SET name = 'released' WHERE id = 23;
 RELEASE t;
 COMMIT;
 EOS
-rows_are_mirrored('savepoints');
+$mirror->is_equal('savepoints');
 like($mirror->value('item:20'), qr/"item 20"/, 'a rolled back row is as it was');
 like($mirror->value('item:21'), qr/"outer"/, 'what the savepoint did is undone');
 like($mirror->value('item:23'), qr/"released"/, 'a released savepoint counts');
@@ -94,42 +85,42 @@ ROLLBACK TO s;
 INSERT INTO item SELECT i, 'bulk' FROM generate_series(200001, 300000) i;
 COMMIT;
 EOS
-rows_are_mirrored('bulk');
+$mirror->is_equal('bulk');
 like($mirror->value('item:30'), qr/"before"/, 'a key before a big savepoint is not lost');
 is($mirror->value('item:100001'), '', 'a rolled back bulk is not there');
 like($mirror->value('item:300000'), qr/"bulk"/, 'a bulk is there');
 sql('DELETE FROM item WHERE id > 200000');
-rows_are_mirrored('bulk delete');
+$mirror->is_equal('bulk delete');
 
 # A transaction that is prepared, and outlives the server
 sql("BEGIN; UPDATE item SET name = 'prepared' WHERE id = 40; PREPARE TRANSACTION 'p'");
 sql("UPDATE item SET name = 'after' WHERE id = 41");
-rows_are_mirrored('beside a prepared transaction');
+$mirror->is_equal('beside a prepared transaction');
 like($mirror->value('item:40'), qr/"item 40"/, 'a prepared row is as it was');
 $node->restart;
 sql("UPDATE item SET name = 'restarted' WHERE id = 41");
-rows_are_mirrored('after a restart');
+$mirror->is_equal('after a restart');
 sql("COMMIT PREPARED 'p'");
-rows_are_mirrored('commit prepared');
+$mirror->is_equal('commit prepared');
 like($mirror->value('item:40'), qr/"prepared"/, 'a committed prepared row is there');
 
 # Everything at once
 sql('TRUNCATE item');
-rows_are_mirrored('truncate');
+$mirror->is_equal('truncate');
 is($mirror->redis->dbsize, 1, 'no key is left');
 sql("BEGIN; INSERT INTO item VALUES (1, 'gone'); TRUNCATE item;"
 	  . " INSERT INTO item VALUES (2, 'there'); COMMIT");
-rows_are_mirrored('truncate among inserts');
+$mirror->is_equal('truncate among inserts');
 is($mirror->value('item:1'), '', 'what TRUNCATE removed is not there');
 like($mirror->value('item:2'), qr/"there"/, 'what came after it is');
 
 # The table changes
 sql('ALTER TABLE item ADD COLUMN color text');
-rows_are_mirrored('new column');
+$mirror->is_equal('new column');
 like($mirror->value('item:2'), qr/"color":null/, 'old rows get a new column');
 sql('ALTER TABLE item ALTER COLUMN id TYPE bigint');
 sql("INSERT INTO item VALUES (5000000000, 'far')");
-rows_are_mirrored('another type');
+$mirror->is_equal('another type');
 like($mirror->value('item:5000000000'), qr/"far"/, 'the new type is written');
 
 # verify can find something
@@ -145,6 +136,17 @@ ok( $node->poll_query_until(
 		'postgres', "SELECT count(*) = 0 FROM cachegrid.verify('item', 'grid')"),
 	'resync mends it');
 
+# All keys are missing, more than are compared at once; the worker stands still
+my $worker = $mirror->worker;
+kill('STOP', $worker);
+$_->command('FLUSHALL') foreach $mirror->redis->nodes;
+is( sql("SELECT count(*), min(problem), max(problem) FROM cachegrid.verify('item', 'grid')"),
+	sql("SELECT count(*) || '|missing|missing' FROM item"),
+	'verify finds that all is missing');
+kill('CONT', $worker);
+ok( $node->poll_query_until(
+		'postgres', "SELECT count(*) = 0 FROM cachegrid.verify('item', 'grid')"),
+	'the worker mends it');
 
 # Templates, columns, ttl
 sql(<<'EOS');

@@ -22,35 +22,6 @@ sub sql
 	return $node->safe_psql('postgres', $statements);
 }
 
-sub state_is
-{
-	my ($state, $name) = @_;
-
-	ok( $node->poll_query_until('postgres',
-			"SELECT state = '$state' FROM cachegrid.stat_mirror"),
-		$name);
-	return;
-}
-
-# How often the log has these words behind this place.
-sub logged
-{
-	my ($words, $place) = @_;
-	my $log = substr(slurp_file($node->logfile), $place);
-	my $count = () = $log =~ /$words/g;
-
-	return $count;
-}
-
-sub is_equal
-{
-	my ($name) = @_;
-
-	ok($mirror->settle('item'), "$name: settles");
-	is($mirror->problems('item'), '', "$name: Redis has what the table has");
-	return;
-}
-
 # Is there one row in stat_redis, of the node with this number, for which this holds?
 sub node_is
 {
@@ -67,7 +38,7 @@ sub node_is
 sql('CREATE TABLE item (id int PRIMARY KEY, name text)');
 sql("INSERT INTO item SELECT i, 'first' FROM generate_series(1, 3000) i");
 sql("SELECT cachegrid.mirror('item', 'grid')");
-is_equal('at first');
+$mirror->is_equal('at first');
 
 # What the worker sees of its nodes
 node_is($_, "connected AND connects = 1 AND slots > 5000 AND commands > 900 AND bytes_sent > 20000"
@@ -88,7 +59,7 @@ my $place = -s $node->logfile;
 $_->kill9 foreach $mirror->redis->nodes;
 sql("UPDATE item SET name = 'away' WHERE id <= 1000");
 sql('DELETE FROM item WHERE id = 2000');
-state_is('interrupted', 'the outage is noticed');
+$mirror->state_is('interrupted', 'the outage is noticed');
 is(sql('SELECT waiting > 0 AND lag_seconds > 0 AND last_error IS NOT NULL'
 		  . ' FROM cachegrid.stat_mirror'),
 	't', 'the changes wait');
@@ -97,10 +68,10 @@ node_is($_, "NOT connected AND errors > 0 AND last_error LIKE '%Redis node%'",
   foreach 0 .. 2;
 $_->start foreach $mirror->redis->nodes;
 $mirror->redis->wait_until_ok;
-is_equal('after the restart');
-is(logged('mirroring to server "grid" is interrupted', $place),
+$mirror->is_equal('after the restart');
+is($mirror->logged('mirroring to server "grid" is interrupted', $place),
 	1, 'the log has one line when it begins');
-is(logged('mirroring to server "grid" goes on', $place), 1, 'and one when it ends');
+is($mirror->logged('mirroring to server "grid" goes on', $place), 1, 'and one when it ends');
 node_is($_, "connected AND connects > 1 AND last_error IS NOT NULL", "node $_ is back")
   foreach 0 .. 2;
 
@@ -108,25 +79,26 @@ node_is($_, "connected AND connects > 1 AND last_error IS NOT NULL", "node $_ is
 $place = -s $node->logfile;
 $mirror->redis->node(1)->pause;
 sql("UPDATE item SET name = 'paused' WHERE id <= 500");
-state_is('interrupted', 'a silent node is noticed');
+$mirror->state_is('interrupted', 'a silent node is noticed');
 node_is(1, "NOT connected AND last_error LIKE '%did not answer%'", 'it is shown as gone');
 node_is($_, 'connected', "node $_ is still there") foreach 0, 2;
 $mirror->redis->node(1)->resume;
 $mirror->redis->wait_until_ok;
-is_equal('after the silence');
-cmp_ok(sql('SELECT retries FROM cachegrid.stat_mirror'), '>', 0, 'what got no answer was sent again');
-is(logged('is interrupted', $place), 1, 'one line when it begins, again');
-is(logged('goes on', $place), 1, 'and one when it ends');
+$mirror->is_equal('after the silence');
+cmp_ok($mirror->sql('SELECT retries FROM cachegrid.stat_mirror'),
+	'>', 0, 'what got no answer was sent again');
+is($mirror->logged('is interrupted', $place), 1, 'one line when it begins, again');
+is($mirror->logged('goes on', $place), 1, 'and one when it ends');
 
 # Redis is full
 $place = -s $node->logfile;
 $_->command('CONFIG', 'SET', 'maxmemory', '1') foreach $mirror->redis->nodes;
 sql("UPDATE item SET name = 'full' WHERE id <= 700");
-state_is('interrupted', 'a full Redis is noticed');
+$mirror->state_is('interrupted', 'a full Redis is noticed');
 $_->command('CONFIG', 'SET', 'maxmemory', '0') foreach $mirror->redis->nodes;
-is_equal('after Redis was full');
-is(logged('is interrupted', $place), 1, 'one line when it begins, once more');
-is(logged('goes on', $place), 1, 'and one when it ends');
+$mirror->is_equal('after Redis was full');
+is($mirror->logged('is interrupted', $place), 1, 'one line when it begins, once more');
+is($mirror->logged('goes on', $place), 1, 'and one when it ends');
 
 # Somebody empties a node
 $mirror->redis->node($_)->command('FLUSHALL') foreach 0 .. 2;
@@ -139,12 +111,12 @@ my $slot = $mirror->redis->slot_of('item:7');
 my $target = ($mirror->redis->owner_of($slot) + 1) % 3;
 $mirror->redis->begin_migration($slot, $target);
 sql("UPDATE item SET name = 'moving'");
-is_equal('while a slot moves');
+$mirror->is_equal('while a slot moves');
 $mirror->redis->move_keys($slot, $target);
 sql("UPDATE item SET name = 'moved'");
 $mirror->redis->finish_migration($slot, $target);
 sql("UPDATE item SET name = 'there' WHERE id = 7");
-is_equal('after a slot has moved');
+$mirror->is_equal('after a slot has moved');
 
 # More changes than the outbox may hold
 $place = -s $node->logfile;
@@ -155,15 +127,15 @@ foreach my $round (1 .. 12)
 		  . ' ON CONFLICT DO NOTHING');
 	sql("UPDATE item SET name = 'round $round' WHERE id >= 10000");
 }
-state_is('sweep pending', 'the outbox is over its limit');
+$mirror->state_is('sweep pending', 'the outbox is over its limit');
 ok( $node->poll_query_until('postgres',
 		'SELECT sum(pg_relation_size(oid)) < 8 * 1024 * 1024 FROM pg_class'
 		  . " WHERE relname ~ '^outbox_[0-2]\$'"),
 	'it is emptied');
-ok(logged('outbox has reached', $place) >= 1, 'the log tells');
+ok($mirror->logged('outbox has reached', $place) >= 1, 'the log tells');
 $_->start foreach $mirror->redis->nodes;
 $mirror->redis->wait_until_ok;
-is_equal('after the overflow');
+$mirror->is_equal('after the overflow');
 
 # A key that Redis refuses is parked, the others are not
 sql('DELETE FROM item WHERE id >= 10000');
@@ -181,6 +153,6 @@ $_->command('ACL', 'SETUSER', 'default', 'allkeys') foreach $mirror->redis->node
 sql("UPDATE item SET name = 'allowed' WHERE id = 20");
 ok($node->poll_query_until('postgres', 'SELECT parked = 0 FROM cachegrid.stat_mirror'),
 	'it is parked no more when it is written');
-is_equal('after all');
+$mirror->is_equal('after all');
 
 done_testing();

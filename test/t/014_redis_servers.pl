@@ -38,16 +38,6 @@ sub fails_with
 	return;
 }
 
-sub is_equal
-{
-	my ($table, $server, $name) = @_;
-
-	ok($mirror->settle($table), "$name: settles");
-	is(sql("SELECT key, problem FROM cachegrid.verify('$table', '$server')"),
-		'', "$name: Redis has what the table has");
-	return;
-}
-
 sql('CREATE TABLE item (id int PRIMARY KEY, name text)');
 sql("INSERT INTO item SELECT i, 'first' FROM generate_series(1, 1000) i");
 sql("CREATE SERVER one FOREIGN DATA WRAPPER cachegrid_redis OPTIONS (mode 'single', endpoints '"
@@ -67,7 +57,7 @@ sql("CREATE USER MAPPING FOR PUBLIC SERVER no_cluster OPTIONS (password 'sesame'
 fails_with("SELECT cachegrid.mirror('item', 'no_cluster')", qr/cluster/i, 'no cluster');
 sql("ALTER USER MAPPING FOR PUBLIC SERVER one OPTIONS (SET password 'sesame')");
 sql("SELECT cachegrid.mirror('item', 'one')");
-is_equal('item', 'one', 'a single server');
+$mirror->is_equal('a single server', 'item', 'one');
 is($single->command('GET', 'item:1'), '{"id":1,"name":"first"}', 'it has the rows');
 
 # The password changes under the worker
@@ -79,7 +69,7 @@ ok( $node->poll_query_until(
 		'postgres', "SELECT state = 'interrupted' FROM cachegrid.stat_mirror"),
 	'a password that does not fit any more interrupts');
 sql("ALTER USER MAPPING FOR PUBLIC SERVER one OPTIONS (SET password 'sesame2')");
-is_equal('item', 'one', 'after the mapping has followed');
+$mirror->is_equal('after the mapping has followed', 'item', 'one');
 
 # The server is another one now
 my $other = RedisServer->new(dir => "$folder/other", password => 'sesame2');
@@ -88,14 +78,14 @@ ok( $node->poll_query_until(
 		'postgres', "SELECT count(*) = 0 FROM cachegrid.verify('item', 'one')"),
 	'another server is filled');
 sql("UPDATE item SET name = 'third' WHERE id = 2");
-is_equal('item', 'one', 'after the server was altered');
+$mirror->is_equal('after the server was altered', 'item', 'one');
 is($other->command('GET', 'item:2'), '{"id":2,"name":"third"}', 'it is written to');
 is($single->command('GET', 'item:2'), '{"id":2,"name":"first"}', 'the old one is not');
 
 # A column of the key is renamed, a restored copy may not write
 sql('ALTER TABLE item RENAME id TO "number"');
 sql("INSERT INTO item VALUES (5000, 'renamed')");
-is_equal('item', 'one', 'after a rename');
+$mirror->is_equal('after a rename', 'item', 'one');
 is($other->command('GET', 'item:5000'), '{"number":5000,"name":"renamed"}',
 	'keys go on, values have the new name');
 sql('CREATE DATABASE copy');
@@ -112,7 +102,7 @@ ok( $node->poll_query_until('copy',
 		"SELECT state = 'stopped' AND last_error ~ 'belongs to another'"
 		  . ' FROM cachegrid.stat_mirror'),
 	'but the copy does not write');
-is_equal('item', 'one', 'beside a copy');
+$mirror->is_equal('beside a copy', 'item', 'one');
 
 # Mode invalidate: a table without a key, several rows of which have one
 sql("CREATE TABLE event (page text, at timestamptz DEFAULT now())");

@@ -27,29 +27,19 @@ sub sql
 	return $node->safe_psql('postgres', $statements);
 }
 
-sub is_equal
-{
-	my ($name) = @_;
-
-	ok($mirror->settle('item'), "$name: settles");
-	is(sql("SELECT key, problem FROM cachegrid.verify('item', 'pairs')"),
-		'', "$name: Redis has what the table has");
-	return;
-}
-
 sql("CREATE SERVER pairs FOREIGN DATA WRAPPER cachegrid_redis OPTIONS (endpoints '"
 	  . $redis->endpoints
 	  . "')");
 sql('CREATE TABLE item (id int PRIMARY KEY, name text)');
 sql("INSERT INTO item SELECT i, 'first' FROM generate_series(1, 3000) i");
 sql("SELECT cachegrid.mirror('item', 'pairs')");
-is_equal('at first');
+$mirror->is_equal('at first', 'item', 'pairs');
 
 # The replica of node 0 hears nothing any more, then its master dies
 my $sweeps = sql('SELECT sweeps FROM cachegrid.stat_mirror');
 $redis->node(3)->pause;
 sql("UPDATE item SET name = 'acknowledged'");
-is_equal('beside a deaf replica');
+$mirror->is_equal('beside a deaf replica', 'item', 'pairs');
 $redis->node(0)->kill9;
 $redis->node(3)->resume;
 sql("UPDATE item SET name = 'later' WHERE id % 10 = 0");
@@ -57,7 +47,7 @@ $redis->wait_until_ok;
 ok( $node->poll_query_until(
 		'postgres', "SELECT sweeps > $sweeps FROM cachegrid.stat_mirror"),
 	'the mirror is swept after the failover');
-is_equal('after the failover');
+$mirror->is_equal('after the failover', 'item', 'pairs');
 unlike(slurp_file($node->logfile), qr/PANIC|signal 11/, 'nothing crashed');
 
 done_testing();

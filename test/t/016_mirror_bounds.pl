@@ -24,44 +24,15 @@ sub sql
 	return $node->safe_psql('postgres', $statements);
 }
 
-sub state_is
-{
-	my ($database, $state, $name) = @_;
-
-	ok( $node->poll_query_until(
-			$database, "SELECT state = '$state' FROM cachegrid.stat_mirror"),
-		$name);
-	return;
-}
-
-# How often the log has these words behind this place.
-sub logged
-{
-	my ($words, $place) = @_;
-	my $log = substr(slurp_file($node->logfile), $place);
-	my $count = () = $log =~ /$words/g;
-
-	return $count;
-}
-
-sub is_equal
-{
-	my ($name) = @_;
-
-	ok($mirror->settle('item'), "$name: settles");
-	is($mirror->problems('item'), '', "$name: Redis has what the table has");
-	return;
-}
-
 sql('CREATE TABLE item (id int PRIMARY KEY, name text)');
 sql("INSERT INTO item SELECT i, 'first' FROM generate_series(1, 3000) i");
 sql("SELECT cachegrid.mirror('item', 'grid')");
-is_equal('at first');
+$mirror->is_equal('at first');
 
 # A copy of the database has the same mirror, of the same prefix
 is($node->psql('template1', 'CREATE DATABASE copy TEMPLATE postgres'), 0, 'it is copied');
 $node->safe_psql('copy', "DELETE FROM item WHERE id > 10; UPDATE item SET name = 'copy'");
-state_is('copy', 'stopped', 'the mirror of the copy is stopped');
+$mirror->state_is('stopped', 'the mirror of the copy is stopped', 'copy');
 my $tries = $node->safe_psql('copy', 'SELECT last_error_at FROM cachegrid.stat_mirror');
 foreach my $number (1 .. 3)
 {
@@ -94,7 +65,7 @@ SKIP:
 }
 $locker->query_safe('COMMIT');
 $locker->quit;
-is_equal('after the lock');
+$mirror->is_equal('after the lock');
 
 # Only the owner of a database has its worker leave
 sql('CREATE ROLE stranger LOGIN');
@@ -130,6 +101,25 @@ ok($mirror->settle('clock'), 'another table is mirrored');
 like($mirror->value('clock:1'), qr/12:00:00\+00:00/, 'what the cast sets is forgotten');
 sql("SELECT cachegrid.unmirror('clock', 'grid')");
 
+# An error that is shown is cut between two characters
+sql(<<'EOS');
+CREATE TYPE word AS ENUM ('said');
+CREATE FUNCTION word_json(w word) RETURNS json LANGUAGE plpgsql AS $$
+BEGIN
+	RAISE '%', repeat(chr(228), 200);
+END
+$$;
+CREATE CAST (word AS json) WITH FUNCTION word_json(word);
+CREATE TABLE saying (id int PRIMARY KEY, w word);
+INSERT INTO saying VALUES (1, 'said');
+SELECT cachegrid.mirror('saying', 'grid');
+EOS
+ok($mirror->settle('saying'), 'a table whose cast fails is mirrored');
+is( sql('SELECT repeat(chr(228), 200) LIKE convert_from(convert_to(last_error, e), e) || \'%\''
+		  . q{ FROM cachegrid.stat_mirror, getdatabaseencoding() e WHERE "table" = 'saying'::regclass}),
+	't', 'the error is shown in whole characters');
+sql("SELECT cachegrid.unmirror('saying', 'grid')");
+
 # A dropped table leaves its prefix to the next one at once
 sql('DROP TABLE felt');
 sql('CREATE TABLE felt (id int PRIMARY KEY)');
@@ -144,12 +134,12 @@ ok( $node->poll_query_until('postgres', 'SELECT count(*) = 1 FROM cachegrid.stat
 # Changes of the server are noticed while all is well
 my $place = -s $node->logfile;
 sql("ALTER SERVER grid OPTIONS (SET endpoints '127.0.0.1:1')");
-state_is('postgres', 'interrupted', 'a server with other endpoints is noticed');
+$mirror->state_is('interrupted', 'a server with other endpoints is noticed');
 sql("ALTER SERVER grid OPTIONS (SET endpoints '$endpoints')");
-state_is('postgres', 'live', 'and its end');
+$mirror->state_is('live', 'and its end');
 sql('DROP SERVER grid CASCADE; CREATE FOREIGN DATA WRAPPER other;'
 	  . 'CREATE SERVER grid FOREIGN DATA WRAPPER other');
-state_is('postgres', 'interrupted', 'a server of another wrapper is noticed');
+$mirror->state_is('interrupted', 'a server of another wrapper is noticed');
 is(sql('SELECT last_error FROM cachegrid.stat_mirror'),
 	'the server is not a Redis server any more', 'and told');
 is($mirror->worker, $worker, 'the worker lives');
@@ -164,16 +154,16 @@ foreach my $round (1 .. 6)
 	sql("INSERT INTO item SELECT i, 'many' FROM generate_series(5000 * $round, 5000 * $round + 4999) i"
 		  . ' ON CONFLICT DO NOTHING');
 }
-state_is('postgres', 'sweep pending', 'the outbox is over its limit');
+$mirror->state_is('sweep pending', 'the outbox is over its limit');
 sql('SELECT pg_sleep(3)');
-is(logged('outbox has reached', $place), 1, 'that is told once');
+is($mirror->logged('outbox has reached', $place), 1, 'that is told once');
 sql("CREATE SERVER grid FOREIGN DATA WRAPPER cachegrid_redis OPTIONS (endpoints '$endpoints')");
 sql("COMMIT PREPARED 'holds'");
-is_equal('the server is back');
+$mirror->is_equal('the server is back');
 
 # Without its server a mirror can still be ended
 sql('DROP SERVER grid CASCADE');
-state_is('postgres', 'interrupted', 'a server that is gone is noticed');
+$mirror->state_is('interrupted', 'a server that is gone is noticed');
 is(sql('SELECT count(*) FROM cachegrid.stat_redis'), 0, 'its nodes are not shown');
 sql("SELECT cachegrid.unmirror('item', 'grid')");
 ok( $node->poll_query_until('postgres', 'SELECT count(*) = 0 FROM cachegrid.mirrors'),

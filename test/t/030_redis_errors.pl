@@ -20,8 +20,8 @@ $node->append_conf('postgresql.conf', "$_\n")
   foreach (
 	"shared_preload_libraries = 'cachegrid'",
 	"cachegrid.memory = '32MB'",
-	'cachegrid.redis_connect_timeout = 500',
-	'cachegrid.redis_timeout = 500');
+	'cachegrid.redis_connect_timeout = 2000',
+	'cachegrid.redis_timeout = 2000');
 $node->start;
 $node->safe_psql('postgres', 'CREATE EXTENSION cachegrid');
 $node->safe_psql('postgres', 'CREATE TABLE item (id int PRIMARY KEY, name text)');
@@ -65,7 +65,7 @@ like(
 
 # Somebody else
 my %strangers = (
-	'a silent server' => [ '', qr/ERROR:  08006: Redis node "[^"]*" did not answer within 500 ms/ ],
+	'a silent server' => [ '', qr/ERROR:  08006: Redis node "[^"]*" did not answer within 2000 ms/ ],
 	'one that closes' => [ undef, qr/ERROR:  08006: lost the connection to Redis node/ ],
 	'a web server' => ["HTTP/1.1 400 Bad Request\r\n\r\n"],
 	'noise' => [ join('', map { chr($_ * 7 % 256) } 0 .. 999) ],

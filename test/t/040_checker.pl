@@ -4,26 +4,13 @@
 use strict;
 use warnings;
 
-use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
 use Checker;
 
 my $seconds = $ENV{CHECKER_SECONDS} || 15;
-my $node = PostgreSQL::Test::Cluster->new('main');
-
-$node->init;
-$node->append_conf('postgresql.conf', <<'CONF');
-shared_preload_libraries = 'cachegrid'
-max_prepared_transactions = 20
-deadlock_timeout = 20ms
-log_statement = none
-log_min_messages = fatal
-CONF
-$node->start;
-$node->safe_psql('postgres', 'CREATE EXTENSION cachegrid');
-
+my $node = Checker::start_server('log_min_messages = fatal');
 my $checker = Checker->new($node, 'postgres');
 
 $checker->run($seconds);

@@ -5,42 +5,29 @@ use strict;
 use warnings;
 
 use IPC::Run;
-use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
 use Checker;
 
 my $rounds = 3;
-my $node = PostgreSQL::Test::Cluster->new('main');
-
-$node->init;
-$node->append_conf('postgresql.conf', <<'CONF');
-shared_preload_libraries = 'cachegrid'
-max_prepared_transactions = 50
-deadlock_timeout = 20ms
-restart_after_crash = on
-log_statement = none
-CONF
-$node->start;
-$node->safe_psql('postgres', 'CREATE EXTENSION cachegrid');
-
+my $node = Checker::start_server('restart_after_crash = on');
 my $checker = Checker->new($node, 'postgres');
 
 # The backend that answers the query, once one does.
 sub find
 {
 	my ($what, $query) = @_;
-	my $pid;
+	my $deadline = time() + $PostgreSQL::Test::Utils::timeout_default;
 
-	for (1 .. 500)
+	while (time() < $deadline)
 	{
-		$pid = $node->safe_psql('postgres', $query);
-		last if $pid ne '';
+		my $pid = $node->safe_psql('postgres', $query);
+
+		return $pid if $pid ne '';
 		select(undef, undef, undef, 0.01);
 	}
-	die "no $what" if !$pid;
-	return $pid;
+	die "no $what";
 }
 
 # Kills it as a crash would, and waits until the server is back.
@@ -65,7 +52,7 @@ sub sum_of_stat
 foreach my $round (1 .. $rounds)
 {
 	my ($out, $error) = ('', '');
-	my $traffic = IPC::Run::start([ $checker->command(60) ], '<', \undef, '>', \$out, '2>', \$error);
+	my $traffic = IPC::Run::start([ $checker->command(3600) ], '<', \undef, '>', \$out, '2>', \$error);
 
 	$node->poll_query_until('postgres', 'SELECT coalesce(sum(hits), 0) > 3000 FROM cachegrid.stat_cache')
 	  or die 'no traffic';

@@ -4,27 +4,13 @@
 use strict;
 use warnings;
 
-use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
 use Checker;
 
 my $seconds = $ENV{CHECKER_SECONDS} || 8;
-my $node = PostgreSQL::Test::Cluster->new('main');
-
-$node->init;
-$node->append_conf('postgresql.conf', <<'CONF');
-shared_preload_libraries = 'cachegrid'
-cachegrid.memory = '8MB'
-max_prepared_transactions = 20
-deadlock_timeout = 20ms
-log_statement = none
-log_min_messages = fatal
-CONF
-$node->start;
-$node->safe_psql('postgres', 'CREATE EXTENSION cachegrid');
-
+my $node = Checker::start_server(q{cachegrid.memory = '8MB'}, 'log_min_messages = fatal');
 my $checker = Checker->new($node, 'postgres', 200_000);
 
 cmp_ok($checker->query('SELECT sum(octet_length(to_jsonb(p)::text)) FROM product p'),
