@@ -128,6 +128,21 @@ SELECT cachegrid.fetch('loaded:1');
 SELECT cachegrid.get('loaded:1');
 RESET ROLE;
 
+-- What somebody put does not run functions of his with the reader's rights.
+GRANT CREATE ON SCHEMA test_rights TO fetch_alice;
+SET ROLE fetch_alice;
+CREATE TYPE trap AS ENUM ('shut');
+CREATE TYPE cage AS (trap trap);
+CREATE FUNCTION spring(trap) RETURNS json LANGUAGE plpgsql AS
+    $$ BEGIN RETURN to_json('run as ' || current_user); END $$;
+CREATE CAST (trap AS json) WITH FUNCTION spring(trap);
+SELECT cachegrid.set('bait:1', 'shut'::trap), cachegrid.set('bait:2', ARRAY['shut'::trap]), cachegrid.set('bait:3', ROW('shut')::cage);
+SET ROLE fetch_bob;
+SELECT cachegrid.fetch('bait:1', 'SELECT 1'), cachegrid.fetch('bait:2', 'SELECT 1'), cachegrid.fetch('bait:3', 'SELECT 1');
+-- Nor is what such a function says kept for good.
+SELECT cachegrid.fetch('bait:4', $$SELECT 'shut'::trap$$);
+RESET ROLE;
+
 SET client_min_messages = warning;
 DROP SCHEMA test_rights CASCADE;
 SELECT cachegrid.drop_cache('loaded');

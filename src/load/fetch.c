@@ -21,6 +21,7 @@
 #include "portability/instr_time.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
+#include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
 #include "base/compat.h"
@@ -51,13 +52,25 @@ typedef struct Load
 /* Backend-local: the innermost load under way. */
 static Load *current_load = NULL;
 
+/*
+ * What somebody put may be of a type whose cast to json is a function of his:
+ * the reader's rights are not lent to that, such a value counts as its text.
+ */
 static Datum
 value_to_jsonb(const CacheValue *value, bool *isnull)
 {
+	Oid output;
+	bool is_varlena;
+
 	*isnull = value->type == InvalidOid;
 	if (*isnull || value->type == JSONBOID)
 		return value->datum;
-	return cg_load_to_jsonb(value->datum, value->type);
+	if (cg_load_type_is_json_by_itself(value->type))
+		return cg_load_to_jsonb(value->datum, value->type);
+
+	getTypeOutputInfo(value->type, &output, &is_varlena);
+	return cg_load_to_jsonb(
+		CStringGetTextDatum(OidOutputFunctionCall(output, value->datum)), TEXTOID);
 }
 
 static void

@@ -33,5 +33,7 @@ extern void cg_load_purity_of_node(Node *node, LoadPurity *purity);
 extern bool cg_load_type_is_written_steadily(Oid type);
 /* Does a text mean the same value of the type, always and in every session? */
 extern bool cg_load_type_is_read_steadily(Oid type);
+/* Does a value of the type become json without any function that a user wrote? */
+extern bool cg_load_type_is_json_by_itself(Oid type);
 
 #endif /* CACHEGRID_PURITY_H */
