@@ -38,7 +38,7 @@
 typedef struct Load
 {
 	const LoadRequest *request;
-	const char *query; /* a copy: policies may be read anew meanwhile */
+	const char *query; /* terminated */
 	uint64 identity;
 	uint64 lease; /* its id */
 	bool leased;  /* held here */
@@ -301,11 +301,7 @@ Datum
 cg_load_fetch_by_loader(const CacheKey *key, bool *isnull)
 {
 	const CachePolicy *policy = cg_cache_policy(key);
-	LoadRequest request = {
-		.key = *key,
-		.query = policy->loader,
-		.query_size = policy->loader ? strlen(policy->loader) : 0,
-	};
+	LoadRequest request = {.key = *key};
 
 	if (!policy->loader)
 		ereport(
@@ -314,5 +310,8 @@ cg_load_fetch_by_loader(const CacheKey *key, bool *isnull)
 			errdetail("The key \"%.*s\" belongs to it.", key->size, key->data),
 			errhint("Give it one by cachegrid.alter_cache(), or give fetch() a query."));
 
+	/* A copy: the lookup may read the policies anew. */
+	request.query = pstrdup(policy->loader);
+	request.query_size = strlen(request.query);
 	return cg_load_fetch(&request, isnull);
 }
