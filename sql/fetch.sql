@@ -346,6 +346,35 @@ SELECT * FROM cachegrid.watched WHERE "table" = 'product'::regclass;
 SELECT fetched('product:1', NULL);
 SELECT fetched('product:1', NULL);
 
+-- What names mean after DDL of this transaction, and after it was rolled back.
+CREATE FUNCTION meaning(bigint) RETURNS text IMMUTABLE LANGUAGE sql AS $$ SELECT 'bigint' $$;
+SELECT fetched('names:1', 'SELECT meaning(1)');
+BEGIN;
+CREATE FUNCTION meaning(int) RETURNS text IMMUTABLE LANGUAGE sql AS $$ SELECT 'int' $$;
+SELECT fetched('names:1', 'SELECT meaning(1)');
+COMMIT;
+BEGIN;
+DROP FUNCTION meaning(int);
+SELECT fetched('names:1', 'SELECT meaning(1)');
+ROLLBACK;
+SELECT fetched('names:2', 'SELECT meaning(1)');
+CREATE TABLE other.meant AS SELECT 'other' AS here;
+CREATE TABLE meant AS SELECT 'test_fetch' AS here;
+SELECT cachegrid.watch('meant'), cachegrid.watch('other.meant');
+SET search_path = test_fetch, other;
+BEGIN;
+ALTER TABLE meant RENAME TO meant_no_more;
+SELECT fetched('names:3', 'SELECT here FROM meant');
+ROLLBACK;
+SELECT fetched('names:3', 'SELECT here FROM meant');
+SET search_path = test_fetch;
+-- The same for a query within a query.
+CREATE FUNCTION inner_meaning(bigint) RETURNS text IMMUTABLE LANGUAGE sql AS $$ SELECT 'bigint' $$;
+SELECT fetched('names:4', $$SELECT cachegrid.fetch('names:5', 'SELECT inner_meaning(1)')$$);
+CREATE FUNCTION inner_meaning(int) RETURNS text IMMUTABLE LANGUAGE sql AS $$ SELECT 'int' $$;
+SELECT fetched('names:4', $$SELECT cachegrid.fetch('names:5', 'SELECT inner_meaning(1)')$$);
+SELECT fetched('names:5', 'SELECT inner_meaning(1)');
+
 SET client_min_messages = warning;
 DROP SCHEMA test_fetch, other CASCADE;
 SELECT cachegrid.drop_cache('place');

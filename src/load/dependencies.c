@@ -240,7 +240,7 @@ cg_load_dependencies_find(LoadQuery *query, const LoadArguments *arguments,
 	(void) visit_node((Node *) linitial(source->query_list), &walk);
 	foreach (cell, plan->stmt_list)
 		visit_plan(&walk, lfirst_node(PlannedStmt, cell));
-	ReleaseCachedPlan(plan, CurrentResourceOwner);
+	ReleaseCachedPlan(plan, source->is_saved ? CurrentResourceOwner : NULL);
 	return walk.found;
 }
 
