@@ -143,6 +143,26 @@ SELECT cachegrid.fetch('bait:1', 'SELECT 1'), cachegrid.fetch('bait:2', 'SELECT 
 SELECT cachegrid.fetch('bait:4', $$SELECT 'shut'::trap$$);
 RESET ROLE;
 
+-- A role by another name, and one that is a member of others from its birth.
+ALTER POLICY own ON secret USING (owner = current_user);
+CREATE POLICY grouped ON secret TO fetch_group USING (true);
+SET ROLE fetch_alice;
+SELECT cachegrid.fetch('roles:1', 'SELECT current_user'), cachegrid.fetch('roles:2', 'SELECT string_agg(text, $$, $$ ORDER BY id) FROM secret');
+RESET ROLE;
+ALTER ROLE fetch_alice RENAME TO fetch_carol;
+SET ROLE fetch_carol;
+SELECT cachegrid.fetch('roles:1', 'SELECT current_user'), cachegrid.fetch('roles:2', 'SELECT string_agg(text, $$, $$ ORDER BY id) FROM secret');
+RESET ROLE;
+ALTER ROLE fetch_carol RENAME TO fetch_alice;
+SET ROLE fetch_alice;
+SELECT cachegrid.fetch('roles:2', 'SELECT string_agg(text, $$, $$ ORDER BY id) FROM secret');
+RESET ROLE;
+CREATE ROLE fetch_middle IN ROLE fetch_group ROLE fetch_alice;
+SET ROLE fetch_alice;
+SELECT cachegrid.fetch('roles:2', 'SELECT string_agg(text, $$, $$ ORDER BY id) FROM secret');
+RESET ROLE;
+DROP ROLE fetch_middle;
+
 SET client_min_messages = warning;
 DROP SCHEMA test_rights CASCADE;
 SELECT cachegrid.drop_cache('loaded');
