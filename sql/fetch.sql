@@ -375,6 +375,24 @@ CREATE FUNCTION inner_meaning(int) RETURNS text IMMUTABLE LANGUAGE sql AS $$ SEL
 SELECT fetched('names:4', $$SELECT cachegrid.fetch('names:5', 'SELECT inner_meaning(1)')$$);
 SELECT fetched('names:5', 'SELECT inner_meaning(1)');
 
+-- A row type is another one: of its own, of a table that is not read, of a typed table.
+CREATE TYPE spot AS (x int, y int);
+CREATE TABLE site (x int, y int);
+CREATE TABLE marked (id int PRIMARY KEY, spot spot, site site);
+INSERT INTO marked VALUES (1, (1, 2), (3, 4));
+CREATE TABLE spots OF spot (PRIMARY KEY (x));
+INSERT INTO spots VALUES (1, 2);
+SELECT cachegrid.watch('marked', keys => '{"marked:{id}"}'), cachegrid.watch('spots', keys => '{"spots:{x}"}');
+SELECT fetched('marked:1', 'SELECT to_jsonb(m) FROM marked m WHERE id = 1');
+ALTER TABLE site RENAME COLUMN x TO a;
+SELECT fetched('marked:1', 'SELECT to_jsonb(m) FROM marked m WHERE id = 1');
+SELECT fetched('spots:1', 'SELECT to_jsonb(s) FROM spots s WHERE x = 1');
+SELECT cachegrid.fill('spots:2', 'of programs', token) FROM cachegrid.lookup('spots:2');
+ALTER TYPE spot ADD ATTRIBUTE z int CASCADE;
+SELECT fetched('marked:1', 'SELECT to_jsonb(m) FROM marked m WHERE id = 1');
+SELECT fetched('spots:1', 'SELECT to_jsonb(s) FROM spots s WHERE x = 1');
+SELECT cachegrid.get('spots:2');
+
 SET client_min_messages = warning;
 DROP SCHEMA test_fetch, other CASCADE;
 SELECT cachegrid.drop_cache('place');
