@@ -172,6 +172,8 @@ visit_node(Node *node, void *context)
 		return query_tree_walker((Query *) node, visit_node, context, 0);
 	}
 	cg_load_purity_of_node(node, &walk->found->purity);
+	if (IsA(node, FuncExpr))
+		node = (Node *) cg_load_call_arguments((FuncExpr *) node);
 	return expression_tree_walker(node, visit_node, context);
 }
 

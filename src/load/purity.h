@@ -27,6 +27,9 @@ typedef struct LoadPurity
 /* Add what this one node asks; its children are the caller's to visit. */
 extern void cg_load_purity_of_node(Node *node, LoadPurity *purity);
 
+/* The call's arguments, and the defaults of those that it leaves out. */
+extern List *cg_load_call_arguments(const FuncExpr *call);
+
 /* Functions in types.c */
 
 /* Has a value of the type the same text, always and in every session? */
