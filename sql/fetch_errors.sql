@@ -144,6 +144,10 @@ SELECT cachegrid.fetch('short:1', 'SELECT count(*) FROM unwatched');
 CREATE FUNCTION since(day date, now timestamptz DEFAULT now(), step int DEFAULT 1) RETURNS interval IMMUTABLE LANGUAGE sql AS 'SELECT now - day';
 SELECT refused('SELECT since(day) FROM product'), refused('SELECT since(day, step => 2) FROM product'), refused('SELECT since(day, $$2024-06-01$$) FROM product');
 
+-- What was kept for a ttl is no answer to who gives none.
+SELECT cachegrid.fetch('forever', 'SELECT count(*) FROM unwatched', ttl => '1 hour');
+SELECT cachegrid.fetch('forever', 'SELECT count(*) FROM unwatched');
+
 -- cache_table().
 CREATE TABLE keyless (n int);
 SELECT cachegrid.cache_table('keyless');
