@@ -126,6 +126,18 @@ push_write(OwnKey *own)
 	return write;
 }
 
+static void
+sample_dependency(OwnWrite *write, Snapshot snapshot, Dependency dependency)
+{
+	uint64 gen;
+
+	if (snapshot == NULL)
+		gen = cg_coherence_gen(dependency);
+	else if (!cg_coherence_settled(dependency, snapshot, &gen))
+		write->unsettled = true;
+	cg_meta_add_gen(&write->builder, dependency, gen);
+}
+
 /* Remember the gens of now, and whether all are settled in the active snapshot. */
 static void
 sample_write(OwnWrite *write, const CachePolicy *policy, const CacheKey *key,
@@ -134,25 +146,17 @@ sample_write(OwnWrite *write, const CachePolicy *policy, const CacheKey *key,
 	Snapshot snapshot = cg_coherence_snapshot();
 	Dependency dependencies[2];
 	int count = cg_policy_home(policy, key, dependencies);
-	uint64 gen;
 
 	write->unsettled =
 		snapshot == NULL ||
 		!cg_coherence_settled(cg_dependency_of_key(key), snapshot, &write->key_gen);
 	cg_meta_init(&write->builder, context, 0, InvalidOid);
 	for (int i = 0; i < count; i++)
-	{
-		write->unsettled |=
-			snapshot == NULL || !cg_coherence_settled(dependencies[i], snapshot, &gen);
-		cg_meta_add_gen(&write->builder, dependencies[i],
-						cg_coherence_gen(dependencies[i]));
-	}
+		sample_dependency(write, snapshot, dependencies[i]);
 	for (int i = 0; i < tag_count; i++)
 	{
-		cg_meta_add_gen(&write->builder, cg_dependency_of_tag(&tags[i]),
-						cg_coherence_gen(cg_dependency_of_tag(&tags[i])));
-		cg_meta_add_gen(&write->builder, cg_dependency_of_tag_prefix(&tags[i]),
-						cg_coherence_gen(cg_dependency_of_tag_prefix(&tags[i])));
+		sample_dependency(write, snapshot, cg_dependency_of_tag(&tags[i]));
+		sample_dependency(write, snapshot, cg_dependency_of_tag_prefix(&tags[i]));
 		cg_meta_add_tag_name(&write->builder, &tags[i]);
 	}
 	if (cg_meta_size(&write->builder) > CG_STORE_META_MAX)
