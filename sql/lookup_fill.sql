@@ -102,6 +102,9 @@ DROP ROLE lookup_other;
 SELECT token FROM cachegrid.lookup('page:10') \gset
 SELECT cachegrid.fill('page:10', 'x', left(:'token', 64) || repeat('0', 16));
 
+-- A token that names a dependency of no kind.
+SELECT cachegrid.fill('page:10', 'x', left(:'token', 64) || '0300000000000000' || substr(:'token', 81) || repeat('0', 32));
+
 -- Bad arguments.
 SELECT cachegrid.lookup(NULL);
 SELECT cachegrid.lookup('');
