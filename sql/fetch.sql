@@ -367,6 +367,16 @@ ALTER TABLE meant RENAME TO meant_no_more;
 SELECT fetched('names:3', 'SELECT here FROM meant');
 ROLLBACK;
 SELECT fetched('names:3', 'SELECT here FROM meant');
+-- A table's row type hides another type, and a type that goes does so no more.
+CREATE DOMAIN other.kind AS text;
+SELECT fetched('names:6', $$SELECT to_jsonb('(1)'::kind)$$);
+CREATE TABLE kind (n int);
+SELECT fetched('names:6', $$SELECT to_jsonb('(1)'::kind)$$);
+DROP TABLE kind;
+CREATE DOMAIN kind AS int;
+SELECT fetched('names:7', $$SELECT to_jsonb('1'::kind)$$);
+DROP DOMAIN kind;
+SELECT fetched('names:7', $$SELECT to_jsonb('1'::kind)$$);
 SET search_path = test_fetch;
 -- The same for a query within a query.
 CREATE FUNCTION inner_meaning(bigint) RETURNS text IMMUTABLE LANGUAGE sql AS $$ SELECT 'bigint' $$;

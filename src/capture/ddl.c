@@ -62,16 +62,22 @@ checked_event(FunctionCallInfo fcinfo)
 	return (EventTriggerData *) fcinfo->context;
 }
 
-/* Could an unqualified name have meant another relation before, or since? */
 static bool
-shares_its_name(Relation relation)
+is_ambiguous(int catalog, Relation relation)
 {
-	CatCList *list = SearchSysCacheList1(
-		RELNAMENSP, CStringGetDatum(RelationGetRelationName(relation)));
+	CatCList *list =
+		SearchSysCacheList1(catalog, CStringGetDatum(RelationGetRelationName(relation)));
 	bool result = list->n_members > 1;
 
 	ReleaseSysCacheList(list);
 	return result;
+}
+
+/* Could an unqualified name have meant another relation, or type, before, or since? */
+static bool
+shares_its_name(Relation relation)
+{
+	return is_ambiguous(RELNAMENSP, relation) || is_ambiguous(TYPENAMENSP, relation);
 }
 
 static bool
@@ -404,7 +410,8 @@ object_dropped(Oid class, Oid object, Oid column)
 
 /*
  * capture_drop(): ON sql_drop.  What goes along with a relation (types,
- * constraints, triggers) is left out: the relation stands for it.
+ * constraints, triggers) is left out: the relation stands for it.  So only
+ * types that the command names.
  */
 Datum
 cachegrid_capture_drop(PG_FUNCTION_ARGS)
@@ -414,15 +421,17 @@ cachegrid_capture_drop(PG_FUNCTION_ARGS)
 		PG_RETURN_NULL();
 
 	SPI_connect();
-	run_query("SELECT classid, objid, objsubid::pg_catalog.oid"
-			  " FROM pg_catalog.pg_event_trigger_dropped_objects()"
-			  " WHERE NOT is_temporary"
-			  " AND classid OPERATOR(pg_catalog.=) ANY (ARRAY["
-			  "'pg_catalog.pg_class', 'pg_catalog.pg_proc', 'pg_catalog.pg_policy',"
-			  "'pg_catalog.pg_rewrite', 'pg_catalog.pg_namespace',"
-			  "'pg_catalog.pg_operator', 'pg_catalog.pg_cast',"
-			  "'pg_catalog.pg_collation', 'pg_catalog.pg_extension'"
-			  "]::pg_catalog.regclass[]::pg_catalog.oid[])");
+	run_query(
+		"SELECT classid, objid, objsubid::pg_catalog.oid"
+		" FROM pg_catalog.pg_event_trigger_dropped_objects()"
+		" WHERE NOT is_temporary AND (original OR"
+		" classid OPERATOR(pg_catalog.<>) 'pg_catalog.pg_type'::pg_catalog.regclass)"
+		" AND classid OPERATOR(pg_catalog.=) ANY (ARRAY["
+		"'pg_catalog.pg_class', 'pg_catalog.pg_proc', 'pg_catalog.pg_policy',"
+		"'pg_catalog.pg_rewrite', 'pg_catalog.pg_namespace',"
+		"'pg_catalog.pg_operator', 'pg_catalog.pg_cast',"
+		"'pg_catalog.pg_collation', 'pg_catalog.pg_extension', 'pg_catalog.pg_type'"
+		"]::pg_catalog.regclass[]::pg_catalog.oid[])");
 	for (uint64 i = 0; i < SPI_processed; i++)
 		object_dropped(oid_of_row(i, 1), oid_of_row(i, 2), oid_of_row(i, 3));
 	SPI_finish();
