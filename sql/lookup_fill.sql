@@ -96,6 +96,11 @@ SELECT cachegrid.get('page:9'), cachegrid.expire('page:9', '1 hour');
 RESET ROLE;
 SELECT cachegrid.expires_at('page:9');
 SELECT value, must_load FROM cachegrid.lookup('page:9');
+-- Nor may another role learn it by adding to it.
+SELECT cachegrid.fill('count:1', 42, token) FROM cachegrid.lookup('count:1');
+SET ROLE lookup_other;
+SELECT cachegrid.incr('count:1', 0);
+RESET ROLE;
 DROP ROLE lookup_other;
 
 -- A token that was cut short: its value would outlive the cache.
