@@ -346,6 +346,63 @@ SELECT * FROM cachegrid.watched WHERE "table" = 'product'::regclass;
 SELECT fetched('product:1', NULL);
 SELECT fetched('product:1', NULL);
 
+-- What names mean after DDL of this transaction, and after it was rolled back.
+CREATE FUNCTION meaning(bigint) RETURNS text IMMUTABLE LANGUAGE sql AS $$ SELECT 'bigint' $$;
+SELECT fetched('names:1', 'SELECT meaning(1)');
+BEGIN;
+CREATE FUNCTION meaning(int) RETURNS text IMMUTABLE LANGUAGE sql AS $$ SELECT 'int' $$;
+SELECT fetched('names:1', 'SELECT meaning(1)');
+COMMIT;
+BEGIN;
+DROP FUNCTION meaning(int);
+SELECT fetched('names:1', 'SELECT meaning(1)');
+ROLLBACK;
+SELECT fetched('names:2', 'SELECT meaning(1)');
+CREATE TABLE other.meant AS SELECT 'other' AS here;
+CREATE TABLE meant AS SELECT 'test_fetch' AS here;
+SELECT cachegrid.watch('meant'), cachegrid.watch('other.meant');
+SET search_path = test_fetch, other;
+BEGIN;
+ALTER TABLE meant RENAME TO meant_no_more;
+SELECT fetched('names:3', 'SELECT here FROM meant');
+ROLLBACK;
+SELECT fetched('names:3', 'SELECT here FROM meant');
+-- A table's row type hides another type, and a type that goes does so no more.
+CREATE DOMAIN other.kind AS text;
+SELECT fetched('names:6', $$SELECT to_jsonb('(1)'::kind)$$);
+CREATE TABLE kind (n int);
+SELECT fetched('names:6', $$SELECT to_jsonb('(1)'::kind)$$);
+DROP TABLE kind;
+CREATE DOMAIN kind AS int;
+SELECT fetched('names:7', $$SELECT to_jsonb('1'::kind)$$);
+DROP DOMAIN kind;
+SELECT fetched('names:7', $$SELECT to_jsonb('1'::kind)$$);
+SET search_path = test_fetch;
+-- The same for a query within a query.
+CREATE FUNCTION inner_meaning(bigint) RETURNS text IMMUTABLE LANGUAGE sql AS $$ SELECT 'bigint' $$;
+SELECT fetched('names:4', $$SELECT cachegrid.fetch('names:5', 'SELECT inner_meaning(1)')$$);
+CREATE FUNCTION inner_meaning(int) RETURNS text IMMUTABLE LANGUAGE sql AS $$ SELECT 'int' $$;
+SELECT fetched('names:4', $$SELECT cachegrid.fetch('names:5', 'SELECT inner_meaning(1)')$$);
+SELECT fetched('names:5', 'SELECT inner_meaning(1)');
+
+-- A row type is another one: of its own, of a table that is not read, of a typed table.
+CREATE TYPE spot AS (x int, y int);
+CREATE TABLE site (x int, y int);
+CREATE TABLE marked (id int PRIMARY KEY, spot spot, site site);
+INSERT INTO marked VALUES (1, (1, 2), (3, 4));
+CREATE TABLE spots OF spot (PRIMARY KEY (x));
+INSERT INTO spots VALUES (1, 2);
+SELECT cachegrid.watch('marked', keys => '{"marked:{id}"}'), cachegrid.watch('spots', keys => '{"spots:{x}"}');
+SELECT fetched('marked:1', 'SELECT to_jsonb(m) FROM marked m WHERE id = 1');
+ALTER TABLE site RENAME COLUMN x TO a;
+SELECT fetched('marked:1', 'SELECT to_jsonb(m) FROM marked m WHERE id = 1');
+SELECT fetched('spots:1', 'SELECT to_jsonb(s) FROM spots s WHERE x = 1');
+SELECT cachegrid.fill('spots:2', 'of programs', token) FROM cachegrid.lookup('spots:2');
+ALTER TYPE spot ADD ATTRIBUTE z int CASCADE;
+SELECT fetched('marked:1', 'SELECT to_jsonb(m) FROM marked m WHERE id = 1');
+SELECT fetched('spots:1', 'SELECT to_jsonb(s) FROM spots s WHERE x = 1');
+SELECT cachegrid.get('spots:2');
+
 SET client_min_messages = warning;
 DROP SCHEMA test_fetch, other CASCADE;
 SELECT cachegrid.drop_cache('place');

@@ -140,6 +140,14 @@ SELECT refused('SELECT procedural(1)', tags => '{t}'), refused('SELECT careless(
 SELECT cachegrid.create_cache('short', ttl => '1 minute');
 SELECT cachegrid.fetch('short:1', 'SELECT count(*) FROM unwatched');
 
+-- Arguments that a call leaves out.
+CREATE FUNCTION since(day date, now timestamptz DEFAULT now(), step int DEFAULT 1) RETURNS interval IMMUTABLE LANGUAGE sql AS 'SELECT now - day';
+SELECT refused('SELECT since(day) FROM product'), refused('SELECT since(day, step => 2) FROM product'), refused('SELECT since(day, $$2024-06-01$$) FROM product');
+
+-- What was kept for a ttl is no answer to who gives none.
+SELECT cachegrid.fetch('forever', 'SELECT count(*) FROM unwatched', ttl => '1 hour');
+SELECT cachegrid.fetch('forever', 'SELECT count(*) FROM unwatched');
+
 -- cache_table().
 CREATE TABLE keyless (n int);
 SELECT cachegrid.cache_table('keyless');

@@ -128,6 +128,41 @@ SELECT cachegrid.fetch('loaded:1');
 SELECT cachegrid.get('loaded:1');
 RESET ROLE;
 
+-- What somebody put does not run functions of his with the reader's rights.
+GRANT CREATE ON SCHEMA test_rights TO fetch_alice;
+SET ROLE fetch_alice;
+CREATE TYPE trap AS ENUM ('shut');
+CREATE TYPE cage AS (trap trap);
+CREATE FUNCTION spring(trap) RETURNS json LANGUAGE plpgsql AS
+    $$ BEGIN RETURN to_json('run as ' || current_user); END $$;
+CREATE CAST (trap AS json) WITH FUNCTION spring(trap);
+SELECT cachegrid.set('bait:1', 'shut'::trap), cachegrid.set('bait:2', ARRAY['shut'::trap]), cachegrid.set('bait:3', ROW('shut')::cage);
+SET ROLE fetch_bob;
+SELECT cachegrid.fetch('bait:1', 'SELECT 1'), cachegrid.fetch('bait:2', 'SELECT 1'), cachegrid.fetch('bait:3', 'SELECT 1');
+-- Nor is what such a function says kept for good.
+SELECT cachegrid.fetch('bait:4', $$SELECT 'shut'::trap$$);
+RESET ROLE;
+
+-- A role by another name, and one that is a member of others from its birth.
+ALTER POLICY own ON secret USING (owner = current_user);
+CREATE POLICY grouped ON secret TO fetch_group USING (true);
+SET ROLE fetch_alice;
+SELECT cachegrid.fetch('roles:1', 'SELECT current_user'), cachegrid.fetch('roles:2', 'SELECT string_agg(text, $$, $$ ORDER BY id) FROM secret');
+RESET ROLE;
+ALTER ROLE fetch_alice RENAME TO fetch_carol;
+SET ROLE fetch_carol;
+SELECT cachegrid.fetch('roles:1', 'SELECT current_user'), cachegrid.fetch('roles:2', 'SELECT string_agg(text, $$, $$ ORDER BY id) FROM secret');
+RESET ROLE;
+ALTER ROLE fetch_carol RENAME TO fetch_alice;
+SET ROLE fetch_alice;
+SELECT cachegrid.fetch('roles:2', 'SELECT string_agg(text, $$, $$ ORDER BY id) FROM secret');
+RESET ROLE;
+CREATE ROLE fetch_middle IN ROLE fetch_group ROLE fetch_alice;
+SET ROLE fetch_alice;
+SELECT cachegrid.fetch('roles:2', 'SELECT string_agg(text, $$, $$ ORDER BY id) FROM secret');
+RESET ROLE;
+DROP ROLE fetch_middle;
+
 SET client_min_messages = warning;
 DROP SCHEMA test_rights CASCADE;
 SELECT cachegrid.drop_cache('loaded');

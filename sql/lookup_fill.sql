@@ -96,11 +96,19 @@ SELECT cachegrid.get('page:9'), cachegrid.expire('page:9', '1 hour');
 RESET ROLE;
 SELECT cachegrid.expires_at('page:9');
 SELECT value, must_load FROM cachegrid.lookup('page:9');
+-- Nor may another role learn it by adding to it.
+SELECT cachegrid.fill('count:1', 42, token) FROM cachegrid.lookup('count:1');
+SET ROLE lookup_other;
+SELECT cachegrid.incr('count:1', 0);
+RESET ROLE;
 DROP ROLE lookup_other;
 
 -- A token that was cut short: its value would outlive the cache.
 SELECT token FROM cachegrid.lookup('page:10') \gset
 SELECT cachegrid.fill('page:10', 'x', left(:'token', 64) || repeat('0', 16));
+
+-- A token that names a dependency of no kind.
+SELECT cachegrid.fill('page:10', 'x', left(:'token', 64) || '0300000000000000' || substr(:'token', 81) || repeat('0', 32));
 
 -- Bad arguments.
 SELECT cachegrid.lookup(NULL);

@@ -298,6 +298,14 @@ SELECT gone('owned:1', 'owned:2');
 DROP TABLE owned;
 DROP ROLE watch_owner, watch_stranger;
 
+-- a colon in a column's name is none of the key
+CREATE TABLE colons ("a:b" int);
+SELECT cachegrid.watch('colons', ARRAY['{a:b}']);
+SELECT put('4711');
+TRUNCATE colons;
+SELECT gone('4711');
+DROP TABLE colons;
+
 -- the extension does not go while tables are watched
 SELECT cachegrid.watch('a_root');
 \set VERBOSITY terse

@@ -361,6 +361,16 @@ token_is_wellformed(const char *token, Size length)
 		   length <= 4 * CG_STORE_META_MAX && strspn(token, "0123456789abcdef") == length;
 }
 
+/* No dependency is of kind 0. */
+static bool
+token_names_dependencies(const uint64 *words)
+{
+	for (uint64 i = 0; i < words[4]; i++)
+		if (words[TOKEN_WORDS_FIXED + 2 * i] >> 61 == 0)
+			return false;
+	return true;
+}
+
 /* Whatever a token says, no entry may outlive its cache. */
 static bool
 covers_home(const CacheFill *fill, const CacheKey *key)
@@ -387,7 +397,8 @@ cg_cache_fill_from_token(const CacheKey *key, const char *token)
 	words = palloc(length / 2);
 	hex_decode(token, length, (char *) words);
 	if (words[0] != dependency ||
-		words[4] != (length / 2 / sizeof(uint64) - TOKEN_WORDS_FIXED) / 2)
+		words[4] != (length / 2 / sizeof(uint64) - TOKEN_WORDS_FIXED) / 2 ||
+		!token_names_dependencies(words))
 		return NULL;
 
 	fill = make_fill(key, dependency, 0);

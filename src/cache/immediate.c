@@ -81,8 +81,17 @@ cg_cache_put_now(const CacheKey *key, const CacheValue *value, int64 ttl,
 	return cg_store_put(&store_key, &entry, judge_condition, &wanted);
 }
 
+/* A derived entry of another role is none of ours, as for a read. */
+static inline bool
+is_ours(const StoreEntry *present, Oid role)
+{
+	return is_current(present) && ((present->flags & STORE_DERIVED) == 0 ||
+								   ((const EntryMeta *) present->meta)->role == role);
+}
+
 typedef struct Increment
 {
+	Oid role; /* who asks */
 	int64 by;
 	int64 result;
 	bool not_a_number;
@@ -134,7 +143,7 @@ judge_increment(const StoreEntry *present, StoreEntry *next, void *arg)
 	Increment *increment = arg;
 	int64 number = 0;
 
-	if (is_current(present))
+	if (is_ours(present, increment->role))
 	{
 		increment->not_a_number = !integer_of(present, &number);
 		if (increment->not_a_number)
@@ -157,7 +166,7 @@ cg_cache_increment(const CacheKey *key, int64 by, int64 ttl)
 {
 	const CachePolicy *policy = cg_cache_policy(key);
 	StoreKey store_key = cg_policy_store_key(policy, key, cg_dependency_of_key(key));
-	Increment increment = {.by = by};
+	Increment increment = {.role = GetUserId(), .by = by};
 	StoreEntry entry = {0};
 	MetaBuilder builder;
 
@@ -183,16 +192,12 @@ cg_cache_increment(const CacheKey *key, int64 by, int64 ttl)
 	return increment.result;
 }
 
-/* A derived entry of another role is none of ours, as for a read. */
 static StoreVerdict
 judge_expire(const StoreEntry *present, StoreEntry *next, void *arg)
 {
 	const Oid *role = arg;
 
-	if (!is_current(present) || ((present->flags & STORE_DERIVED) &&
-								 ((const EntryMeta *) present->meta)->role != *role))
-		return STORE_LEAVE;
-	return STORE_RETIME;
+	return is_ours(present, *role) ? STORE_RETIME : STORE_LEAVE;
 }
 
 /* Give the living entry a new time to live, from now.  False: no such key. */

@@ -97,6 +97,18 @@ decide_write(OwnKey *own, OwnWrite *write)
 	return !touched || (unmoved && !write->unsettled);
 }
 
+/* Since the key was set its cache may have been dropped, and the number given away. */
+static void
+renew_number(OwnKey *own)
+{
+	CacheKey key = key_of(own);
+
+	if (own->closings == cg_store_cache_closings())
+		return;
+	own->cache = cg_cache_policy(&key)->number;
+	own->closings = cg_store_cache_closings();
+}
+
 static void
 make_ready(OwnWrite *write)
 {
@@ -130,7 +142,10 @@ stamped(const Dependency *keys, int count, bool preparing)
 		if (own->top == NULL || own->top->deleted)
 			continue;
 		if (decide_write(own, own->top))
+		{
+			renew_number(own);
 			make_ready(own->top);
+		}
 		else
 		{
 			own->top->deleted = true;
@@ -155,20 +170,26 @@ judge_installation(const StoreEntry *present, StoreEntry *next, void *arg)
 	return STORE_REPLACE;
 }
 
-/* TransactionListener: install; allocates nothing and cannot fail. */
+/*
+ * TransactionListener: install; allocates nothing and cannot fail.  What was
+ * meant for a number that may be another cache's by now is left out: to be
+ * gone is allowed at any time, and the stamps have ended what was to be cleared.
+ */
 static void
 committed(void)
 {
+	uint32 closings = cg_store_cache_closings();
+
 	for (OwnClear *clear = cg_own_clears(); clear; clear = clear->next)
 		if (clear->dropped)
 			cg_store_cache_close(MyDatabaseId, NameStr(clear->name));
-		else
+		else if (clear->closings == closings)
 			cg_store_cache_clear(clear->cache);
 	for (OwnKey *own = cg_own_keys(); own; own = own->next)
 	{
 		StoreKey key = {own->dependency, own->key_data, own->key_size, own->cache};
 
-		if (own->top && !own->top->deleted)
+		if (own->top && !own->top->deleted && own->closings == closings)
 			(void) cg_store_put(&key, &own->top->entry, judge_installation, own);
 	}
 	cg_own_reset();

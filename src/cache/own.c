@@ -165,6 +165,7 @@ cg_cache_set(const CacheKey *key, const CacheValue *value, int64 ttl,
 	memcpy(data, flat.data, flat.size);
 	own = make_own(key, cg_dependency_of_key(key));
 	own->cache = policy->number;
+	own->closings = cg_store_cache_closings();
 	write = push_write(own);
 	write->flat = flat;
 	write->flat.data = data;
@@ -257,10 +258,13 @@ int64
 cg_cache_clear(const CachePolicy *policy)
 {
 	const char *name = NameStr(policy->name);
+	OwnClear *clear;
 	StoreCacheStat stat;
 
 	cg_store_cache_stat(policy->number, &stat);
-	push_clear()->cache = policy->number;
+	clear = push_clear();
+	clear->cache = policy->number;
+	clear->closings = cg_store_cache_closings();
 	cg_coherence_touch(cg_dependency(DEPENDENCY_KEY_PREFIX, name, strlen(name)));
 	cg_coherence_touch(cg_dependency(DEPENDENCY_CACHE, name, strlen(name)));
 	return stat.entries;

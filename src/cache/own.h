@@ -36,6 +36,7 @@ typedef struct OwnKey
 	struct OwnKey *next; /* in order of first write */
 	OwnWrite *top;		 /* NULL: all rolled back */
 	uint16 cache;
+	uint32 closings;  /* of the store, when the cache had that number */
 	bool nobody_else; /* at commit: publish only if nobody has filled it meanwhile */
 	uint64 gen_at_commit;
 	uint16 key_size;
@@ -47,6 +48,7 @@ typedef struct OwnClear
 {
 	struct OwnClear *next;
 	uint16 cache;
+	uint32 closings; /* of the store, when the cache had that number */
 	int level;
 	bool dropped;
 	NameData name; /* of a dropped one */

@@ -191,22 +191,24 @@ cg_arguments_mirror(int32 mirror, const AttrNumber *attnums, int count, TupleDes
 
 /*
  * The prefix of a template as it stands in an argument, where braces are
- * doubled and no column comes before the first colon.
+ * doubled: empty unless a colon comes before the first column, whose name may
+ * have one, too.
  */
 static Dependency
 prefix_of_argument(DependencyKind kind, const char *text)
 {
-	const char *colon = strchr(text, ':');
 	StringInfoData prefix;
 	Dependency result;
 
 	initStringInfo(&prefix);
-	while (colon != NULL && text < colon)
+	while (*text != '\0' && *text != ':' && !(*text == '{' && text[1] != '{'))
 	{
 		if (*text == '{' || *text == '}')
 			text++;
 		appendStringInfoChar(&prefix, *text++);
 	}
+	if (*text != ':')
+		resetStringInfo(&prefix);
 	result = cg_dependency(kind, prefix.data, prefix.len);
 	pfree(prefix.data);
 	return result;

@@ -16,9 +16,12 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
+#include "access/htup_details.h"
 #include "access/relation.h"
 #include "access/table.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_event_trigger.h"
 #include "catalog/pg_foreign_data_wrapper.h"
 #include "catalog/pg_foreign_server.h"
@@ -59,16 +62,22 @@ checked_event(FunctionCallInfo fcinfo)
 	return (EventTriggerData *) fcinfo->context;
 }
 
-/* Could an unqualified name have meant another relation before, or since? */
 static bool
-shares_its_name(Relation relation)
+is_ambiguous(int catalog, Relation relation)
 {
-	CatCList *list = SearchSysCacheList1(
-		RELNAMENSP, CStringGetDatum(RelationGetRelationName(relation)));
+	CatCList *list =
+		SearchSysCacheList1(catalog, CStringGetDatum(RelationGetRelationName(relation)));
 	bool result = list->n_members > 1;
 
 	ReleaseSysCacheList(list);
 	return result;
+}
+
+/* Could an unqualified name have meant another relation, or type, before, or since? */
+static bool
+shares_its_name(Relation relation)
+{
+	return is_ambiguous(RELNAMENSP, relation) || is_ambiguous(TYPENAMENSP, relation);
 }
 
 static bool
@@ -129,8 +138,52 @@ check_parents(Oid relation)
 	}
 }
 
+/* What a command has done to a relation. */
+typedef enum RelationChange
+{
+	CHANGED_OTHERWISE,
+	CHANGED_ROWS,	 /* they look otherwise, or are others */
+	CHANGED_COLUMNS, /* and its row type is another one */
+} RelationChange;
+
+static void relation_changed(Oid relid, RelationChange change);
+
+/* ALTER TYPE ... CASCADE changes the tables that are made of the type unseen. */
 static void
-relation_changed(Oid relid, bool rows_changed)
+typed_tables_changed(Oid type, RelationChange change)
+{
+	Relation catalog = table_open(RelationRelationId, AccessShareLock);
+	List *tables = NIL;
+	SysScanDesc scan;
+	ScanKeyData key;
+	HeapTuple tuple;
+	ListCell *cell;
+
+	ScanKeyInit(&key, Anum_pg_class_reloftype, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(type));
+	scan = systable_beginscan(catalog, InvalidOid, false, NULL, 1, &key);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+		tables = lappend_oid(tables, ((Form_pg_class) GETSTRUCT(tuple))->oid);
+	systable_endscan(scan);
+	table_close(catalog, AccessShareLock);
+	foreach (cell, tables)
+		relation_changed(lfirst_oid(cell), change);
+}
+
+/*
+ * A row type may be used by any query, be it that of a table which the query
+ * does not read.
+ */
+static bool
+changes_meanings(Relation relation, RelationChange change)
+{
+	return relation->rd_rel->relkind == RELKIND_VIEW ||
+		   relation->rd_rel->relkind == RELKIND_COMPOSITE_TYPE ||
+		   change == CHANGED_COLUMNS || shares_its_name(relation);
+}
+
+static void
+relation_changed(Oid relid, RelationChange change)
 {
 	Relation relation = try_relation_open(relid, AccessShareLock);
 
@@ -138,10 +191,12 @@ relation_changed(Oid relid, bool rows_changed)
 		return;
 	if (relation->rd_rel->relpersistence != RELPERSISTENCE_TEMP)
 	{
-		cg_whole_touch(relation, rows_changed);
-		if (relation->rd_rel->relkind == RELKIND_VIEW || shares_its_name(relation))
+		cg_whole_touch(relation, change != CHANGED_OTHERWISE);
+		if (changes_meanings(relation, change))
 			cg_whole_touch_privileges();
 	}
+	if (relation->rd_rel->relkind == RELKIND_COMPOSITE_TYPE)
+		typed_tables_changed(relation->rd_rel->reltype, CHANGED_COLUMNS);
 	if (relation->rd_rel->relkind == RELKIND_RELATION ||
 		relation->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
 	{
@@ -241,33 +296,37 @@ partition_changed(AlterTableCmd *command)
 	}
 }
 
-/* Do the rows of the relation look otherwise after this command? */
-static bool
-changes_rows(Node *command)
+static RelationChange
+change_of_part(const AlterTableCmd *part)
 {
+	switch (part->subtype)
+	{
+		case AT_AddColumn:
+		case AT_DropColumn:
+		case AT_AlterColumnType:
+			return CHANGED_COLUMNS;
+		case AT_AttachPartition:
+		case AT_DetachPartition:
+		case AT_DetachPartitionFinalize:
+			return CHANGED_ROWS;
+		default:
+			return CHANGED_OTHERWISE;
+	}
+}
+
+/* What the command does to the relations that it names. */
+static RelationChange
+change_of(Node *command)
+{
+	RelationChange change = CHANGED_OTHERWISE;
 	ListCell *cell;
 
-	if (IsA(command, RenameStmt))
-		return ((RenameStmt *) command)->renameType == OBJECT_COLUMN;
-	if (!IsA(command, AlterTableStmt))
-		return false;
-
-	foreach (cell, ((AlterTableStmt *) command)->cmds)
-	{
-		switch (lfirst_node(AlterTableCmd, cell)->subtype)
-		{
-			case AT_AddColumn:
-			case AT_DropColumn:
-			case AT_AlterColumnType:
-			case AT_AttachPartition:
-			case AT_DetachPartition:
-			case AT_DetachPartitionFinalize:
-				return true;
-			default:
-				break;
-		}
-	}
-	return false;
+	if (IsA(command, RenameStmt) && ((RenameStmt *) command)->renameType == OBJECT_COLUMN)
+		return CHANGED_COLUMNS;
+	if (IsA(command, AlterTableStmt))
+		foreach (cell, ((AlterTableStmt *) command)->cmds)
+			change = Max(change, change_of_part(lfirst_node(AlterTableCmd, cell)));
+	return change;
 }
 
 static void
@@ -306,10 +365,10 @@ run_query(const char *query)
 }
 
 static void
-object_changed(Oid class, Oid object, bool rows_changed)
+object_changed(Oid class, Oid object, RelationChange change)
 {
 	if (class == RelationRelationId)
-		relation_changed(object, rows_changed);
+		relation_changed(object, change);
 	else if (class == TriggerRelationId)
 		trigger_changed(object);
 	else if (!is_beside_queries(class))
@@ -321,17 +380,17 @@ Datum
 cachegrid_capture_command(PG_FUNCTION_ARGS)
 {
 	EventTriggerData *event = checked_event(fcinfo);
-	bool rows_changed;
+	RelationChange change;
 
 	if (!cg_capture_is_on() || event->tag == CMDTAG_COMMENT ||
 		event->tag == CMDTAG_SECURITY_LABEL)
 		PG_RETURN_NULL();
 
-	rows_changed = changes_rows(event->parsetree);
+	change = change_of(event->parsetree);
 	SPI_connect();
 	run_query("SELECT classid, objid FROM pg_catalog.pg_event_trigger_ddl_commands()");
 	for (uint64 i = 0; i < SPI_processed; i++)
-		object_changed(oid_of_row(i, 1), oid_of_row(i, 2), rows_changed);
+		object_changed(oid_of_row(i, 1), oid_of_row(i, 2), change);
 	SPI_finish();
 
 	follow_partitions(event->parsetree);
@@ -342,7 +401,7 @@ static void
 object_dropped(Oid class, Oid object, Oid column)
 {
 	if (class == RelationRelationId && column != 0)
-		relation_changed(object, true);
+		relation_changed(object, CHANGED_COLUMNS);
 	else if (class == RelationRelationId)
 		cg_whole_touch_oid(object, false);
 	else
@@ -351,7 +410,8 @@ object_dropped(Oid class, Oid object, Oid column)
 
 /*
  * capture_drop(): ON sql_drop.  What goes along with a relation (types,
- * constraints, triggers) is left out: the relation stands for it.
+ * constraints, triggers) is left out: the relation stands for it.  So only
+ * types that the command names.
  */
 Datum
 cachegrid_capture_drop(PG_FUNCTION_ARGS)
@@ -361,15 +421,17 @@ cachegrid_capture_drop(PG_FUNCTION_ARGS)
 		PG_RETURN_NULL();
 
 	SPI_connect();
-	run_query("SELECT classid, objid, objsubid::pg_catalog.oid"
-			  " FROM pg_catalog.pg_event_trigger_dropped_objects()"
-			  " WHERE NOT is_temporary"
-			  " AND classid OPERATOR(pg_catalog.=) ANY (ARRAY["
-			  "'pg_catalog.pg_class', 'pg_catalog.pg_proc', 'pg_catalog.pg_policy',"
-			  "'pg_catalog.pg_rewrite', 'pg_catalog.pg_namespace',"
-			  "'pg_catalog.pg_operator', 'pg_catalog.pg_cast',"
-			  "'pg_catalog.pg_collation', 'pg_catalog.pg_extension'"
-			  "]::pg_catalog.regclass[]::pg_catalog.oid[])");
+	run_query(
+		"SELECT classid, objid, objsubid::pg_catalog.oid"
+		" FROM pg_catalog.pg_event_trigger_dropped_objects()"
+		" WHERE NOT is_temporary AND (original OR"
+		" classid OPERATOR(pg_catalog.<>) 'pg_catalog.pg_type'::pg_catalog.regclass)"
+		" AND classid OPERATOR(pg_catalog.=) ANY (ARRAY["
+		"'pg_catalog.pg_class', 'pg_catalog.pg_proc', 'pg_catalog.pg_policy',"
+		"'pg_catalog.pg_rewrite', 'pg_catalog.pg_namespace',"
+		"'pg_catalog.pg_operator', 'pg_catalog.pg_cast',"
+		"'pg_catalog.pg_collation', 'pg_catalog.pg_extension', 'pg_catalog.pg_type'"
+		"]::pg_catalog.regclass[]::pg_catalog.oid[])");
 	for (uint64 i = 0; i < SPI_processed; i++)
 		object_dropped(oid_of_row(i, 1), oid_of_row(i, 2), oid_of_row(i, 3));
 	SPI_finish();

@@ -31,7 +31,27 @@ static bool is_on = false; /* set before backends are forked */
 static ProcessUtility_hook_type previous_utility = NULL;
 static object_access_hook_type previous_object_access = NULL;
 
-/* May the command change who may read what, without firing event triggers? */
+/* Does CREATE ROLE make roles members of each other? */
+static bool
+creates_members(CreateRoleStmt *create)
+{
+	ListCell *cell;
+
+	foreach (cell, create->options)
+	{
+		const char *option = lfirst_node(DefElem, cell)->defname;
+
+		if (strcmp(option, "addroleto") == 0 || strcmp(option, "rolemembers") == 0 ||
+			strcmp(option, "adminmembers") == 0)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * May the command change who may read what, or what CURRENT_USER and its like
+ * say, without firing event triggers?
+ */
 static bool
 changes_roles(Node *command)
 {
@@ -46,6 +66,11 @@ changes_roles(Node *command)
 		case T_AlterOwnerStmt:
 		case T_CreateExtensionStmt:
 			return true;
+		case T_CreateRoleStmt:
+			return creates_members((CreateRoleStmt *) command);
+		case T_RenameStmt:
+			return ((RenameStmt *) command)->renameType == OBJECT_ROLE ||
+				   ((RenameStmt *) command)->renameType == OBJECT_DATABASE;
 		case T_DropStmt:
 			return ((DropStmt *) command)->removeType == OBJECT_EXTENSION;
 		default:

@@ -83,6 +83,12 @@ cg_coherence_catalog_changes_now(void)
 }
 
 bool
+cg_coherence_catalog_changed_by_me(void)
+{
+	return changes;
+}
+
+bool
 cg_coherence_catalog_current(void)
 {
 	/* A full barrier, after the snapshot was taken. */

@@ -124,12 +124,14 @@ extern FullTransactionId cg_coherence_boot_floor(void);
  * Functions in catalog.c
  *
  * changes(): this transaction changes catalogs that values depend on; the
- * same command touches what is computed by them.  current(): receive all
+ * same command touches what is computed by them.  changed_by_me(): has it
+ * done so, be it rolled back meanwhile?  current(): receive all
  * invalidation messages of the changes that the snapshots taken so far see;
  * false if some may still be to come: then do not fill.
  */
 extern void cg_coherence_catalog_changes(void);
 extern void cg_coherence_catalog_changes_now(void); /* within this command */
+extern bool cg_coherence_catalog_changed_by_me(void);
 extern bool cg_coherence_catalog_current(void);
 
 /* Functions in transaction.c */

@@ -172,6 +172,8 @@ visit_node(Node *node, void *context)
 		return query_tree_walker((Query *) node, visit_node, context, 0);
 	}
 	cg_load_purity_of_node(node, &walk->found->purity);
+	if (IsA(node, FuncExpr))
+		node = (Node *) cg_load_call_arguments((FuncExpr *) node);
 	return expression_tree_walker(node, visit_node, context);
 }
 
@@ -240,7 +242,7 @@ cg_load_dependencies_find(LoadQuery *query, const LoadArguments *arguments,
 	(void) visit_node((Node *) linitial(source->query_list), &walk);
 	foreach (cell, plan->stmt_list)
 		visit_plan(&walk, lfirst_node(PlannedStmt, cell));
-	ReleaseCachedPlan(plan, CurrentResourceOwner);
+	ReleaseCachedPlan(plan, source->is_saved ? CurrentResourceOwner : NULL);
 	return walk.found;
 }
 

@@ -21,6 +21,7 @@
 #include "portability/instr_time.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
+#include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
 #include "base/compat.h"
@@ -37,7 +38,7 @@
 typedef struct Load
 {
 	const LoadRequest *request;
-	const char *query; /* a copy: policies may be read anew meanwhile */
+	const char *query; /* terminated */
 	uint64 identity;
 	uint64 lease; /* its id */
 	bool leased;  /* held here */
@@ -51,13 +52,25 @@ typedef struct Load
 /* Backend-local: the innermost load under way. */
 static Load *current_load = NULL;
 
+/*
+ * What somebody put may be of a type whose cast to json is a function of his:
+ * the reader's rights are not lent to that, such a value counts as its text.
+ */
 static Datum
 value_to_jsonb(const CacheValue *value, bool *isnull)
 {
+	Oid output;
+	bool is_varlena;
+
 	*isnull = value->type == InvalidOid;
 	if (*isnull || value->type == JSONBOID)
 		return value->datum;
-	return cg_load_to_jsonb(value->datum, value->type);
+	if (cg_load_type_is_json_by_itself(value->type))
+		return cg_load_to_jsonb(value->datum, value->type);
+
+	getTypeOutputInfo(value->type, &output, &is_varlena);
+	return cg_load_to_jsonb(
+		CStringGetTextDatum(OidOutputFunctionCall(output, value->datum)), TEXTOID);
 }
 
 static void
@@ -288,11 +301,7 @@ Datum
 cg_load_fetch_by_loader(const CacheKey *key, bool *isnull)
 {
 	const CachePolicy *policy = cg_cache_policy(key);
-	LoadRequest request = {
-		.key = *key,
-		.query = policy->loader,
-		.query_size = policy->loader ? strlen(policy->loader) : 0,
-	};
+	LoadRequest request = {.key = *key};
 
 	if (!policy->loader)
 		ereport(
@@ -302,5 +311,8 @@ cg_load_fetch_by_loader(const CacheKey *key, bool *isnull)
 			errhint("Give it one by cachegrid.create_cache() or cachegrid.alter_cache(), "
 					"or give fetch() a query."));
 
+	/* A copy: the lookup may read the policies anew. */
+	request.query = pstrdup(policy->loader);
+	request.query_size = strlen(request.query);
 	return cg_load_fetch(&request, isnull);
 }

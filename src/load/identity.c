@@ -19,6 +19,7 @@
 
 #include "base/compat.h"
 #include "base/hash.h"
+#include "cache/cache.h"
 #include "load/lease.h"
 #include "load/load.h"
 
@@ -56,15 +57,23 @@ hash_array(ArrayType *array, uint64 seed)
 	return array ? cg_hash(array, VARSIZE(array), seed) : cg_hash("", 0, seed + 1);
 }
 
+/* Has the value an end of its own, so that it need not be exact till then? */
+static bool
+expires(const LoadRequest *request)
+{
+	return request->ttl != NULL || cg_cache_policy(&request->key)->ttl != CG_TTL_NEVER;
+}
+
 /*
- * The tags belong to it because an entry made without a tag would outlive
+ * Whether it expires belongs to it because a query that may be cached for a
+ * ttl only must not hit without one.  The tags belong to it because an entry made without a tag would outlive
  * that tag's invalidation.  Arrays of equal elements that differ in their
  * bounds count as different, which costs a needless miss.
  */
 uint64
 cg_load_identity(const LoadRequest *request)
 {
-	uint64 hash = hash_computer();
+	uint64 hash = hash_computer() + expires(request);
 
 	hash = cg_hash(request->query, request->query_size, hash);
 	hash = hash_array(request->arguments, hash);

@@ -278,6 +278,21 @@ judge_column(const Var *var, LoadPurity *purity)
 			 NameStr(SystemAttributeDefinition(var->varattno)->attname));
 }
 
+List *
+cg_load_call_arguments(const FuncExpr *call)
+{
+	HeapTuple tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(call->funcid));
+	List *arguments = call->args;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for function %u", call->funcid);
+	if (list_length(arguments) < ((Form_pg_proc) GETSTRUCT(tuple))->pronargs)
+		arguments = expand_function_arguments(copyObject(arguments), false,
+											  call->funcresulttype, tuple);
+	ReleaseSysCache(tuple);
+	return arguments;
+}
+
 void
 cg_load_purity_of_node(Node *node, LoadPurity *purity)
 {

@@ -27,11 +27,16 @@ typedef struct LoadPurity
 /* Add what this one node asks; its children are the caller's to visit. */
 extern void cg_load_purity_of_node(Node *node, LoadPurity *purity);
 
+/* The call's arguments, and the defaults of those that it leaves out. */
+extern List *cg_load_call_arguments(const FuncExpr *call);
+
 /* Functions in types.c */
 
 /* Has a value of the type the same text, always and in every session? */
 extern bool cg_load_type_is_written_steadily(Oid type);
 /* Does a text mean the same value of the type, always and in every session? */
 extern bool cg_load_type_is_read_steadily(Oid type);
+/* Does a value of the type become json without any function that a user wrote? */
+extern bool cg_load_type_is_json_by_itself(Oid type);
 
 #endif /* CACHEGRID_PURITY_H */

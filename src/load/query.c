@@ -225,11 +225,14 @@ meaning_of_names(void)
 	return cg_dependency(DEPENDENCY_PRIVILEGES, "", 0);
 }
 
-/* As long as a stamper is unsettled, its DDL may not have been seen yet. */
+/*
+ * As long as a stamper is unsettled, its DDL may not have been seen yet; and
+ * our own has no stamp before the commit, and none at all if it is rolled back.
+ */
 static bool
 names_mean_the_same(const LoadQuery *query)
 {
-	return query->names_settled &&
+	return query->names_settled && !cg_coherence_catalog_changed_by_me() &&
 		   query->names_gen == cg_coherence_gen(meaning_of_names());
 }
 
@@ -246,8 +249,9 @@ make_query(const char *text, int size, uint64 hash)
 	query->hash = hash;
 	query->text = copy;
 	query->context = context;
-	query->names_settled =
-		cg_coherence_settled(meaning_of_names(), GetActiveSnapshot(), &query->names_gen);
+	query->names_settled = cg_coherence_settled(meaning_of_names(), GetActiveSnapshot(),
+												&query->names_gen) &&
+						   !cg_coherence_catalog_changed_by_me();
 	analyze_text(query);
 	query->plan = SPI_prepare(copy, query->parameter_count, query->parameter_types);
 	if (!query->plan)
@@ -274,8 +278,9 @@ hash_query(const char *text, int size)
 /*
  * The prepared query of this text under the present search path, made or
  * kept.  One whose tables have changed, or whose names may mean something
- * else, is made anew, and its parameters may have other types then; but not by a nested load, whose outer one may be
- * running it.
+ * else, is made anew, and its parameters may have other types then.  A nested
+ * load, whose outer one may be running the kept one, leaves that alone and
+ * makes one for itself, until SPI_finish.
  */
 LoadQuery *
 cg_load_query_prepare(const char *text, int size, bool nested)
@@ -286,13 +291,14 @@ cg_load_query_prepare(const char *text, int size, bool nested)
 	LoadQuery *query;
 
 	if (kept && is_text(kept->query, text, size) &&
-		(nested ||
-		 (SPI_plan_is_valid(kept->query->plan) && names_mean_the_same(kept->query))))
+		SPI_plan_is_valid(kept->query->plan) && names_mean_the_same(kept->query))
 	{
 		dlist_move_head(&kept_by_recency, &kept->query->recency);
 		return kept->query;
 	}
 	query = make_query(text, size, hash);
+	if (kept && nested)
+		return query;
 	if (kept)
 		forget(kept->query);
 	while (!nested && kept_queries &&

@@ -20,6 +20,23 @@
 
 typedef bool (*BaseTypeTest)(Oid type);
 
+/* Does to_jsonb() call a function of the user's for it, and which? */
+static bool
+has_cast_to_json(Oid type, Oid *function)
+{
+	return type >= FirstNormalObjectId &&
+		   find_coercion_pathway(JSONOID, type, COERCION_EXPLICIT, function) ==
+			   COERCION_PATH_FUNC;
+}
+
+static bool
+is_json_by_itself(Oid type)
+{
+	Oid function;
+
+	return !has_cast_to_json(type, &function);
+}
+
 /* Written by the names of other objects, by the locale, or by the session. */
 static bool
 is_written_steadily(Oid type)
@@ -52,11 +69,10 @@ is_written_steadily(Oid type)
 
 	/* A type of the user's: by its output function, and its cast to json. */
 	getTypeOutputInfo(type, &output, &is_varlena);
-	if (func_volatile(output) != PROVOLATILE_IMMUTABLE)
+	if (get_typtype(type) == TYPTYPE_BASE &&
+		func_volatile(output) != PROVOLATILE_IMMUTABLE)
 		return false;
-	return find_coercion_pathway(JSONOID, type, COERCION_EXPLICIT, &cast) !=
-			   COERCION_PATH_FUNC ||
-		   func_volatile(cast) == PROVOLATILE_IMMUTABLE;
+	return !has_cast_to_json(type, &cast) || func_volatile(cast) == PROVOLATILE_IMMUTABLE;
 }
 
 /* 'now', 'today' ... mean another date or time each day. */
@@ -79,7 +95,8 @@ is_read_steadily(Oid type)
 				return is_written_steadily(type);
 	}
 	getTypeInputInfo(type, &input, &parameter);
-	return func_volatile(input) == PROVOLATILE_IMMUTABLE;
+	return get_typtype(type) != TYPTYPE_BASE ||
+		   func_volatile(input) == PROVOLATILE_IMMUTABLE;
 }
 
 static bool holds_for_all_parts(Oid type, BaseTypeTest test);
@@ -114,13 +131,14 @@ holds_for_all_parts(Oid type, BaseTypeTest test)
 		case TYPTYPE_DOMAIN:
 			return holds_for_all_parts(getBaseType(type), test);
 		case TYPTYPE_RANGE:
-			return holds_for_all_parts(get_range_subtype(type), test);
+			return test(type) && holds_for_all_parts(get_range_subtype(type), test);
 		case TYPTYPE_MULTIRANGE:
-			return holds_for_all_parts(get_multirange_range(type), test);
+			return test(type) && holds_for_all_parts(get_multirange_range(type), test);
 		case TYPTYPE_BASE:
+		case TYPTYPE_ENUM:
 			return test(type);
 		default:
-			return true; /* enums, pseudo types */
+			return true; /* pseudo types */
 	}
 }
 
@@ -134,4 +152,10 @@ bool
 cg_load_type_is_read_steadily(Oid type)
 {
 	return holds_for_all_parts(type, is_read_steadily);
+}
+
+bool
+cg_load_type_is_json_by_itself(Oid type)
+{
+	return holds_for_all_parts(type, is_json_by_itself);
 }

@@ -85,7 +85,7 @@ node_is($_, 'connected', "node $_ is still there") foreach 0, 2;
 $mirror->redis->node(1)->resume;
 $mirror->redis->wait_until_ok;
 $mirror->is_equal('after the silence');
-cmp_ok($mirror->sql('SELECT retries FROM cachegrid.stat_mirror'),
+cmp_ok(sql('SELECT retries FROM cachegrid.stat_mirror'),
 	'>', 0, 'what got no answer was sent again');
 is($mirror->logged('is interrupted', $place), 1, 'one line when it begins, again');
 is($mirror->logged('goes on', $place), 1, 'and one when it ends');
