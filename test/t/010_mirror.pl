@@ -106,6 +106,20 @@ sql("BEGIN; UPDATE item SET name = 'prepared' WHERE id = 40; PREPARE TRANSACTION
 sql("UPDATE item SET name = 'after' WHERE id = 41");
 rows_are_mirrored('beside a prepared transaction');
 like($mirror->value('item:40'), qr/"item 40"/, 'a prepared row is as it was');
+
+# An index of the outbox is made anew, and fails because of that one
+isnt(
+	$node->psql(
+		'postgres',
+		"SET statement_timeout = '1s'; REINDEX TABLE CONCURRENTLY cachegrid.outbox_0"),
+	0,
+	'REINDEX CONCURRENTLY leaves an invalid index behind');
+is( sql('SELECT count(*) FROM pg_index WHERE NOT indisvalid'
+		  . " AND indrelid = 'cachegrid.outbox_0'::regclass"),
+	1,
+	'there it is');
+sql("UPDATE item SET name = 'beside it' WHERE id = 42");
+rows_are_mirrored('beside an invalid index');
 $node->restart;
 sql("UPDATE item SET name = 'restarted' WHERE id = 41");
 rows_are_mirrored('after a restart');
