@@ -32,6 +32,9 @@
 #define CHECK_INTERVAL_MS	5000
 #define PUBLISH_INTERVAL_MS 1000
 
+/* So long all mirrors of a channel wait for a table that is locked. */
+#define PATIENCE_MS 5000
+
 MirrorState *
 cg_mirror_find_state(const MirrorChannel *channel, int32 mirror)
 {
@@ -68,9 +71,43 @@ cg_mirror_break(MirrorState *mirror, const char *error)
 }
 
 /*
- * Lock the channel's tables against DDL to the end of the transaction; false
- * if one of them is locked by somebody else now.  Never waits, so that it is
- * never part of a deadlock.  A snapshot taken after that sees what DDL left.
+ * Lock a mirror's table; false if it is to be waited for, because somebody else has
+ * locked it.  Who keeps it for long, or waits for it behind a third, must not hold
+ * the other tables up: then the mirror is stopped, and swept when it can be locked.
+ */
+static bool
+lock_table(MirrorState *mirror)
+{
+	Oid relation = mirror->definition->relation;
+	TimestampTz now;
+
+	if (ConditionalLockRelationOid(relation, AccessShareLock))
+	{
+		mirror->locked_since = 0;
+		if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relation)))
+		{
+			mirror->gone = true;
+			cg_mirror_want_sweep(mirror);
+		}
+		return true;
+	}
+	if (mirror->broken)
+		return true;
+
+	now = GetCurrentTimestamp();
+	if (mirror->locked_since == 0)
+		mirror->locked_since = now;
+	if (now < TimestampTzPlusMilliseconds(mirror->locked_since, PATIENCE_MS))
+		return false;
+	cg_mirror_break(mirror, "its table is locked");
+	return true;
+}
+
+/*
+ * Lock the channel's tables against DDL to the end of the transaction, those of
+ * stopped mirrors if that is possible; false if one of them is locked by somebody
+ * else now.  Never waits, so that it is never part of a deadlock.  A snapshot
+ * taken after that sees what DDL left.  May stop a mirror.
  */
 bool
 cg_mirror_lock_tables(MirrorChannel *channel)
@@ -80,17 +117,9 @@ cg_mirror_lock_tables(MirrorChannel *channel)
 	foreach (cell, channel->mirrors)
 	{
 		MirrorState *mirror = lfirst(cell);
-		Oid relation = mirror->definition->relation;
 
-		if (mirror->gone)
-			continue;
-		if (!ConditionalLockRelationOid(relation, AccessShareLock))
+		if (!mirror->gone && !lock_table(mirror))
 			return false;
-		if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relation)))
-		{
-			mirror->gone = true;
-			cg_mirror_want_sweep(mirror);
-		}
 	}
 	return true;
 }

@@ -342,7 +342,8 @@ cg_mirror_park(MirrorChannel *channel)
 			continue;
 		if (own_transaction)
 			cg_mirror_begin();
-		if ((!own_transaction || cg_mirror_lock_tables(channel)) && !mirror->gone)
+		if ((!own_transaction || cg_mirror_lock_tables(channel)) && !mirror->gone &&
+			!mirror->broken)
 			park_keys(channel, mirror, refused);
 		if (own_transaction)
 			cg_mirror_commit();

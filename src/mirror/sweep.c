@@ -195,7 +195,7 @@ walk_step(MirrorChannel *channel, MirrorState *mirror)
 
 	set_mark(&mark, mirror);
 	cg_mirror_begin();
-	locked = cg_mirror_lock_tables(channel) && !mirror->gone;
+	locked = cg_mirror_lock_tables(channel) && !mirror->gone && !mirror->broken;
 	if (locked)
 		send_walk_chunk(&step);
 	cg_mirror_commit();
@@ -277,7 +277,7 @@ check_keys(MirrorChannel *channel, MirrorState *mirror, const RedisString *keys,
 	bool locked;
 
 	cg_mirror_begin();
-	locked = cg_mirror_lock_tables(channel);
+	locked = cg_mirror_lock_tables(channel) && !mirror->broken;
 	if (locked)
 	{
 		PushActiveSnapshot(GetTransactionSnapshot());

@@ -92,9 +92,27 @@ SKIP:
 	sql('SELECT pg_sleep(3)');
 	cmp_ok($seconds->() - $before, '<', 0.5, 'the worker waits for a locked table idly');
 }
+
+# ... and not for ever: other tables go on
+sql('CREATE TABLE beside (id int PRIMARY KEY)');
+sql("SELECT cachegrid.mirror('beside', 'grid')");
+ok( $node->poll_query_until(
+		'postgres',
+		q{SELECT state = 'live' FROM cachegrid.stat_mirror WHERE "table" = 'beside'::regclass}
+	),
+	'another table is swept beside it');
+sql('INSERT INTO beside VALUES (1)');
+ok($mirror->settle('beside'), 'and goes on');
+isnt($mirror->value('beside:1'), '', 'in Redis, too');
+is( sql('SELECT state, last_error FROM cachegrid.stat_mirror'
+		  . q{ WHERE "table" = 'item'::regclass}),
+	'stopped|its table is locked',
+	'why the locked one does not go on is told');
+$locker->query_safe("UPDATE item SET name = 'changed under the lock' WHERE id = 1");
 $locker->query_safe('COMMIT');
 $locker->quit;
 is_equal('after the lock');
+sql('DROP TABLE beside');
 
 # Only the owner of a database has its worker leave
 sql('CREATE ROLE stranger LOGIN');
