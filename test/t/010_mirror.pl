@@ -146,6 +146,28 @@ sql("INSERT INTO item VALUES (5000000000, 'far')");
 rows_are_mirrored('another type');
 like($mirror->value('item:5000000000'), qr/"far"/, 'the new type is written');
 
+# A type changes under the rows, and under the keys
+sql(<<'EOS');
+CREATE TYPE color AS ENUM ('red', 'green');
+CREATE TYPE pair AS (one color, two int);
+CREATE TABLE shade (color color PRIMARY KEY, pairs pair[]);
+INSERT INTO shade VALUES ('red', ARRAY[('green', 2)::pair]);
+SELECT cachegrid.mirror('shade', 'grid');
+EOS
+ok($mirror->settle('shade'), 'a table of an enum settles');
+sql("ALTER TYPE color RENAME VALUE 'red' TO 'rouge'");
+sql("ALTER TYPE color RENAME VALUE 'green' TO 'vert'");
+sql('ALTER TYPE pair RENAME ATTRIBUTE two TO deux');
+ok($mirror->settle('shade'), 'renamed labels settle');
+is($mirror->problems('shade'), '', 'renamed labels: Redis has what the table has');
+is( $mirror->value('shade:rouge'),
+	'{"color":"rouge","pairs":[{"one":"vert","deux":2}]}',
+	'values and keys are as the type is now');
+is($mirror->value('shade:red'), '', 'the old key is gone');
+sql('DROP TABLE shade');
+ok($node->poll_query_until('postgres', 'SELECT count(*) = 1 FROM cachegrid.stat_mirror'),
+	'its mirror ends');
+
 # verify can find something
 $mirror->redis->command('DEL', 'item:2');
 $mirror->redis->command('SET', 'item:5000000000', 'nonsense');
