@@ -136,7 +136,7 @@ collect_row(MirrorChannel *channel, const OutboxRow *row)
 		MirrorState *mirror = cg_mirror_find_state(channel, record.mirror);
 
 		if (!mirror)
-			cg_mirror_reload_soon();
+			cg_mirror_heard_of(record.mirror);
 		else if (record.kind == OUTBOX_SWEEP)
 			cg_mirror_want_sweep(mirror);
 		else

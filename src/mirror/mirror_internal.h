@@ -269,6 +269,7 @@ extern void cg_mirror_break(MirrorState *mirror, const char *error);
 
 /* Functions in work.c */
 extern void cg_mirror_reload_soon(void);
+extern void cg_mirror_heard_of(int32 mirror);
 
 /* Functions in status.c */
 extern void cg_mirror_count(int32 mirror, int64 applied, int64 retries);

@@ -113,6 +113,26 @@ $locker->query_safe('COMMIT');
 $locker->quit;
 is_equal('after the lock');
 sql('DROP TABLE beside');
+ok( $node->poll_query_until('postgres', 'SELECT count(*) = 1 FROM cachegrid.mirrors'),
+	'a dropped table leaves no mirror');
+
+# What is for one server's mirrors is no news for those of another
+sql("CREATE SERVER again FOREIGN DATA WRAPPER cachegrid_redis OPTIONS (endpoints '$endpoints')"
+);
+sql('CREATE TABLE elsewhere (id int PRIMARY KEY)');
+sql("SELECT cachegrid.mirror('elsewhere', 'again')");
+ok($mirror->settle('elsewhere'), 'a mirror to another server settles');
+my $scans = sub {
+	return sql('SELECT pg_sleep(2)') . sql('SELECT seq_scan + coalesce(idx_scan, 0)'
+		  . " FROM pg_stat_all_tables WHERE relid = 'cachegrid.mirrors'::regclass");
+};
+my $before = $scans->();
+sql("UPDATE item SET name = 'single $_' WHERE id = $_") foreach (1 .. 60);
+cmp_ok($scans->() - $before, '<', 40, 'the catalog is not read anew for each change');
+sql('DROP TABLE elsewhere');
+ok( $node->poll_query_until('postgres', 'SELECT count(*) = 1 FROM cachegrid.mirrors'),
+	'it ends');
+sql('DROP SERVER again');
 
 # Only the owner of a database has its worker leave
 sql('CREATE ROLE stranger LOGIN');
