@@ -138,8 +138,11 @@ remove_unlisted(MirrorChannel *channel)
 			continue;
 		}
 		cg_mirror_stop_scan(mirror);
+		cg_mirror_forget_status(mirror->definition->id);
 		if (mirror->last)
 			pfree(mirror->last);
+		if (mirror->reported)
+			pfree(mirror->reported);
 		channel->mirrors = foreach_delete_current(channel->mirrors, cell);
 		pfree(mirror);
 	}

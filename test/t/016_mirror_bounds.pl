@@ -116,6 +116,35 @@ sql('DROP TABLE beside');
 ok( $node->poll_query_until('postgres', 'SELECT count(*) = 1 FROM cachegrid.mirrors'),
 	'a dropped table leaves no mirror');
 
+# Mirrors that take over the prefix of a dropped table take its place in stat_mirror
+foreach my $round (1 .. 2)
+{
+	sql(<<'EOS');
+DO $$
+BEGIN
+    FOR i IN 1 .. 280 LOOP
+        EXECUTE format('DROP TABLE IF EXISTS many%s', i);
+        EXECUTE format('CREATE TABLE many%s (id int PRIMARY KEY)', i);
+        PERFORM cachegrid.mirror(format('many%s', i)::regclass, 'grid');
+    END LOOP;
+END $$;
+EOS
+	ok( $node->poll_query_until(
+			'postgres',
+			"SELECT count(*) FILTER (WHERE state = 'live') = 281 FROM cachegrid.stat_mirror"),
+		"many mirrors are shown as live: $round");
+}
+sql(<<'EOS');
+DO $$
+BEGIN
+    FOR i IN 1 .. 280 LOOP
+        EXECUTE format('DROP TABLE many%s', i);
+    END LOOP;
+END $$;
+EOS
+ok( $node->poll_query_until('postgres', 'SELECT count(*) = 1 FROM cachegrid.mirrors'),
+	'they end');
+
 # What is for one server's mirrors is no news for those of another
 sql("CREATE SERVER again FOREIGN DATA WRAPPER cachegrid_redis OPTIONS (endpoints '$endpoints')"
 );
