@@ -16,6 +16,7 @@
 #include "catalog/pg_class.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
+#include "storage/lock.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
@@ -124,6 +125,22 @@ cg_mirror_lock_tables(MirrorChannel *channel)
 	return true;
 }
 
+/*
+ * Wait until the transaction, which we see as committed, has told everybody what
+ * to forget: that comes later, but before its locks are released.  Who changes a
+ * table has locked it; who changes a type or a function has locked nothing that
+ * we come across.
+ */
+static void
+await_end(uint64 xid)
+{
+	LOCKTAG tag;
+
+	SET_LOCKTAG_TRANSACTION(tag, (TransactionId) xid);
+	(void) LockAcquire(&tag, ShareLock, false, false);
+	(void) LockRelease(&tag, ShareLock, false);
+}
+
 /* Put the records of a row into the batch; wishes for sweeps are granted. */
 static void
 collect_row(MirrorChannel *channel, const OutboxRow *row)
@@ -138,7 +155,10 @@ collect_row(MirrorChannel *channel, const OutboxRow *row)
 		if (!mirror)
 			cg_mirror_heard_of(record.mirror);
 		else if (record.kind == OUTBOX_SWEEP)
+		{
+			await_end(row->xid);
 			cg_mirror_want_sweep(mirror);
+		}
 		else
 			cg_mirror_batch_add(channel->batch, record.mirror, record.key,
 								record.key_size, &record.tid);
