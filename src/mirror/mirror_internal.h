@@ -53,7 +53,6 @@ typedef struct MirrorState
 	Size last_size;
 	RedisScan *scan;   /* of SWEEP_SCAN, NULL: not begun */
 	bool unsaved;	   /* phase and last differ from what is on disk */
-	bool started;	   /* the walk, in this process */
 	bool listed;	   /* in the catalog when it was last read */
 	bool has_parked;   /* keys in cachegrid.mirror_parked */
 	bool gone;		   /* the table or the mirror is: remove the keys, then the row */

@@ -350,7 +350,7 @@ cg_mirror_park(MirrorChannel *channel)
 	}
 }
 
-/* A sweep begins: it tries the parked keys, too. */
+/* A walk begins at the start: it tries the parked keys, too. */
 void
 cg_mirror_unpark(MirrorState *mirror)
 {

@@ -48,7 +48,6 @@ cg_mirror_want_sweep(MirrorState *mirror)
 	cg_mirror_stop_scan(mirror);
 	if (mirror->phase != SWEEP_SCAN)
 		enter_phase(mirror, SWEEP_SCAN);
-	mirror->started = false;
 }
 
 void
@@ -169,11 +168,8 @@ send_walk_chunk(SweepStep *step)
 	char *error;
 
 	PushActiveSnapshot(GetTransactionSnapshot());
-	if (!mirror->started)
-	{
+	if (!mirror->last)
 		cg_mirror_unpark(mirror);
-		mirror->started = true;
-	}
 	cg_mirror_flush_wal();
 	if (cg_mirror_try(read_walk_chunk, step, &error))
 		cg_mirror_send(step->channel);

@@ -145,6 +145,35 @@ EOS
 ok( $node->poll_query_until('postgres', 'SELECT count(*) = 1 FROM cachegrid.mirrors'),
 	'they end');
 
+# A walk that goes on after a restart knows what it parked before
+sql(<<'EOS');
+CREATE TYPE mood AS ENUM ('good', 'bad');
+CREATE FUNCTION tell(mood) RETURNS json LANGUAGE plpgsql AS $$
+BEGIN
+    IF $1 = 'bad' THEN RAISE 'cannot be told'; END IF;
+    RETURN to_json($1::text);
+END $$;
+CREATE CAST (mood AS json) WITH FUNCTION tell(mood);
+CREATE TABLE diary (id int PRIMARY KEY, mood mood);
+INSERT INTO diary SELECT i, CASE i WHEN 5 THEN 'bad' ELSE 'good' END::mood
+    FROM generate_series(1, 100000) i;
+SELECT cachegrid.mirror('diary', 'grid');
+EOS
+ok( $node->poll_query_until(
+		'postgres',
+		'SELECT EXISTS (SELECT FROM cachegrid.mirror_progress WHERE last IS NOT NULL)'
+		  . " OR EXISTS (SELECT FROM cachegrid.stat_mirror WHERE \"table\" = 'diary'::regclass"
+		  . " AND state = 'live')"),
+	'a walk is under way');
+sql("SELECT pg_terminate_backend($worker)");
+ok($mirror->settle('diary'), 'it goes on');
+is(sql("SELECT parked FROM cachegrid.stat_mirror WHERE \"table\" = 'diary'::regclass"),
+	1, 'and a key parked before is parked still');
+sql('DROP TABLE diary; DROP TYPE mood CASCADE');
+ok( $node->poll_query_until('postgres', 'SELECT count(*) = 1 FROM cachegrid.mirrors'),
+	'it ends, too');
+$worker = $mirror->worker;
+
 # What is for one server's mirrors is no news for those of another
 sql("CREATE SERVER again FOREIGN DATA WRAPPER cachegrid_redis OPTIONS (endpoints '$endpoints')"
 );
