@@ -147,15 +147,16 @@ ok( $node->poll_query_until('postgres', 'SELECT count(*) = 1 FROM cachegrid.mirr
 
 # A walk that goes on after a restart knows what it parked before
 sql(<<'EOS');
-CREATE TYPE mood AS ENUM ('good', 'bad');
+CREATE TYPE mood AS ENUM ('good', 'bad', 'worse');
 CREATE FUNCTION tell(mood) RETURNS json LANGUAGE plpgsql AS $$
 BEGIN
     IF $1 = 'bad' THEN RAISE 'cannot be told'; END IF;
+    IF $1 = 'worse' THEN RAISE 'cannot be told' USING ERRCODE = 'query_canceled'; END IF;
     RETURN to_json($1::text);
 END $$;
 CREATE CAST (mood AS json) WITH FUNCTION tell(mood);
 CREATE TABLE diary (id int PRIMARY KEY, mood mood);
-INSERT INTO diary SELECT i, CASE i WHEN 5 THEN 'bad' ELSE 'good' END::mood
+INSERT INTO diary SELECT i, CASE i WHEN 5 THEN 'bad' WHEN 6 THEN 'worse' ELSE 'good' END::mood
     FROM generate_series(1, 100000) i;
 SELECT cachegrid.mirror('diary', 'grid');
 EOS
@@ -168,7 +169,7 @@ ok( $node->poll_query_until(
 sql("SELECT pg_terminate_backend($worker)");
 ok($mirror->settle('diary'), 'it goes on');
 is(sql("SELECT parked FROM cachegrid.stat_mirror WHERE \"table\" = 'diary'::regclass"),
-	1, 'and a key parked before is parked still');
+	2, 'and keys parked before are parked still, whatever the error was');
 sql('DROP TABLE diary; DROP TYPE mood CASCADE');
 ok( $node->poll_query_until('postgres', 'SELECT count(*) = 1 FROM cachegrid.mirrors'),
 	'it ends, too');
