@@ -329,6 +329,18 @@ change_of(Node *command)
 	return change;
 }
 
+/* Do values of a type look otherwise after this command, wherever they are? */
+static bool
+changes_values(Node *command)
+{
+	if (IsA(command, AlterEnumStmt))
+		return ((AlterEnumStmt *) command)->oldVal != NULL;
+	if (IsA(command, RenameStmt))
+		return ((RenameStmt *) command)->renameType == OBJECT_ATTRIBUTE;
+	return IsA(command, AlterTableStmt) &&
+		   ((AlterTableStmt *) command)->objtype == OBJECT_TYPE;
+}
+
 static void
 follow_partitions(Node *command)
 {
@@ -375,6 +387,17 @@ object_changed(Oid class, Oid object, RelationChange change)
 		cg_whole_touch_privileges();
 }
 
+/* Within domains, arrays and composites a type is hard to find: take them all. */
+static void
+touch_captured_tables(void)
+{
+	run_query("SELECT tgrelid FROM pg_catalog.pg_trigger"
+			  " WHERE tgfoid OPERATOR(pg_catalog.=)"
+			  " 'cachegrid.capture()'::pg_catalog.regprocedure");
+	for (uint64 i = 0; i < SPI_processed; i++)
+		cg_whole_touch_oid(oid_of_row(i, 1), true);
+}
+
 /* capture_command(): ON ddl_command_end. */
 Datum
 cachegrid_capture_command(PG_FUNCTION_ARGS)
@@ -391,6 +414,8 @@ cachegrid_capture_command(PG_FUNCTION_ARGS)
 	run_query("SELECT classid, objid FROM pg_catalog.pg_event_trigger_ddl_commands()");
 	for (uint64 i = 0; i < SPI_processed; i++)
 		object_changed(oid_of_row(i, 1), oid_of_row(i, 2), change);
+	if (changes_values(event->parsetree))
+		touch_captured_tables();
 	SPI_finish();
 
 	follow_partitions(event->parsetree);

@@ -16,6 +16,7 @@
 #include "catalog/pg_class.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
+#include "storage/lock.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
@@ -31,6 +32,9 @@
 #define SAVE_INTERVAL_MS	200
 #define CHECK_INTERVAL_MS	5000
 #define PUBLISH_INTERVAL_MS 1000
+
+/* So long all mirrors of a channel wait for a table that is locked. */
+#define PATIENCE_MS 5000
 
 MirrorState *
 cg_mirror_find_state(const MirrorChannel *channel, int32 mirror)
@@ -68,9 +72,43 @@ cg_mirror_break(MirrorState *mirror, const char *error)
 }
 
 /*
- * Lock the channel's tables against DDL to the end of the transaction; false
- * if one of them is locked by somebody else now.  Never waits, so that it is
- * never part of a deadlock.  A snapshot taken after that sees what DDL left.
+ * Lock a mirror's table; false if it is to be waited for, because somebody else has
+ * locked it.  Who keeps it for long, or waits for it behind a third, must not hold
+ * the other tables up: then the mirror is stopped, and swept when it can be locked.
+ */
+static bool
+lock_table(MirrorState *mirror)
+{
+	Oid relation = mirror->definition->relation;
+	TimestampTz now;
+
+	if (ConditionalLockRelationOid(relation, AccessShareLock))
+	{
+		mirror->locked_since = 0;
+		if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relation)))
+		{
+			mirror->gone = true;
+			cg_mirror_want_sweep(mirror);
+		}
+		return true;
+	}
+	if (mirror->broken)
+		return true;
+
+	now = GetCurrentTimestamp();
+	if (mirror->locked_since == 0)
+		mirror->locked_since = now;
+	if (now < TimestampTzPlusMilliseconds(mirror->locked_since, PATIENCE_MS))
+		return false;
+	cg_mirror_break(mirror, "its table is locked");
+	return true;
+}
+
+/*
+ * Lock the channel's tables against DDL to the end of the transaction, those of
+ * stopped mirrors if that is possible; false if one of them is locked by somebody
+ * else now.  Never waits, so that it is never part of a deadlock.  A snapshot
+ * taken after that sees what DDL left.  May stop a mirror.
  */
 bool
 cg_mirror_lock_tables(MirrorChannel *channel)
@@ -80,19 +118,27 @@ cg_mirror_lock_tables(MirrorChannel *channel)
 	foreach (cell, channel->mirrors)
 	{
 		MirrorState *mirror = lfirst(cell);
-		Oid relation = mirror->definition->relation;
 
-		if (mirror->gone)
-			continue;
-		if (!ConditionalLockRelationOid(relation, AccessShareLock))
+		if (!mirror->gone && !lock_table(mirror))
 			return false;
-		if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relation)))
-		{
-			mirror->gone = true;
-			cg_mirror_want_sweep(mirror);
-		}
 	}
 	return true;
+}
+
+/*
+ * Wait until the transaction, which we see as committed, has told everybody what
+ * to forget: that comes later, but before its locks are released.  Who changes a
+ * table has locked it; who changes a type or a function has locked nothing that
+ * we come across.
+ */
+static void
+await_end(uint64 xid)
+{
+	LOCKTAG tag;
+
+	SET_LOCKTAG_TRANSACTION(tag, (TransactionId) xid);
+	(void) LockAcquire(&tag, ShareLock, false, false);
+	(void) LockRelease(&tag, ShareLock, false);
 }
 
 /* Put the records of a row into the batch; wishes for sweeps are granted. */
@@ -107,9 +153,12 @@ collect_row(MirrorChannel *channel, const OutboxRow *row)
 		MirrorState *mirror = cg_mirror_find_state(channel, record.mirror);
 
 		if (!mirror)
-			cg_mirror_reload_soon();
+			cg_mirror_heard_of(record.mirror);
 		else if (record.kind == OUTBOX_SWEEP)
+		{
+			await_end(row->xid);
 			cg_mirror_want_sweep(mirror);
+		}
 		else
 			cg_mirror_batch_add(channel->batch, record.mirror, record.key,
 								record.key_size, &record.tid);

@@ -60,9 +60,9 @@ cg_mirror_leave_owner(const MirrorCaller *caller)
 }
 
 /*
- * Run work(argument) in a subtransaction.  If it raises an error, false, and
- * the message into *error, palloc'd in the caller's context.  Whatever work
- * opens it must close.
+ * Run work(argument) in a subtransaction.  If it raises an error, whichever, as
+ * nobody cancels the worker: false, and the message into *error, palloc'd in the
+ * caller's context.  Whatever work opens it must close.
  */
 bool
 cg_mirror_try(void (*work)(void *argument), void *argument, char **error)
@@ -81,10 +81,6 @@ cg_mirror_try(void (*work)(void *argument), void *argument, char **error)
 	PG_CATCH();
 	{
 		ErrorData *data;
-
-		/* That is meant for the worker, not for the row. */
-		if (geterrcode() == ERRCODE_QUERY_CANCELED)
-			PG_RE_THROW();
 
 		MemoryContextSwitchTo(context);
 		data = CopyErrorData();

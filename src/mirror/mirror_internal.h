@@ -52,13 +52,13 @@ typedef struct MirrorState
 	Size last_size;	   /* of last, which is as in a record; 0: none */
 	RedisScan *scan;   /* of SWEEP_SCAN, NULL: not begun */
 	bool unsaved;	   /* phase and last differ from what is on disk */
-	bool started;	   /* the walk, in this process */
 	bool listed;	   /* in the catalog when it was last read */
 	bool has_parked;   /* keys in cachegrid.mirror_parked */
 	bool gone;		   /* the table or the mirror is: remove the keys, then the row */
 	char *broken;	   /* why it cannot be worked on until the next reload, or NULL */
 	char *reported;	   /* the last such reason that was logged, or NULL */
 	const char *shown; /* state that stat_mirror shows */
+	TimestampTz locked_since; /* its table, by somebody else; 0: not now */
 	char last[CG_OUTBOX_MAX_KEY_BYTES]; /* key that the walk has come to */
 } MirrorState;
 
@@ -268,6 +268,7 @@ extern void cg_mirror_break(MirrorState *mirror, const char *error);
 
 /* Functions in work.c */
 extern void cg_mirror_reload_soon(void);
+extern void cg_mirror_heard_of(int32 mirror);
 
 /* Functions in status.c */
 extern void cg_mirror_count(int32 mirror, int64 applied, int64 retries);

@@ -341,14 +341,15 @@ cg_mirror_park(MirrorChannel *channel)
 			continue;
 		if (own_transaction)
 			cg_mirror_begin();
-		if ((!own_transaction || cg_mirror_lock_tables(channel)) && !mirror->gone)
+		if ((!own_transaction || cg_mirror_lock_tables(channel)) && !mirror->gone &&
+			!mirror->broken)
 			park_keys(channel, mirror, refused);
 		if (own_transaction)
 			cg_mirror_commit();
 	}
 }
 
-/* A sweep begins: it tries the parked keys, too. */
+/* A walk begins at the start: it tries the parked keys, too. */
 void
 cg_mirror_unpark(MirrorState *mirror)
 {

@@ -48,7 +48,6 @@ cg_mirror_want_sweep(MirrorState *mirror)
 	cg_mirror_stop_scan(mirror);
 	if (mirror->phase != SWEEP_SCAN)
 		enter_phase(mirror, SWEEP_SCAN);
-	mirror->started = false;
 }
 
 void
@@ -164,11 +163,8 @@ send_walk_chunk(SweepStep *step)
 	char *error;
 
 	PushActiveSnapshot(GetTransactionSnapshot());
-	if (!mirror->started)
-	{
+	if (mirror->last_size == 0)
 		cg_mirror_unpark(mirror);
-		mirror->started = true;
-	}
 	cg_mirror_flush_wal();
 	if (cg_mirror_try(read_walk_chunk, step, &error))
 		cg_mirror_send(step->channel);
@@ -190,7 +186,7 @@ walk_step(MirrorChannel *channel, MirrorState *mirror)
 
 	set_mark(&mark, mirror);
 	cg_mirror_begin();
-	locked = cg_mirror_lock_tables(channel) && !mirror->gone;
+	locked = cg_mirror_lock_tables(channel) && !mirror->gone && !mirror->broken;
 	if (locked)
 		send_walk_chunk(&step);
 	cg_mirror_commit();
@@ -272,7 +268,7 @@ check_keys(MirrorChannel *channel, MirrorState *mirror, const RedisString *keys,
 	bool locked;
 
 	cg_mirror_begin();
-	locked = cg_mirror_lock_tables(channel);
+	locked = cg_mirror_lock_tables(channel) && !mirror->broken;
 	if (locked)
 	{
 		PushActiveSnapshot(GetTransactionSnapshot());

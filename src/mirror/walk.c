@@ -76,8 +76,8 @@ resume_key(MirrorTable *table, const MirrorState *state, ScanKey members, ScanKe
 	return true;
 }
 
-/* Rows without a key are passed over; a walk never stops at one. */
-static void
+/* False if the row has no key: it is passed over, a walk cannot stop there. */
+static bool
 add_row(MirrorTable *table, MirrorState *state, MirrorBatch *batch)
 {
 	char key[CG_OUTBOX_MAX_KEY_BYTES];
@@ -85,17 +85,18 @@ add_row(MirrorTable *table, MirrorState *state, MirrorBatch *batch)
 		cg_outbox_encode_row_key(key, table->slot, table->key_attnums, table->key_count);
 
 	if (size == 0)
-		return;
+		return false;
 
 	cg_mirror_batch_add(batch, table->definition->id, key, size, &table->slot->tts_tid);
 	memcpy(state->last, key, size);
 	state->last_size = size;
+	return true;
 }
 
 /*
  * Add the keys of the next rows behind state->last to the batch, at most
- * limit of them, and move state->last.  Returns how many rows were seen:
- * fewer than limit at the end of the table.
+ * limit of them, and move state->last.  Returns how many there were: fewer than
+ * limit at the end of the table.
  */
 int
 cg_mirror_table_walk(MirrorTable *table, MirrorState *state, MirrorBatch *batch,
@@ -112,8 +113,7 @@ cg_mirror_table_walk(MirrorTable *table, MirrorState *state, MirrorBatch *batch,
 	while (count < limit && index_getnext_slot(scan, ForwardScanDirection, table->slot))
 	{
 		CHECK_FOR_INTERRUPTS();
-		add_row(table, state, batch);
-		count++;
+		count += add_row(table, state, batch);
 	}
 	index_endscan(scan);
 	return count;

@@ -36,6 +36,20 @@ cg_mirror_reload_soon(void)
 	reload_at = 0;
 }
 
+/* The outbox speaks of a mirror: of a new one, if no channel has it. */
+void
+cg_mirror_heard_of(int32 mirror)
+{
+	ListCell *cell;
+
+	foreach (cell, channels)
+	{
+		if (cg_mirror_find_state(lfirst(cell), mirror))
+			return;
+	}
+	cg_mirror_reload_soon();
+}
+
 static MirrorChannel *
 find_channel(const char *server, Oid owner)
 {
@@ -124,6 +138,7 @@ remove_unlisted(MirrorChannel *channel)
 			continue;
 		}
 		cg_mirror_stop_scan(mirror);
+		cg_mirror_forget_status(mirror->definition->id);
 		if (mirror->reported)
 			pfree(mirror->reported);
 		channel->mirrors = foreach_delete_current(channel->mirrors, cell);

@@ -15,6 +15,8 @@
 #include "access/xact.h"
 #include "catalog/index.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_am.h"
+#include "catalog/pg_index.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
@@ -24,6 +26,9 @@
 
 #include "base/compat.h"
 #include "outbox/outbox_internal.h"
+
+/* One, and what REINDEX CONCURRENTLY made: at work now, and when it failed. */
+#define MAX_INDEXES 8
 
 /* What was looked up, until the relation cache says that it may have changed. */
 typedef struct TableLocal
@@ -77,22 +82,43 @@ cg_outbox_open(int table, LOCKMODE lockmode)
 	return table_open(relation, lockmode);
 }
 
+/* A btree on nothing but xid?  Any other is not for us to keep up. */
+static bool
+is_on_xid(Relation index)
+{
+	Form_pg_index form = index->rd_index;
+
+	return index->rd_rel->relam == BTREE_AM_OID && form->indnatts == 1 &&
+		   form->indkey.values[0] == OUTBOX_XID &&
+		   heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL);
+}
+
+/* REINDEX CONCURRENTLY makes a second index, and leaves it behind if it fails. */
 static Oid
 find_index(Relation table)
 {
 	List *indexes = RelationGetIndexList(table);
-	Oid index;
+	Oid found = InvalidOid;
+	ListCell *cell;
 
-	if (list_length(indexes) != 1)
-		ereport(ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				errmsg("table \"%s\" must have exactly one index",
-					   RelationGetRelationName(table)));
-	index = linitial_oid(indexes);
+	foreach (cell, indexes)
+	{
+		Relation index = index_open(lfirst_oid(cell), AccessShareLock);
+
+		if (index->rd_index->indisvalid && is_on_xid(index))
+			found = lfirst_oid(cell);
+		index_close(index, AccessShareLock);
+	}
 	list_free(indexes);
-	return index;
+	if (!OidIsValid(found))
+		ereport(ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				errmsg("table \"%s\" has no index on column \"xid\"",
+					   RelationGetRelationName(table)),
+				errhint("Create the extension cachegrid anew."));
+	return found;
 }
 
-/* Opens the one index, the btree on xid, of the table of this number. */
+/* Opens the btree on xid of the table of this number, to read it. */
 Relation
 cg_outbox_open_index(int number, Relation table, LOCKMODE lockmode)
 {
@@ -110,15 +136,61 @@ cg_outbox_table_init(void)
 	CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
 }
 
+/* The indexes that a new row must be entered into, opened. */
+typedef struct OpenIndexes
+{
+	int count;
+	Relation indexes[MAX_INDEXES];
+	IndexInfo *infos[MAX_INDEXES];
+} OpenIndexes;
+
 static void
-insert_row(Relation table, Relation index, IndexInfo *index_info, Datum *values)
+open_indexes(Relation table, OpenIndexes *open)
+{
+	List *indexes = RelationGetIndexList(table);
+	ListCell *cell;
+
+	open->count = 0;
+	foreach (cell, indexes)
+	{
+		Relation index = index_open(lfirst_oid(cell), RowExclusiveLock);
+
+		if (!is_on_xid(index) || open->count == MAX_INDEXES)
+			ereport(ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					errmsg("table \"%s\" must have no index \"%s\"",
+						   RelationGetRelationName(table),
+						   RelationGetRelationName(index)),
+					errhint("Drop the index."));
+		open->indexes[open->count] = index;
+		open->infos[open->count++] = BuildIndexInfo(index);
+	}
+	list_free(indexes);
+}
+
+/* Their locks stay. */
+static void
+close_indexes(OpenIndexes *open)
+{
+	for (int i = 0; i < open->count; i++)
+	{
+		pfree(open->infos[i]);
+		index_close(open->indexes[i], NoLock);
+	}
+}
+
+static void
+insert_row(Relation table, OpenIndexes *open, Datum *values)
 {
 	static const bool nulls[CG_OUTBOX_COLUMNS] = {false};
 	HeapTuple tuple = heap_form_tuple(RelationGetDescr(table), values, (bool *) nulls);
 
 	heap_insert(table, tuple, GetCurrentCommandId(true), 0, NULL);
-	index_insert(index, values, (bool *) nulls, &tuple->t_self, table, UNIQUE_CHECK_NO,
-				 false, index_info);
+	for (int i = 0; i < open->count; i++)
+	{
+		if (open->infos[i]->ii_ReadyForInserts)
+			index_insert(open->indexes[i], values, (bool *) nulls, &tuple->t_self, table,
+						 UNIQUE_CHECK_NO, false, open->infos[i]);
+	}
 	heap_freetuple(tuple);
 }
 
@@ -143,9 +215,9 @@ measure_row(const char *records, Size size)
 }
 
 static void
-insert_rows(Relation table, Relation index, const char *records, Size size, int16 flags)
+insert_rows(Relation table, OpenIndexes *open, const char *records, Size size,
+			int16 flags)
 {
-	IndexInfo *index_info = BuildIndexInfo(index);
 	char payload[VARHDRSZ + CG_OUTBOX_ROW_BYTES];
 	Datum values[CG_OUTBOX_COLUMNS];
 
@@ -160,12 +232,10 @@ insert_rows(Relation table, Relation index, const char *records, Size size, int1
 
 		SET_VARSIZE(payload, VARHDRSZ + taken);
 		memcpy(VARDATA(payload), records, taken);
-		insert_row(table, index, index_info, values);
+		insert_row(table, open, values);
 		records += taken;
 		size -= taken;
 	}
-
-	pfree(index_info);
 }
 
 /*
@@ -178,7 +248,7 @@ void
 cg_outbox_insert(int table, const char *records, Size size, int16 flags)
 {
 	Relation relation;
-	Relation index;
+	OpenIndexes open;
 	bool pushed = false;
 
 	if (!OidIsValid(find_table(table)))
@@ -192,9 +262,9 @@ cg_outbox_insert(int table, const char *records, Size size, int16 flags)
 		pushed = true;
 	}
 
-	index = cg_outbox_open_index(table, relation, RowExclusiveLock);
-	insert_rows(relation, index, records, size, flags);
-	index_close(index, NoLock);
+	open_indexes(relation, &open);
+	insert_rows(relation, &open, records, size, flags);
+	close_indexes(&open);
 
 	if (pushed)
 		PopActiveSnapshot();

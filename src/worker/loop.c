@@ -34,6 +34,7 @@ cg_worker_begin(void)
 {
 	pqsignal(SIGTERM, die);
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGINT, SIG_IGN);
 	BackgroundWorkerUnblockSignals();
 	wait_event = WaitEventExtensionNew("CachegridWorker");
 	round_context = AllocSetContextCreate(TopMemoryContext, "cachegrid round",

@@ -97,6 +97,20 @@ sql("BEGIN; UPDATE item SET name = 'prepared' WHERE id = 40; PREPARE TRANSACTION
 sql("UPDATE item SET name = 'after' WHERE id = 41");
 $mirror->is_equal('beside a prepared transaction');
 like($mirror->value('item:40'), qr/"item 40"/, 'a prepared row is as it was');
+
+# An index of the outbox is made anew, and fails because of that one
+isnt(
+	$node->psql(
+		'postgres',
+		"SET statement_timeout = '1s'; REINDEX TABLE CONCURRENTLY cachegrid.outbox_0"),
+	0,
+	'REINDEX CONCURRENTLY leaves an invalid index behind');
+is( sql('SELECT count(*) FROM pg_index WHERE NOT indisvalid'
+		  . " AND indrelid = 'cachegrid.outbox_0'::regclass"),
+	1,
+	'there it is');
+sql("UPDATE item SET name = 'beside it' WHERE id = 42");
+$mirror->is_equal('beside an invalid index');
 $node->restart;
 sql("UPDATE item SET name = 'restarted' WHERE id = 41");
 $mirror->is_equal('after a restart');
@@ -122,6 +136,28 @@ sql('ALTER TABLE item ALTER COLUMN id TYPE bigint');
 sql("INSERT INTO item VALUES (5000000000, 'far')");
 $mirror->is_equal('another type');
 like($mirror->value('item:5000000000'), qr/"far"/, 'the new type is written');
+
+# A type changes under the rows, and under the keys
+sql(<<'EOS');
+CREATE TYPE color AS ENUM ('red', 'green');
+CREATE TYPE pair AS (one color, two int);
+CREATE TABLE shade (color color PRIMARY KEY, pairs pair[]);
+INSERT INTO shade VALUES ('red', ARRAY[('green', 2)::pair]);
+SELECT cachegrid.mirror('shade', 'grid');
+EOS
+ok($mirror->settle('shade'), 'a table of an enum settles');
+sql("ALTER TYPE color RENAME VALUE 'red' TO 'rouge'");
+sql("ALTER TYPE color RENAME VALUE 'green' TO 'vert'");
+sql('ALTER TYPE pair RENAME ATTRIBUTE two TO deux');
+ok($mirror->settle('shade'), 'renamed labels settle');
+is($mirror->problems('shade'), '', 'renamed labels: Redis has what the table has');
+is( $mirror->value('shade:rouge'),
+	'{"color":"rouge","pairs":[{"one":"vert","deux":2}]}',
+	'values and keys are as the type is now');
+is($mirror->value('shade:red'), '', 'the old key is gone');
+sql('DROP TABLE shade');
+ok($node->poll_query_until('postgres', 'SELECT count(*) = 1 FROM cachegrid.stat_mirror'),
+	'its mirror ends');
 
 # verify can find something
 $mirror->redis->command('DEL', 'item:2');
@@ -165,6 +201,16 @@ sql("INSERT INTO visit SELECT '2024-06-01', gen_random_uuid(), 'p' || i"
 sql("DELETE FROM visit WHERE page LIKE 'p1%'");
 ok($mirror->settle('visit'), 'it settles again');
 is($mirror->problems('visit'), '', 'it has what its table has');
+
+# More rows than the sweep looks at in one go have no key, as they are too long
+sql("CREATE TABLE page (url text PRIMARY KEY)");
+sql("INSERT INTO page SELECT repeat('a', 520) || i FROM generate_series(1, 10500) i");
+sql("INSERT INTO page VALUES ('z')");
+sql("SELECT cachegrid.mirror('page', 'grid')");
+ok($mirror->settle('page'), 'rows without a key do not stop a sweep');
+isnt($mirror->value('page:z'), '', 'it comes to what is behind them');
+is($mirror->problems('page'), '', 'so does verify');
+sql('DROP TABLE page');
 
 # Casts to json are the owner's code, and run as the owner
 sql(<<'EOS');

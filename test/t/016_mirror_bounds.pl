@@ -63,9 +63,106 @@ SKIP:
 	sql('SELECT pg_sleep(3)');
 	cmp_ok($seconds->() - $before, '<', 0.5, 'the worker waits for a locked table idly');
 }
+
+# ... and not for ever: other tables go on
+sql('CREATE TABLE beside (id int PRIMARY KEY)');
+sql("SELECT cachegrid.mirror('beside', 'grid')");
+ok( $node->poll_query_until(
+		'postgres',
+		q{SELECT state = 'live' FROM cachegrid.stat_mirror WHERE "table" = 'beside'::regclass}
+	),
+	'another table is swept beside it');
+sql('INSERT INTO beside VALUES (1)');
+ok($mirror->settle('beside'), 'and goes on');
+isnt($mirror->value('beside:1'), '', 'in Redis, too');
+is( sql('SELECT state, last_error FROM cachegrid.stat_mirror'
+		  . q{ WHERE "table" = 'item'::regclass}),
+	'stopped|its table is locked',
+	'why the locked one does not go on is told');
+$locker->query_safe("UPDATE item SET name = 'changed under the lock' WHERE id = 1");
 $locker->query_safe('COMMIT');
 $locker->quit;
 $mirror->is_equal('after the lock');
+sql('DROP TABLE beside');
+ok( $node->poll_query_until('postgres', 'SELECT count(*) = 1 FROM cachegrid.mirrors'),
+	'a dropped table leaves no mirror');
+
+# Mirrors that take over the prefix of a dropped table take its place in stat_mirror
+foreach my $round (1 .. 2)
+{
+	sql(<<'EOS');
+DO $$
+BEGIN
+    FOR i IN 1 .. 280 LOOP
+        EXECUTE format('DROP TABLE IF EXISTS many%s', i);
+        EXECUTE format('CREATE TABLE many%s (id int PRIMARY KEY)', i);
+        PERFORM cachegrid.mirror(format('many%s', i)::regclass, 'grid');
+    END LOOP;
+END $$;
+EOS
+	ok( $node->poll_query_until(
+			'postgres',
+			"SELECT count(*) FILTER (WHERE state = 'live') = 281 FROM cachegrid.stat_mirror"),
+		"many mirrors are shown as live: $round");
+}
+sql(<<'EOS');
+DO $$
+BEGIN
+    FOR i IN 1 .. 280 LOOP
+        EXECUTE format('DROP TABLE many%s', i);
+    END LOOP;
+END $$;
+EOS
+ok( $node->poll_query_until('postgres', 'SELECT count(*) = 1 FROM cachegrid.mirrors'),
+	'they end');
+
+# A walk that goes on after a restart knows what it parked before
+sql(<<'EOS');
+CREATE TYPE mood AS ENUM ('good', 'bad', 'worse');
+CREATE FUNCTION tell(mood) RETURNS json LANGUAGE plpgsql AS $$
+BEGIN
+    IF $1 = 'bad' THEN RAISE 'cannot be told'; END IF;
+    IF $1 = 'worse' THEN RAISE 'cannot be told' USING ERRCODE = 'query_canceled'; END IF;
+    RETURN to_json($1::text);
+END $$;
+CREATE CAST (mood AS json) WITH FUNCTION tell(mood);
+CREATE TABLE diary (id int PRIMARY KEY, mood mood);
+INSERT INTO diary SELECT i, CASE i WHEN 5 THEN 'bad' WHEN 6 THEN 'worse' ELSE 'good' END::mood
+    FROM generate_series(1, 100000) i;
+SELECT cachegrid.mirror('diary', 'grid');
+EOS
+ok( $node->poll_query_until(
+		'postgres',
+		'SELECT EXISTS (SELECT FROM cachegrid.mirror_progress WHERE last IS NOT NULL)'
+		  . " OR EXISTS (SELECT FROM cachegrid.stat_mirror WHERE \"table\" = 'diary'::regclass"
+		  . " AND state = 'live')"),
+	'a walk is under way');
+sql("SELECT pg_terminate_backend($worker)");
+ok($mirror->settle('diary'), 'it goes on');
+is(sql("SELECT parked FROM cachegrid.stat_mirror WHERE \"table\" = 'diary'::regclass"),
+	2, 'and keys parked before are parked still, whatever the error was');
+sql('DROP TABLE diary; DROP TYPE mood CASCADE');
+ok( $node->poll_query_until('postgres', 'SELECT count(*) = 1 FROM cachegrid.mirrors'),
+	'it ends, too');
+$worker = $mirror->worker;
+
+# What is for one server's mirrors is no news for those of another
+sql("CREATE SERVER again FOREIGN DATA WRAPPER cachegrid_redis OPTIONS (endpoints '$endpoints')"
+);
+sql('CREATE TABLE elsewhere (id int PRIMARY KEY)');
+sql("SELECT cachegrid.mirror('elsewhere', 'again')");
+ok($mirror->settle('elsewhere'), 'a mirror to another server settles');
+my $scans = sub {
+	return sql('SELECT pg_sleep(2)') . sql('SELECT seq_scan + coalesce(idx_scan, 0)'
+		  . " FROM pg_stat_all_tables WHERE relid = 'cachegrid.mirrors'::regclass");
+};
+my $before = $scans->();
+sql("UPDATE item SET name = 'single $_' WHERE id = $_") foreach (1 .. 60);
+cmp_ok($scans->() - $before, '<', 40, 'the catalog is not read anew for each change');
+sql('DROP TABLE elsewhere');
+ok( $node->poll_query_until('postgres', 'SELECT count(*) = 1 FROM cachegrid.mirrors'),
+	'it ends');
+sql('DROP SERVER again');
 
 # Only the owner of a database has its worker leave
 sql('CREATE ROLE stranger LOGIN');
