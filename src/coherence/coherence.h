@@ -7,7 +7,7 @@
  * relation) hashes to a slot in shared memory.  A transaction collects what
  * it touches, and just before it commits or prepares, still invisible, it
  * stamps every touched slot: its xid into the slot's list, and the slot's
- * generation ("gen") one up.  A slot is settled in a snapshot if everybody
+ * generation ("gen") up, to the ticks of the clock.  A slot is settled in a snapshot if everybody
  * in its list is finished in that snapshot.  An entry is served if what it
  * depends on is settled in the reader's snapshot and has the gens that were
  * sampled before it was computed; it may be published if its key was settled
@@ -73,6 +73,8 @@ typedef struct TransactionListener
 
 /* Functions in dependency.c: pure */
 extern Dependency cg_dependency(DependencyKind kind, const void *name, Size size);
+extern Dependency cg_dependency_in(Oid database, DependencyKind kind, const void *name,
+								   Size size);
 extern Dependency cg_dependency_of_key(const CacheKey *key);
 extern Dependency cg_dependency_of_key_prefix(const CacheKey *key);
 extern Dependency cg_dependency_of_tag(const CacheKey *tag);

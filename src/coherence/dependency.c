@@ -12,21 +12,24 @@
 #include "base/hash.h"
 #include "coherence/coherence.h"
 
-#define KIND_SHIFT 61
+StaticAssertDecl(DEPENDENCY_KEY == CG_HASH_OF_KEYS, "the store hashes keys as we do");
+
+/* The dependency of this kind and name (size bytes, may be empty) in a database. */
+Dependency
+cg_dependency_in(Oid database, DependencyKind kind, const void *name, Size size)
+{
+	return cg_name_hash(database, kind, name, size) | ((uint64) kind << CG_HASH_BITS);
+}
 
 /*
- * The dependency of this kind and name (size bytes, may be empty) in the
- * current database.  Privileges are the whole cluster's: a role that changes
- * in one database changes in all of them.
+ * The same in the current database.  Privileges are the whole cluster's: a role that
+ * changes in one database changes in all of them.
  */
 Dependency
 cg_dependency(DependencyKind kind, const void *name, Size size)
 {
-	Oid database = kind == DEPENDENCY_PRIVILEGES ? InvalidOid : MyDatabaseId;
-	uint64 hash = cg_hash(name, size, ((uint64) database << 8) | kind);
-
-	return (hash & (UINT64CONST(-1) >> (64 - KIND_SHIFT))) |
-		   ((uint64) kind << KIND_SHIFT);
+	return cg_dependency_in(kind == DEPENDENCY_PRIVILEGES ? InvalidOid : MyDatabaseId,
+							kind, name, size);
 }
 
 Dependency

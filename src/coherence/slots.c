@@ -30,8 +30,11 @@
  * between any more, and clear it, although an unrelated old transaction
  * still holds back the snapshots' xmin.
  *
- * Gens start at random when the memory is initialised: a gen remembered from
- * before a restart does not match.
+ * A gen is the time of the latest stamp, or one more than the one before if that
+ * was within the same tick.  So who only wants to know whether there was a stamp
+ * since some moment need not have sampled the gen then.  Gens start at random
+ * moments before the memory was initialised: a gen remembered from before a
+ * restart does not match.
  *
  *-------------------------------------------------------------------------
  */
@@ -46,6 +49,7 @@
 #include "storage/s_lock.h"
 #include "storage/shmem.h"
 
+#include "base/clock.h"
 #include "base/compat.h"
 #include "base/settings.h"
 #include "coherence/slots.h"
@@ -159,7 +163,7 @@ cg_coherence_shmem_init(void)
 	for (uint32 i = 0; i < count; i++)
 	{
 		pg_atomic_init_u32(&slots[i].seq, 0);
-		slots[i].gen = pg_prng_uint64(&pg_global_prng_state);
+		slots[i].gen = cg_clock_ticks() - pg_prng_uint32(&pg_global_prng_state);
 	}
 }
 
@@ -269,7 +273,8 @@ cg_slots_stamp(OwnStamp *stamp, uint64 xid, Snapshot fresh)
 	do
 	{
 		seq = read_whole(slot, &state);
-		stamp->gen_before = state.gen++;
+		stamp->gen_before = state.gen;
+		state.gen = Max(state.gen + 1, cg_clock_ticks());
 		stamp->gen_after = state.gen;
 		if (xid != 0)
 			add_xid(&state, xid, fresh);
