@@ -58,7 +58,7 @@ typedef struct MirrorState
 	char *broken;	   /* why it cannot be worked on until the next reload, or NULL */
 	char *reported;	   /* the last such reason that was logged, or NULL */
 	const char *shown; /* state that stat_mirror shows */
-	TimestampTz locked_since; /* its table, by somebody else; 0: not now */
+	TimestampTz locked_since;			/* its table, by somebody else; 0: not now */
 	char last[CG_OUTBOX_MAX_KEY_BYTES]; /* key that the walk has come to */
 } MirrorState;
 
