@@ -14,6 +14,7 @@
 #include "base/settings.h"
 
 int cg_lease_timeout = 10000;
+bool cg_lock_reads = false;
 int cg_memory = 128;
 int cg_slots = 0;
 int cg_outbox_limit = 1024;
@@ -28,6 +29,12 @@ cg_settings_init(void)
 		"Sets how long to wait for another session that computes a value.",
 		"After it the value is computed here too; 0 does not wait.", &cg_lease_timeout,
 		10000, 0, 3600000, PGC_USERSET, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomBoolVariable(
+		"cachegrid.lock_reads", "Has every lookup of the store take a lock.",
+		"Slower, and of the same result: for comparing the two, and for ruling the "
+		"one without locks out when hunting a bug.",
+		&cg_lock_reads, false, PGC_USERSET, GUC_NOT_IN_SAMPLE, NULL, NULL, NULL);
+
 	DefineCustomIntVariable("cachegrid.memory",
 							"Sets the size of the shared-memory cache.",
 							"Entries are evicted when it is full.", &cg_memory, 128, 8,

@@ -9,6 +9,7 @@
 #define CACHEGRID_SETTINGS_H
 
 extern int cg_lease_timeout;		 /* milliseconds to wait for a lease */
+extern bool cg_lock_reads;			 /* have every lookup take the partition's lock */
 extern int cg_memory;				 /* megabytes of the store */
 extern int cg_outbox_limit;			 /* megabytes of a database's outbox */
 extern int cg_redis_connect_timeout; /* milliseconds */

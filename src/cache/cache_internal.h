@@ -11,6 +11,10 @@
  * prefix first, then (in the default cache) the cache, then tags, their
  * prefixes, relations.
  *
+ * A plain entry without tags has no meta.  It depends on its home alone, the
+ * prefix and perhaps the cache, and its id is the time when it was put: it is
+ * current if the gens there, times of stamps, are earlier.
+ *
  *-------------------------------------------------------------------------
  */
 #ifndef CACHEGRID_CACHE_INTERNAL_H
@@ -78,7 +82,9 @@ extern bool cg_meta_add_set(MetaBuilder *builder, const CachePolicy *policy,
 extern bool cg_meta_covers(const MetaBuilder *builder, Dependency dependency);
 extern Size cg_meta_size(const MetaBuilder *builder);
 extern char *cg_meta_finish(const MetaBuilder *builder);
-extern bool cg_meta_gens_current(const EntryMeta *meta);
+extern bool cg_meta_gens_are_current(const EntryMeta *meta);
+extern bool cg_meta_is_current(const StoreKey *key, const StoreEntry *entry);
+extern bool cg_meta_home_is_older(const Dependency *home, int count, uint64 id);
 
 /* Functions in policy.c */
 extern StoreKey cg_policy_store_key(const CachePolicy *policy, const CacheKey *key,
@@ -86,6 +92,7 @@ extern StoreKey cg_policy_store_key(const CachePolicy *policy, const CacheKey *k
 extern StoreTime cg_policy_expiry(int64 ttl);
 extern int cg_policy_home(const CachePolicy *policy, const CacheKey *key,
 						  Dependency *home);
+extern int cg_policy_home_of_entry(const StoreKey *key, Dependency *home);
 
 /* Functions in fill.c */
 extern CacheFill *cg_fill_current(void);

@@ -303,7 +303,6 @@ cg_cache_fill_publish(CacheFill *fill, const CacheValue *value, int64 ttl)
 		fill->builder.meta.shape = flat.shape;
 		entry.type = flat.type;
 		entry.flags = flat.flags | STORE_DERIVED;
-		entry.created_at = cg_store_now();
 		entry.expires_at = fill->expires_at;
 		entry.meta = cg_meta_finish(&fill->builder);
 		entry.meta_size = cg_meta_size(&fill->builder);

@@ -20,22 +20,23 @@
 
 typedef struct Condition
 {
+	const StoreKey *key;
 	CacheCondition condition;
 	uint64 version;
 } Condition;
 
 /* Is it more than a shell: nothing it depends on has been stamped since? */
 static inline bool
-is_current(const StoreEntry *present)
+is_current(const StoreKey *key, const StoreEntry *present)
 {
-	return present != NULL && cg_meta_gens_current((const EntryMeta *) present->meta);
+	return present != NULL && cg_meta_is_current(key, present);
 }
 
 static StoreVerdict
 judge_condition(const StoreEntry *present, StoreEntry *next, void *arg)
 {
 	const Condition *wanted = arg;
-	bool current = is_current(present);
+	bool current = is_current(wanted->key, present);
 
 	switch (wanted->condition)
 	{
@@ -52,6 +53,25 @@ judge_condition(const StoreEntry *present, StoreEntry *next, void *arg)
 	return STORE_REPLACE;
 }
 
+/*
+ * Meta of an entry that depends on its home and these tags, as of now, into the
+ * entry.  Where there is nothing else to say its id says all.
+ */
+static void
+build_meta(StoreEntry *entry, const CachePolicy *policy, const CacheKey *key,
+		   const CacheKey *tags, int tag_count, uint32 shape)
+{
+	MetaBuilder builder;
+
+	if (tag_count == 0 && shape == 0)
+		return;
+	cg_meta_init(&builder, CurrentMemoryContext, 0, InvalidOid);
+	(void) cg_meta_add_set(&builder, policy, key, tags, tag_count, NULL);
+	builder.meta.shape = shape;
+	entry->meta = cg_meta_finish(&builder);
+	entry->meta_size = cg_meta_size(&builder);
+}
+
 /* Put the value now, if the condition holds.  True if it was put. */
 bool
 cg_cache_put_now(const CacheKey *key, const CacheValue *value, int64 ttl,
@@ -60,22 +80,16 @@ cg_cache_put_now(const CacheKey *key, const CacheValue *value, int64 ttl,
 {
 	const CachePolicy *policy = cg_cache_policy(key);
 	StoreKey store_key = cg_policy_store_key(policy, key, cg_dependency_of_key(key));
-	Condition wanted = {condition, version};
+	Condition wanted = {&store_key, condition, version};
 	StoreEntry entry = {0};
-	MetaBuilder builder;
 	FlatValue flat;
 
 	cg_store_count(policy->number, COUNT_SETS, 1);
-	cg_meta_init(&builder, CurrentMemoryContext, 0, InvalidOid);
-	(void) cg_meta_add_set(&builder, policy, key, tags, tag_count, NULL);
 	cg_value_flatten(value, &flat);
-	builder.meta.shape = flat.shape;
+	build_meta(&entry, policy, key, tags, tag_count, flat.shape);
 	entry.type = flat.type;
 	entry.flags = flat.flags;
-	entry.created_at = cg_store_now();
 	entry.expires_at = cg_policy_expiry(ttl);
-	entry.meta = cg_meta_finish(&builder);
-	entry.meta_size = cg_meta_size(&builder);
 	entry.value = flat.data;
 	entry.value_size = flat.size;
 	return cg_store_put(&store_key, &entry, judge_condition, &wanted);
@@ -83,14 +97,16 @@ cg_cache_put_now(const CacheKey *key, const CacheValue *value, int64 ttl,
 
 /* A derived entry of another role is none of ours, as for a read. */
 static inline bool
-is_ours(const StoreEntry *present, Oid role)
+is_ours(const StoreKey *key, const StoreEntry *present, Oid role)
 {
-	return is_current(present) && ((present->flags & STORE_DERIVED) == 0 ||
-								   ((const EntryMeta *) present->meta)->role == role);
+	return is_current(key, present) &&
+		   ((present->flags & STORE_DERIVED) == 0 ||
+			((const EntryMeta *) present->meta)->role == role);
 }
 
 typedef struct Increment
 {
+	const StoreKey *key;
 	Oid role; /* who asks */
 	int64 by;
 	int64 result;
@@ -143,7 +159,7 @@ judge_increment(const StoreEntry *present, StoreEntry *next, void *arg)
 	Increment *increment = arg;
 	int64 number = 0;
 
-	if (is_ours(present, increment->role))
+	if (is_ours(increment->key, present, increment->role))
 	{
 		increment->not_a_number = !integer_of(present, &number);
 		if (increment->not_a_number)
@@ -166,17 +182,11 @@ cg_cache_increment(const CacheKey *key, int64 by, int64 ttl)
 {
 	const CachePolicy *policy = cg_cache_policy(key);
 	StoreKey store_key = cg_policy_store_key(policy, key, cg_dependency_of_key(key));
-	Increment increment = {.role = GetUserId(), .by = by};
+	Increment increment = {.key = &store_key, .role = GetUserId(), .by = by};
 	StoreEntry entry = {0};
-	MetaBuilder builder;
 
-	cg_meta_init(&builder, CurrentMemoryContext, 0, InvalidOid);
-	(void) cg_meta_add_set(&builder, policy, key, NULL, 0, NULL);
 	entry.type = INT8OID;
-	entry.created_at = cg_store_now();
 	entry.expires_at = cg_policy_expiry(ttl);
-	entry.meta = cg_meta_finish(&builder);
-	entry.meta_size = cg_meta_size(&builder);
 	entry.value = (const char *) &increment.result;
 	entry.value_size = sizeof(increment.result);
 	(void) cg_store_put(&store_key, &entry, judge_increment, &increment);
@@ -195,9 +205,9 @@ cg_cache_increment(const CacheKey *key, int64 by, int64 ttl)
 static StoreVerdict
 judge_expire(const StoreEntry *present, StoreEntry *next, void *arg)
 {
-	const Oid *role = arg;
+	const StoreKey *key = arg;
 
-	return is_ours(present, *role) ? STORE_RETIME : STORE_LEAVE;
+	return is_ours(key, present, GetUserId()) ? STORE_RETIME : STORE_LEAVE;
 }
 
 /* Give the living entry a new time to live, from now.  False: no such key. */
@@ -207,7 +217,6 @@ cg_cache_expire(const CacheKey *key, int64 ttl)
 	const CachePolicy *policy = cg_cache_policy(key);
 	StoreKey store_key = cg_policy_store_key(policy, key, cg_dependency_of_key(key));
 	StoreEntry next = {.expires_at = cg_policy_expiry(ttl)};
-	Oid role = GetUserId();
 
-	return cg_store_judge(&store_key, &next, judge_expire, &role) == STORE_RETIME;
+	return cg_store_judge(&store_key, &next, judge_expire, &store_key) == STORE_RETIME;
 }

@@ -94,6 +94,7 @@ decide_write(OwnKey *own, OwnWrite *write)
 		}
 		unmoved &= unmoved_but_by_me(gen->dependency, gen->gen, &gen->gen);
 	}
+	write->needs_gens = touched;
 	return !touched || (unmoved && !write->unsettled);
 }
 
@@ -114,13 +115,15 @@ make_ready(OwnWrite *write)
 {
 	StoreEntry *entry = &write->entry;
 
-	write->builder.meta.shape = write->flat.shape;
 	entry->type = write->flat.type;
 	entry->flags = write->flat.flags;
-	entry->created_at = cg_store_now();
 	entry->expires_at = write->expires_at;
-	entry->meta = cg_meta_finish(&write->builder);
-	entry->meta_size = cg_meta_size(&write->builder);
+	if (write->needs_gens || write->flat.shape != 0 || write->builder.meta.tag_count > 0)
+	{
+		write->builder.meta.shape = write->flat.shape;
+		entry->meta = cg_meta_finish(&write->builder);
+		entry->meta_size = cg_meta_size(&write->builder);
+	}
 	entry->value = write->flat.data;
 	entry->value_size = write->flat.size;
 }
@@ -160,12 +163,10 @@ static StoreVerdict
 judge_installation(const StoreEntry *present, StoreEntry *next, void *arg)
 {
 	const OwnKey *own = arg;
+	StoreKey key = {own->dependency, own->key_data, own->key_size, own->cache};
 
-	bool filled =
-		present != NULL && cg_meta_gens_current((const EntryMeta *) present->meta);
-
-	if (own->nobody_else &&
-		(filled || cg_coherence_gen(own->dependency) != own->gen_at_commit))
+	if (own->nobody_else && ((present != NULL && cg_meta_is_current(&key, present)) ||
+							 cg_coherence_gen(own->dependency) != own->gen_at_commit))
 		return STORE_LEAVE;
 	return STORE_REPLACE;
 }

@@ -12,22 +12,28 @@
 #include "cache/cache_internal.h"
 
 bool
-cg_cache_entry_is_dead(const StoreEntry *entry)
+cg_cache_entry_is_dead(const StoreKey *key, const StoreEntry *entry)
 {
-	return !cg_meta_gens_current((const EntryMeta *) entry->meta);
+	return !cg_meta_is_current(key, entry);
 }
 
 bool
 cg_cache_entry_info(const StoreKey *key, const StoreEntry *entry, CacheEntryInfo *info)
 {
 	const EntryMeta *meta = (const EntryMeta *) entry->meta;
-	const char *tag = meta_tags(meta);
+	const char *tag;
 	Oid database;
 
 	if (!cg_store_cache_name(key->cache, &database, &info->cache) ||
-		database != MyDatabaseId || cg_cache_entry_is_dead(entry))
+		database != MyDatabaseId || cg_cache_entry_is_dead(key, entry))
 		return false;
 
+	info->tag_count = 0;
+	info->tags = NULL;
+	if (entry->meta_size == 0)
+		return true;
+
+	tag = meta_tags(meta);
 	info->tag_count = meta->tag_count;
 	info->tags = palloc(Max(meta->tag_count, 1) * sizeof(CacheKey));
 	for (int i = 0; i < meta->tag_count; i++)

@@ -145,9 +145,18 @@ cg_meta_finish(const MetaBuilder *builder)
 	return meta;
 }
 
-/* Has nothing that the entry depends on been stamped since? */
+/* Was nothing of the entry's home stamped since it was put? */
 bool
-cg_meta_gens_current(const EntryMeta *meta)
+cg_meta_home_is_older(const Dependency *home, int count, uint64 id)
+{
+	for (int i = 0; i < count; i++)
+		if (cg_coherence_gen(home[i]) >= id)
+			return false;
+	return true;
+}
+
+bool
+cg_meta_gens_are_current(const EntryMeta *meta)
 {
 	const DependencyGen *gens = meta_gens(meta);
 
@@ -155,4 +164,15 @@ cg_meta_gens_current(const EntryMeta *meta)
 		if (cg_coherence_gen(gens[i].dependency) != gens[i].gen)
 			return false;
 	return true;
+}
+
+/* Has nothing that the entry depends on, beside its key, been stamped since? */
+bool
+cg_meta_is_current(const StoreKey *key, const StoreEntry *entry)
+{
+	Dependency home[2];
+
+	if (entry->meta_size > 0)
+		return cg_meta_gens_are_current((const EntryMeta *) entry->meta);
+	return cg_meta_home_is_older(home, cg_policy_home_of_entry(key, home), entry->id);
 }

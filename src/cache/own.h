@@ -20,6 +20,7 @@ typedef struct OwnWrite
 	int level;
 	bool deleted;
 	bool unsettled;		 /* when set: may not be published beside a touch */
+	bool needs_gens;	 /* at commit: beside a touch, so its id does not say all */
 	uint64 touch_number; /* touches up to this one came before */
 	int64 ttl;
 	StoreTime expires_at;

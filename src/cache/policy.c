@@ -385,6 +385,18 @@ cg_policy_expiry(int64 ttl)
 	return ttl == CG_TTL_NEVER ? CG_STORE_NEVER : cg_store_now() + ttl;
 }
 
+static int
+find_home(Oid database, bool is_default, const CacheKey *key, Dependency *home)
+{
+	home[0] =
+		cg_dependency_in(database, DEPENDENCY_KEY_PREFIX, key->data, key->prefix_size);
+	if (!is_default)
+		return 1;
+	home[1] = cg_dependency_in(database, DEPENDENCY_CACHE, DEFAULT_CACHE,
+							   strlen(DEFAULT_CACHE));
+	return 2;
+}
+
 /*
  * What every entry with this key depends on beside the key itself: its
  * prefix and, where clearing the cache does not stamp that, its cache.
@@ -393,9 +405,35 @@ cg_policy_expiry(int64 ttl)
 int
 cg_policy_home(const CachePolicy *policy, const CacheKey *key, Dependency *home)
 {
-	home[0] = cg_dependency_of_key_prefix(key);
-	if (policy != default_policy)
-		return 1;
-	home[1] = cg_dependency(DEPENDENCY_CACHE, DEFAULT_CACHE, strlen(DEFAULT_CACHE));
-	return 2;
+	static char prefix[NAMEDATALEN];
+	static Size prefix_size = NAMEDATALEN; /* that of no prefix here */
+	static Dependency last[2];
+	int count;
+
+	/* Sessions ask for one prefix again and again. */
+	if (key->prefix_size >= NAMEDATALEN)
+		return find_home(MyDatabaseId, policy == default_policy, key, home);
+	if (key->prefix_size != prefix_size || memcmp(key->data, prefix, prefix_size) != 0)
+	{
+		memcpy(prefix, key->data, key->prefix_size);
+		prefix_size = key->prefix_size;
+		(void) find_home(MyDatabaseId, true, key, last);
+	}
+	count = policy == default_policy ? 2 : 1;
+	memcpy(home, last, count * sizeof(Dependency));
+	return count;
+}
+
+/* The same of an entry of any database, in any process; 0 if its cache is gone. */
+int
+cg_policy_home_of_entry(const StoreKey *store_key, Dependency *home)
+{
+	Oid database;
+	const char *cache;
+	CacheKey key;
+
+	if (!cg_store_cache_name(store_key->cache, &database, &cache) ||
+		!cg_key_init(&key, store_key->data, store_key->size))
+		return 0;
+	return find_home(database, strcmp(cache, DEFAULT_CACHE) == 0, &key, home);
 }

@@ -15,16 +15,15 @@
 
 #include "cache/cache_internal.h"
 
+/* So many keys are fetched ahead of the one that is looked up. */
+#define KEYS_AHEAD 8
+
 /* Does this transaction touch what every entry of the key depends on? */
 static bool
-touched_at_home(const CachePolicy *policy, const CacheKey *key, Dependency dependency)
+touched_at_home(Dependency key, const Dependency *home, int count)
 {
-	Dependency home[2];
-	int count;
-
-	if (cg_coherence_touched_by_me(dependency))
+	if (cg_coherence_touched_by_me(key))
 		return true;
-	count = cg_policy_home(policy, key, home);
 	for (int i = 0; i < count; i++)
 		if (cg_coherence_touched_by_me(home[i]))
 			return true;
@@ -64,6 +63,16 @@ judge_derived(const EntryMeta *meta, Dependency dependency, uint64 *key_gen)
 	return CACHE_HIT;
 }
 
+/* A plain entry without tags. */
+static CacheOutcome
+judge_simple(const Dependency *home, int count, uint64 id)
+{
+	if (cg_fill_current())
+		cg_fill_inherit_plain(cg_fill_current());
+	return cg_meta_home_is_older(home, count, id) ? CACHE_HIT : CACHE_MISS;
+}
+
+/* An entry with meta. */
 static CacheOutcome
 judge(const StoreCopy *copy, Dependency dependency, uint64 identity)
 {
@@ -78,7 +87,7 @@ judge(const StoreCopy *copy, Dependency dependency, uint64 identity)
 	{
 		if (outer)
 			cg_fill_inherit_plain(outer);
-		return cg_meta_gens_current(meta) ? CACHE_HIT : CACHE_MISS;
+		return cg_meta_gens_are_current(meta) ? CACHE_HIT : CACHE_MISS;
 	}
 	if (meta->role != GetUserId() || (identity != 0 && meta->identity != identity))
 		return CACHE_MISS;
@@ -90,14 +99,16 @@ judge(const StoreCopy *copy, Dependency dependency, uint64 identity)
 }
 
 static CacheOutcome
-look(const CachePolicy *policy, const CacheKey *key, uint64 identity, CacheValue *value,
-	 CacheInfo *info)
+look(const CachePolicy *policy, const CacheKey *key, const StoreKey *store_key,
+	 uint64 identity, CacheValue *value, CacheInfo *info)
 {
-	Dependency dependency = cg_dependency_of_key(key);
-	StoreKey store_key = cg_policy_store_key(policy, key, dependency);
+	Dependency dependency = store_key->hash;
 	StoreTime expires_at = CG_STORE_NEVER;
 	StoreCopy copy;
 	CacheOutcome outcome;
+	Dependency home[2];
+	int home_count = cg_policy_home(policy, key, home);
+	uint32 shape = 0;
 
 	memset(info, 0, sizeof(*info));
 	switch (cg_own_lookup(key, dependency, value, &expires_at))
@@ -113,14 +124,19 @@ look(const CachePolicy *policy, const CacheKey *key, uint64 identity, CacheValue
 		case OWN_NOTHING:
 			break;
 	}
-	if (touched_at_home(policy, key, dependency))
+	if (touched_at_home(dependency, home, home_count))
 		return CACHE_BYPASS;
-	if (!cg_store_lookup(&store_key, &copy))
+	if (!cg_store_lookup(store_key, &copy))
 		return CACHE_MISS;
 
-	outcome = judge(&copy, dependency, identity);
-	if (outcome == CACHE_HIT &&
-		!cg_value_restore(&copy, ((EntryMeta *) copy.meta)->shape, value))
+	if (copy.entry.meta_size == 0)
+		outcome = judge_simple(home, home_count, copy.entry.id);
+	else
+	{
+		outcome = judge(&copy, dependency, identity);
+		shape = ((EntryMeta *) copy.meta)->shape;
+	}
+	if (outcome == CACHE_HIT && !cg_value_restore(&copy, shape, value))
 		outcome = CACHE_MISS;
 
 	expires_at = copy.entry.expires_at;
@@ -135,13 +151,13 @@ look(const CachePolicy *policy, const CacheKey *key, uint64 identity, CacheValue
 	return outcome;
 }
 
-CacheOutcome
-cg_cache_lookup(const CacheKey *key, uint64 identity, CacheValue *value)
+static CacheOutcome
+look_and_count(const CachePolicy *policy, const CacheKey *key, const StoreKey *store_key,
+			   uint64 identity, CacheValue *value)
 {
-	const CachePolicy *policy = cg_cache_policy(key);
 	uint16 number = policy->number;
 	CacheInfo info;
-	CacheOutcome outcome = look(policy, key, identity, value, &info);
+	CacheOutcome outcome = look(policy, key, store_key, identity, value, &info);
 
 	cg_store_count(number,
 				   outcome == CACHE_HIT	   ? COUNT_HITS
@@ -151,16 +167,65 @@ cg_cache_lookup(const CacheKey *key, uint64 identity, CacheValue *value)
 	return outcome;
 }
 
+static StoreKey
+store_key_of(const CachePolicy *policy, const CacheKey *key)
+{
+	return cg_policy_store_key(policy, key, cg_dependency_of_key(key));
+}
+
+CacheOutcome
+cg_cache_lookup(const CacheKey *key, uint64 identity, CacheValue *value)
+{
+	const CachePolicy *policy = cg_cache_policy(key);
+	StoreKey store_key = store_key_of(policy, key);
+
+	return look_and_count(policy, key, &store_key, identity, value);
+}
+
+/*
+ * While one key is looked up, the items of those that follow are on their way to the
+ * processor, and the buckets of those behind them.
+ */
+void
+cg_cache_lookup_many(const CacheKey *keys, int count, CacheValue *values,
+					 CacheOutcome *outcomes)
+{
+	StoreKey *store_keys = palloc(Max(count, 1) * sizeof(StoreKey));
+
+	for (int i = 0; i < count + 2 * KEYS_AHEAD; i++)
+	{
+		int ahead = i - KEYS_AHEAD;
+		int now = i - 2 * KEYS_AHEAD;
+
+		if (i < count)
+		{
+			store_keys[i] = store_key_of(cg_cache_policy(&keys[i]), &keys[i]);
+			cg_store_prefetch_buckets(&store_keys[i]);
+		}
+		if (ahead >= 0 && ahead < count)
+			cg_store_prefetch_item(&store_keys[ahead]);
+		if (now >= 0)
+			outcomes[now] = look_and_count(cg_cache_policy(&keys[now]), &keys[now],
+										   &store_keys[now], 0, &values[now]);
+	}
+	pfree(store_keys);
+}
+
 CacheOutcome
 cg_cache_lookup_again(const CacheKey *key, uint64 identity, CacheValue *value)
 {
+	const CachePolicy *policy = cg_cache_policy(key);
+	StoreKey store_key = store_key_of(policy, key);
 	CacheInfo info;
 
-	return look(cg_cache_policy(key), key, identity, value, &info);
+	return look(policy, key, &store_key, identity, value, &info);
 }
 
 CacheOutcome
 cg_cache_inspect(const CacheKey *key, CacheValue *value, CacheInfo *info)
 {
-	return look(cg_cache_policy(key), key, 0, value, info);
+	const CachePolicy *policy = cg_cache_policy(key);
+	StoreKey store_key = store_key_of(policy, key);
+
+	return look(policy, key, &store_key, 0, value, info);
 }

@@ -1,14 +1,16 @@
 /*-------------------------------------------------------------------------
  *
  * caches.c
- *	  Numbered caches: names, epochs, counters.
+ *	  Numbered caches: names, when they were cleared, counters.
  *
  * A cache has a number once any session has opened it, and keeps it until
- * the cache or its database is dropped or the server ends.  Clearing it moves
- * its epoch: every entry of an older epoch is dead, and swept by and by.
+ * the cache or its database is dropped or the server ends.  Clearing it notes
+ * the time: every entry put until then is dead, and swept by and by.
  *
- * A number that is taken back may be given to another cache.  Sessions compare
- * the count of closings before they use one that they remember.
+ * A number that is taken back may be given to another cache, once the last of its
+ * entries is gone.  Sessions compare the count of closings before they use one
+ * that they remember; who is late all the same puts nothing, since his key does
+ * not hash to what the partition knows as the number's database.
  *
  * Counters are kept per process, so that counting a hit writes no cache line
  * that another process writes; they are summed when somebody looks.  A
@@ -22,7 +24,7 @@
 #include "storage/shmem.h"
 #include "utils/builtins.h"
 
-#include "store/store_internal.h"
+#include "store/layout.h"
 
 /* One cache line of one process; nobody else writes it. */
 typedef struct ProcessCounters
@@ -75,14 +77,14 @@ cg_store_count(uint16 cache, StoreCounter counter, int64 by)
 static void
 sum_stat(uint16 cache, StoreCacheStat *stat)
 {
-	uint32 epoch = pg_atomic_read_u32(&store->caches[cache].epoch);
+	uint64 cleared_at = pg_atomic_read_u64(&store->caches[cache].cleared_at);
 
 	memset(stat, 0, sizeof(*stat));
 	for (uint32 i = 0; i < store->partition_count; i++)
 	{
-		PartitionCache *part = &store->partitions[i].caches[cache];
+		PartitionCache *part = &store_partitions[i].caches[cache];
 
-		if (part->epoch == epoch)
+		if (part->cleared_at == cleared_at)
 		{
 			stat->entries += part->entries;
 			stat->bytes += part->bytes;
@@ -97,51 +99,103 @@ sum_stat(uint16 cache, StoreCacheStat *stat)
 }
 
 /*
+ * Make a free number one of this database's; false if entries of those who had it
+ * still stand in the index.
+ */
+static bool
+take_number(uint16 number, Oid database)
+{
+	for (uint32 i = 0; i < store->partition_count; i++)
+	{
+		Partition *partition = &store_partitions[i];
+		bool empty;
+
+		LWLockAcquire(partition->lock, LW_EXCLUSIVE);
+		empty = partition->caches[number].items == 0;
+		if (empty)
+			partition->caches[number].database = database;
+		LWLockRelease(partition->lock);
+		if (!empty)
+			return false;
+	}
+	return true;
+}
+
+/* With the caches' lock: the number of the database's cache, or -1. */
+static int
+find_cache(Oid database, const char *name)
+{
+	for (int i = 0; i < cg_store_cache_count(); i++)
+		if (store->caches[i].database == database &&
+			strcmp(NameStr(store->caches[i].name), name) == 0)
+			return i;
+	return -1;
+}
+
+/* A number that nobody has, or -1; those under way to somebody are marked. */
+static int
+find_free_number(Oid database)
+{
+	for (int i = 0; i < MAX_CACHES; i++)
+	{
+		if (store->caches[i].database != InvalidOid)
+			continue;
+		if (take_number(i, database))
+			return i;
+	}
+	return -1;
+}
+
+/*
  * The number of the database's cache of this name, given now if it has none.
- * False if all numbers are in use.
+ * False if all numbers are in use, or still hold entries of caches that are gone.
  */
 bool
 cg_store_cache_open(Oid database, const char *name, uint16 *number)
 {
-	int free_number = -1;
-	int count;
+	int found;
 
-	LWLockAcquire(store->pool_lock, LW_EXCLUSIVE);
-	count = pg_atomic_read_u32(&store->cache_count);
-	for (int i = 0; i < count; i++)
+	LWLockAcquire(store->caches_lock, LW_EXCLUSIVE);
+	found = find_cache(database, name);
+	if (found < 0 && (found = find_free_number(database)) >= 0)
 	{
-		StoreCache *cache = &store->caches[i];
-
-		if (cache->database == database && strcmp(NameStr(cache->name), name) == 0)
-		{
-			LWLockRelease(store->pool_lock);
-			*number = i;
-			return true;
-		}
-		if (cache->database == InvalidOid)
-			free_number = i;
+		namestrcpy(&store->caches[found].name, name);
+		store->caches[found].database = database;
+		if (found >= cg_store_cache_count())
+			pg_atomic_write_u32(&store->cache_count, found + 1);
+		sum_stat(found, &store->caches[found].before);
 	}
-	if (free_number < 0 && count < MAX_CACHES)
-	{
-		free_number = count;
-		pg_atomic_write_u32(&store->cache_count, count + 1);
-	}
-	if (free_number >= 0)
-	{
-		namestrcpy(&store->caches[free_number].name, name);
-		store->caches[free_number].database = database;
-		sum_stat(free_number, &store->caches[free_number].before);
-		*number = free_number;
-	}
-	LWLockRelease(store->pool_lock);
-	return free_number >= 0;
+	LWLockRelease(store->caches_lock);
+	*number = found >= 0 ? found : 0;
+	return found >= 0;
 }
 
 /* Every entry of the cache is dead from now on.  Cannot fail. */
 void
 cg_store_cache_clear(uint16 cache)
 {
-	pg_atomic_fetch_add_u32(&store->caches[cache].epoch, 1);
+	uint64 now = cg_clock_ticks();
+
+	pg_atomic_write_u64(&store->caches[cache].cleared_at, now);
+	/* What is put from here on has a later id. */
+	while (cg_clock_ticks() == now)
+		;
+}
+
+/* Whether the entry's time to live has passed. */
+bool
+cg_store_has_expired(const ItemView *view)
+{
+	return view->expires_at != CG_STORE_NEVER && view->expires_at <= cg_store_now();
+}
+
+/* Neither expired nor cleared, nor older than ids can tell. */
+bool
+cg_store_is_alive(const ItemView *view)
+{
+	return !cg_store_has_expired(view) &&
+		   view->id > pg_atomic_read_u64(&store->caches[view->cache].cleared_at) &&
+		   view->id + ENTRY_AGE_MAX > pg_atomic_read_u64(&store->coarse_time);
 }
 
 static void
@@ -156,23 +210,23 @@ close_locked(uint16 cache)
 void
 cg_store_cache_close(Oid database, const char *name)
 {
-	LWLockAcquire(store->pool_lock, LW_EXCLUSIVE);
+	LWLockAcquire(store->caches_lock, LW_EXCLUSIVE);
 	for (int i = 0; i < cg_store_cache_count(); i++)
 		if (store->caches[i].database == database &&
 			strcmp(NameStr(store->caches[i].name), name) == 0)
 			close_locked(i);
-	LWLockRelease(store->pool_lock);
+	LWLockRelease(store->caches_lock);
 }
 
 /* A database is gone: its entries are dead, its numbers free. */
 void
 cg_store_database_dropped(Oid database)
 {
-	LWLockAcquire(store->pool_lock, LW_EXCLUSIVE);
+	LWLockAcquire(store->caches_lock, LW_EXCLUSIVE);
 	for (int i = 0; i < cg_store_cache_count(); i++)
 		if (store->caches[i].database == database)
 			close_locked(i);
-	LWLockRelease(store->pool_lock);
+	LWLockRelease(store->caches_lock);
 }
 
 /* Numbers in use are below it. */

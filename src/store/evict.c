@@ -1,271 +1,309 @@
 /*-------------------------------------------------------------------------
  *
  * evict.c
- *	  Makes room: whom to throw out when no page is free.
+ *	  Whom to throw out when there is no room: a clock with two zones, of which
+ *	  one is for probation and adapts its size.
  *
- * Clock, per size class of a partition: a hand walks through the cells;
- * an entry that was read since the hand's last visit is spared once.  What
- * has expired or been cleared goes first of all, being met by the same hand.
+ * Each size class of a partition has two rings of pages.  A new entry begins in
+ * the small one.  When that ring's hand comes to it, it is thrown out if nobody
+ * has read it meanwhile, and else moved to the main ring: so what is read once, as
+ * by a scan, displaces only others of its kind (S3-FIFO, Yang et al. 2023).  The
+ * main ring's hand spares who was read, and counts: an entry that it finds read
+ * is passed over as often as its count says (a clock with counters that only the
+ * hand writes; GCLOCK, Smith 1978).  A hit sets one bit, if that.
  *
- * Between classes: the time that a hand's lap takes says how long an entry
- * that nobody reads stays in that class.  A class that turns over much
- * faster than another takes a page from the one that turns slowest, so that
- * memory follows a shift of value sizes.
+ * Ghosts are what is left in the index of an entry that was thrown out: tag, zone,
+ * and how many were thrown out of that zone before.  A new entry with a ghost of the
+ * small ring begins in the main one.  And ghosts steer (ARC, Megiddo and Modha
+ * 2003): one that is so young that a few more cells in its zone would have kept the
+ * entry says that this zone is too small.  The step down is larger than the one up,
+ * since ghosts of the main ring are fewer than its hits.
+ *
+ * The wider probation is, the less counters matter: where half of all entries are
+ * there, the traffic likes the latest, and the main ring is a plain clock.  That is
+ * the ceiling of the counters.
+ *
+ * If the main hand finds a row of entries that all are to be spared, the main ring
+ * is too hot for a newcomer, who stays on probation instead.  That bounds the work,
+ * and keeps loops and scans out.
+ *
+ * The constants were found by simulation of recorded and of made-up traffic; the
+ * result depends little on each.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
-#include "store/store_internal.h"
+#include "store/layout.h"
 
-/* Cells that one call may pass before it takes the next best. */
-#define HAND_STEPS 512
+/* Counts of an entry in the main ring. */
+#define COUNT_MOST	   15
+#define COUNT_READ	   3 /* added when the hand finds it read */
+#define COUNT_PROMOTED 1
+#define COUNT_GHOST	   2
 
-/* Every so many evictions a class looks whether another one idles. */
-#define REBALANCE_EVERY 32
+/* What one call may do. */
+#define PATIENCE	8 /* entries that the main hand may spare */
+#define CHANCES		4 /* read entries that stay where they are on probation */
+#define PROMOTIONS	4
+#define HAND_STEPS	512 /* cells passed, used or not */
+#define PIECE_TRIES 16	/* entries thrown out to free a piece */
 
-/* An idle class turns this many times slower. */
-#define IDLE_FACTOR 2
+/* Steering, in parts of all entries. */
+#define PROBATION_ALL (1 << 20)
+#define STEP_UP		  (PROBATION_ALL / 10240 * 5)
+#define STEP_DOWN	  (PROBATION_ALL / 10240 * 8)
+#define YOUNG_PART	  20 /* a ghost is young up to a twentieth of all entries */
+#define YOUNG_MIN	  4
 
-/* Pages that one call may look at to find one that may go. */
-#define PAGE_STEPS 64
+void
+cg_evict_init_partition(Partition *partition)
+{
+	partition->probation = PROBATION_ALL / 10;
+	partition->ceiling = COUNT_MOST;
+}
+
+/* Move the border between the zones, and with it the ceiling of the counters. */
+static void
+steer(Partition *partition, int step)
+{
+	int64 share = (int64) partition->probation + step;
+	uint64 ratio;
+
+	share = Max(share, PROBATION_ALL / 100);
+	share = Min(share, PROBATION_ALL / 10 * 7);
+	partition->probation = share;
+	ratio = UINT64CONST(100) * PROBATION_ALL / share;
+	partition->ceiling = Min(COUNT_MOST, ratio * ratio * 4 / 100000);
+}
+
+/*
+ * In which zone an entry of this hash, which is not there, begins.  A ghost of it is
+ * used up.
+ */
+Zone
+cg_evict_admit_locked(Partition *partition, uint64 hash)
+{
+	Zone zone;
+	uint32 age;
+
+	if (!cg_index_exorcise_locked(partition, hash, &zone, &age))
+		return ZONE_SMALL;
+	if (age <= Max(partition->entries / YOUNG_PART, YOUNG_MIN))
+		steer(partition, zone == ZONE_SMALL ? STEP_UP : -STEP_DOWN);
+	return zone == ZONE_SMALL && age <= partition->entries ? ZONE_MAIN : ZONE_SMALL;
+}
+
+/* Set the count of a new entry, by the zone in which it begins. */
+void
+cg_evict_welcome_locked(const Partition *partition, ItemRef ref)
+{
+	bool is_known = store_pages[ref_page(ref)].zone == ZONE_MAIN;
+
+	((Item *) ref_address(ref))->hints =
+		is_known ? Min(COUNT_GHOST, partition->ceiling) : 0;
+}
 
 static void
-count_removal(Partition *partition, const Item *item, StoreTime now)
+count_removal(Partition *partition, const ItemView *view)
 {
-	PartitionCache *cache = &partition->caches[item->cache];
+	PartitionCache *cache = &partition->caches[view->cache];
 
-	if (item->expires_at <= now)
+	if (cg_store_has_expired(view))
 		cache->expirations++;
-	else if (item_is_alive(item, now))
+	else if (cg_store_is_alive(view))
 		cache->evictions++;
 }
 
-static void
-evict_item(Partition *partition, Item *item)
+/* Take an item out of the index, where its ghost stays, and give it back. */
+void
+cg_evict_item_locked(Partition *partition, ItemRef ref)
 {
-	count_removal(partition, item, cg_store_now());
-	cg_index_unlink_locked(partition, item);
-	cg_item_free_locked(partition, item);
+	Zone zone = store_pages[ref_page(ref)].zone;
+	IndexSlot slot;
+	ItemView view;
+	uint64 hash;
+
+	cg_layout_view(ref, &view);
+	count_removal(partition, &view);
+	hash = cg_layout_hash(partition, &view);
+	if (!cg_index_locate_locked(hash, ref, &slot))
+		return;
+	if (cg_store_is_alive(&view))
+		cg_index_bury_locked(&slot, hash, zone, partition->evicted[zone]++);
+	else
+		cg_index_remove_locked(partition, &slot, hash);
+	cg_item_retire_locked(partition, ref);
 }
 
-/* The head of the entry that a used cell belongs to; NULL if it must stay. */
-static Item *
-owner_of(void *cell)
+/* The cell under the hand, which moves on; 0 if the ring has no pages. */
+static ItemRef
+advance_hand(Ring *ring)
 {
-	uint64 version = pg_atomic_read_u64((pg_atomic_uint64 *) cell);
+	ItemRef ref = make_ref(ring->hand_page, ring->hand_cell);
 
-	if (version == VERSION_FREE || version == VERSION_WRITING)
-		return NULL;
-	if (version == VERSION_CHUNK)
+	if (ring->hand_page == 0)
+		return 0;
+	if (++ring->hand_cell < store_pages[ring->hand_page].cells)
+		return ref;
+	ring->hand_page = store_pages[ring->hand_page].next;
+	ring->hand_cell = 0;
+	if (++ring->lap_pages >= ring->page_count)
 	{
-		ItemRef head = ((Chunk *) cell)->head;
+		uint64 now = cg_clock_ticks();
 
-		return head ? ref_address(head) : NULL;
+		ring->lap_took = now - ring->lap_began;
+		ring->lap_began = now;
+		ring->lap_pages = 0;
 	}
-	return cell;
+	return ref;
 }
 
-/* The cell under the hand, which moves on; NULL if the class has no pages. */
-static void *
-advance_hand(SizeClass *class, uint32 cell_bytes)
+/* The next entry under the hand; 0 if there is none near. */
+static ItemRef
+next_entry(Ring *ring)
 {
-	void *cell;
-
-	if (class->hand_page == 0)
-	{
-		StoreTime now = cg_store_now();
-
-		if (class->pages == 0)
-			return NULL;
-		class->hand_page = class->pages;
-		class->hand_cell = 0;
-		class->lap_took = now - class->lap_began;
-		class->lap_began = now;
-	}
-	cell = store_arena + (Size) class->hand_page * PAGE_BYTES +
-		   class->hand_cell * cell_bytes;
-	if (++class->hand_cell >= store_pages[class->hand_page].cells)
-	{
-		class->hand_page = store_pages[class->hand_page].next;
-		class->hand_cell = 0;
-	}
-	return cell;
-}
-
-/*
- * Throw out one entry that has a cell in this class.  False if there is none
- * that may go.
- */
-bool
-cg_evict_from_class_locked(Partition *partition, int size_class)
-{
-	SizeClass *class = &partition->classes[size_class];
-	StoreTime now = cg_store_now();
-	Item *spared = NULL;
-
 	for (int step = 0; step < HAND_STEPS; step++)
 	{
-		void *cell = advance_hand(class, store->class_bytes[size_class]);
-		Item *item = cell ? owner_of(cell) : NULL;
+		ItemRef ref = advance_hand(ring);
 
-		if (cell == NULL)
-			break;
-		if (item == NULL)
-			continue;
-		if (!item->referenced || !item_is_alive(item, now))
-		{
-			class->evictions++;
-			evict_item(partition, item);
-			return true;
-		}
-		item->referenced = false;
-		spared = item;
+		if (ref == 0)
+			return 0;
+		if (is_entry(pg_atomic_read_u32((pg_atomic_uint32 *) ref_address(ref))))
+			return ref;
 	}
-	if (spared)
-	{
-		class->evictions++;
-		evict_item(partition, spared);
-	}
-	return spared != NULL;
-}
-
-/* May every entry with a cell in the page go?  Not what is being written. */
-static bool
-page_may_go(const Page *page, uint32 number, uint32 cell_bytes)
-{
-	for (int i = 0; i < page->cells; i++)
-	{
-		void *cell = store_arena + (Size) number * PAGE_BYTES + i * cell_bytes;
-
-		if (pg_atomic_read_u64((pg_atomic_uint64 *) cell) != VERSION_FREE &&
-			owner_of(cell) == NULL)
-			return false;
-	}
-	return true;
-}
-
-/*
- * The first page from the hand on that may go, 0 if none is near: then the
- * hand stands behind those that were looked at.
- */
-static uint32
-find_page_to_go(SizeClass *class, uint32 cell_bytes)
-{
-	uint32 number = class->hand_page ? class->hand_page : class->pages;
-	uint32 steps = Min(class->page_count, PAGE_STEPS);
-
-	for (uint32 step = 0; step < steps; step++)
-	{
-		if (page_may_go(&store_pages[number], number, cell_bytes))
-			return number;
-		number = store_pages[number].next ? store_pages[number].next : class->pages;
-	}
-	class->hand_page = number;
-	class->hand_cell = 0;
 	return 0;
 }
 
-/*
- * Empty a page of this class and give it to the pool: the one that the hand
- * reaches next.  False if none may go.
- */
-bool
-cg_evict_page_locked(Partition *partition, int from_class)
-{
-	uint32 cell_bytes = store->class_bytes[from_class];
-	uint32 number = find_page_to_go(&partition->classes[from_class], cell_bytes);
-	uint32 generation;
-	Page *page;
-
-	if (number == 0)
-		return false;
-
-	page = &store_pages[number];
-	generation = pg_atomic_read_u32(&page->generation);
-	for (int i = 0; i < page->cells; i++)
-	{
-		Item *item = owner_of(store_arena + (Size) number * PAGE_BYTES + i * cell_bytes);
-
-		if (item)
-			evict_item(partition, item);
-		/* The last one gives the page back, and another partition may have it. */
-		if (pg_atomic_read_u32(&page->generation) != generation)
-			return true;
-	}
-	cg_arena_release_page_locked(partition, number);
-	return true;
-}
-
-static StoreTime
-turnover(const SizeClass *class, StoreTime now)
-{
-	return Max(class->lap_took, now - class->lap_began);
-}
-
-/*
- * Take a page from the class that turns slowest, if it turns much slower
- * than this one or this one has no page at all.
- */
-bool
-cg_evict_idle_page_locked(Partition *partition, int for_class)
-{
-	SizeClass *self = &partition->classes[for_class];
-	StoreTime now = cg_store_now();
-	StoreTime slowest = 0;
-	int victim = -1;
-
-	if (self->page_count > 0 && self->evictions % REBALANCE_EVERY != 0)
-		return false;
-	for (int i = 0; i < store->class_count; i++)
-	{
-		SizeClass *class = &partition->classes[i];
-
-		if (i == for_class || class->page_count == 0 || turnover(class, now) <= slowest)
-			continue;
-		slowest = turnover(class, now);
-		victim = i;
-	}
-	if (victim < 0 ||
-		(self->page_count > 0 && slowest < IDLE_FACTOR * turnover(self, now)))
-		return false;
-	return cg_evict_page_locked(partition, victim);
-}
-
-/* Empty a page of the class that has most of them, or else of any. */
 static bool
-evict_any_page_locked(Partition *partition)
+is_dead(ItemRef ref)
 {
-	int largest = 0;
+	ItemView view;
 
-	for (int i = 1; i < store->class_count; i++)
-		if (partition->classes[i].page_count > partition->classes[largest].page_count)
-			largest = i;
-	if (cg_evict_page_locked(partition, largest))
-		return true;
-	for (int i = 0; i < store->class_count; i++)
-		if (i != largest && cg_evict_page_locked(partition, i))
+	cg_layout_view(ref, &view);
+	return !cg_store_is_alive(&view);
+}
+
+/* Throw an entry of the main ring out; false if all near the hand are to be spared. */
+static bool
+evict_main(Partition *partition, int size_class)
+{
+	Ring *ring = &partition->classes[size_class].rings[ZONE_MAIN];
+
+	for (int step = 0; step < PATIENCE; step++)
+	{
+		ItemRef ref = next_entry(ring);
+		Item *item;
+		int count;
+
+		if (ref == 0)
+			return false;
+		item = ref_address(ref);
+		count = item->hints & HINT_COUNT;
+		if ((!(item->hints & HINT_READ) && count == 0) || is_dead(ref))
+		{
+			cg_evict_item_locked(partition, ref);
 			return true;
+		}
+		count += item->hints & HINT_READ ? COUNT_READ : -1;
+		item->hints = Min(count, partition->ceiling);
+	}
+	return false;
+}
+
+/* Move an entry from probation to the main ring; false if there is no room for it. */
+static bool
+promote(Partition *partition, int size_class, ItemRef ref)
+{
+	Ring *ring = &partition->classes[size_class].rings[ZONE_MAIN];
+
+	if (ring->page_count == 0 || (ring->room == 0 && !evict_main(partition, size_class)))
+		return false;
+	((Item *) ref_address(ref))->hints = Min(COUNT_PROMOTED, partition->ceiling);
+	return cg_item_move_locked(partition, ref, ZONE_MAIN);
+}
+
+/* Have a cell of probation free; false if there is none that may go. */
+static bool
+evict_small(Partition *partition, int size_class)
+{
+	Ring *ring = &partition->classes[size_class].rings[ZONE_SMALL];
+	int promotions = PROMOTIONS;
+	int chances = CHANCES;
+
+	for (;;)
+	{
+		ItemRef ref = next_entry(ring);
+		Item *item;
+
+		if (ref == 0)
+			return false;
+		item = ref_address(ref);
+		if ((item->hints & HINT_READ) && !is_dead(ref))
+		{
+			if (promotions-- > 0 && promote(partition, size_class, ref))
+				return true;
+			promotions = 0;
+			if (chances-- > 0)
+			{
+				item->hints &= ~HINT_READ;
+				continue;
+			}
+		}
+		cg_evict_item_locked(partition, ref);
+		return true;
+	}
+}
+
+/* Let the page under a ring's hand change to the other zone, with all that is in it. */
+void
+cg_evict_balance_locked(Partition *partition, int size_class)
+{
+	Ring *small = &partition->classes[size_class].rings[ZONE_SMALL];
+	Ring *main = &partition->classes[size_class].rings[ZONE_MAIN];
+	uint64 pages = small->page_count + main->page_count;
+	uint64 wanted = Max(1, pages * partition->probation / PROBATION_ALL);
+
+	if (small->page_count > wanted)
+		cg_arena_rezone_page_locked(partition, small->hand_page, ZONE_MAIN);
+	else if (small->page_count < wanted && main->page_count > 1)
+		cg_arena_rezone_page_locked(partition, main->hand_page, ZONE_SMALL);
+}
+
+/* Throw out entries that have pieces until one of this class is free. */
+static bool
+evict_for_piece(Partition *partition, int size_class)
+{
+	for (int tries = 0; tries < PIECE_TRIES; tries++)
+	{
+		bool done = false;
+
+		if (partition->classes[size_class].rings[ZONE_PIECES].room != 0)
+			return true;
+		for (int i = store->class_count - 1; i >= 0 && !done; i--)
+		{
+			if (partition->classes[i].in_pieces == 0)
+				continue;
+			cg_evict_balance_locked(partition, i);
+			done = evict_small(partition, i) || evict_main(partition, i);
+		}
+		if (!done)
+			return false;
+	}
 	return false;
 }
 
 /*
- * Empty a page of some partition.  No lock is held on entry; whoever needs
- * the page looks into the pool afterwards.
+ * Have a cell of this ring free, by throwing out what can best be done without.  False
+ * if that cannot be done.
  */
-void
-cg_evict_foreign_page(void)
+bool
+cg_evict_for_locked(Partition *partition, int size_class, Zone zone)
 {
-	for (uint32 tries = 0; tries < store->partition_count; tries++)
-	{
-		uint32 next = pg_atomic_fetch_add_u32(&store->steal_hand, 1);
-		Partition *partition = &store->partitions[next & (store->partition_count - 1)];
-		bool done;
-
-		LWLockAcquire(partition->lock, LW_EXCLUSIVE);
-		done = evict_any_page_locked(partition);
-		LWLockRelease(partition->lock);
-		if (done)
-			return;
-	}
+	partition->classes[size_class].evictions++;
+	if (zone == ZONE_PIECES)
+		return evict_for_piece(partition, size_class);
+	cg_evict_balance_locked(partition, size_class);
+	return zone == ZONE_MAIN ? evict_main(partition, size_class)
+							 : evict_small(partition, size_class);
 }

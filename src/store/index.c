@@ -3,116 +3,354 @@
  * index.c
  *	  Buckets of a partition: from a key to its item.
  *
- * Chains are changed under the partition's lock, between two steps of its
- * chain_seq: readers without the lock that came to a chain's end believe in
- * a miss only if chain_seq was even and has not moved.
+ * A key may stand in either of two buckets, which its hash names, and is put
+ * into the emptier one; so buckets can be nine tenths full before both of one
+ * key are ("The power of two choices in randomized load balancing",
+ * Mitzenmacher 2001).  Only then one of the two is given a chain of further
+ * buckets, made of cells; its last slot then leads there.
+ *
+ * Beside each reference stands a tag, eight bits of the hash, so that a look at
+ * one cache line tells which items are worth a look.
+ *
+ * An entry that is thrown out leaves its tag there, and in the place of the reference
+ * what eviction wants to know if the key comes back: a ghost.  Its slot is free.
+ *
+ * A slot is changed by single stores: a reference before its tag when an item is
+ * entered, the tag alone when it is taken out, the reference alone when another
+ * item or a ghost takes its place, so that readers without the lock find the one or the other.
+ * A bucket's version moves, before and after, when its chain changes.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
-#include "store/store_internal.h"
+#include "port/pg_bitutils.h"
 
-static inline void
-begin_change(Partition *partition)
+#include "base/hash.h"
+#include "store/layout.h"
+
+#define ALL_SLOTS ((1 << BUCKET_SLOTS) - 1)
+
+/* The next bucket of the chain; NULL at its end. */
+Bucket *
+cg_index_next(const Bucket *bucket)
 {
-	pg_atomic_write_u32(&partition->chain_seq,
-						pg_atomic_read_u32(&partition->chain_seq) + 1);
+	if (bucket->tags[BUCKET_SLOTS - 1] != TAG_CHAIN)
+		return NULL;
+	return ref_address(
+		pg_atomic_read_u32((pg_atomic_uint32 *) &bucket->refs[BUCKET_SLOTS - 1]));
+}
+
+static bool
+holds_key(ItemRef ref, const StoreKey *key)
+{
+	ItemView view;
+
+	cg_layout_view(ref, &view);
+	return view.cache == key->cache && view.key_size == key->size &&
+		   memcmp(view.key, key->data, key->size) == 0;
+}
+
+/* The key's reference in this bucket, 0: none. */
+static ItemRef
+find_in_bucket(Bucket *bucket, const StoreKey *key, IndexSlot *slot)
+{
+	uint32 match = match_tags(bucket, tag_of(key->hash));
+
+	for (; match != 0; match &= match - 1)
+	{
+		int i = pg_rightmost_one_pos32(match);
+		ItemRef ref = pg_atomic_read_u32(&bucket->refs[i]);
+
+		if ((ref & GHOST) == 0 && holds_key(ref, key))
+		{
+			*slot = (IndexSlot){bucket, i};
+			return ref;
+		}
+	}
+	return 0;
+}
+
+/* The key's item, alive or not, and where it stands; 0 if there is none. */
+ItemRef
+cg_index_find_locked(const StoreKey *key, IndexSlot *slot)
+{
+	Bucket *heads[] = {first_bucket(key->hash), second_bucket(key->hash)};
+	ItemRef ref = 0;
+
+	for (int i = 0; i < lengthof(heads) && ref == 0; i++)
+		for (Bucket *bucket = heads[i]; bucket && ref == 0;
+			 bucket = cg_index_next(bucket))
+			ref = find_in_bucket(bucket, key, slot);
+	return ref;
+}
+
+/* Any item with this hash, and where it stands; 0 if there is none. */
+ItemRef
+cg_index_find_hash_locked(const Partition *partition, uint64 hash, IndexSlot *slot)
+{
+	Bucket *heads[] = {first_bucket(hash), second_bucket(hash)};
+
+	for (int i = 0; i < lengthof(heads); i++)
+		for (Bucket *bucket = heads[i]; bucket; bucket = cg_index_next(bucket))
+		{
+			uint32 match = match_tags(bucket, tag_of(hash));
+
+			for (; match != 0; match &= match - 1)
+			{
+				int place = pg_rightmost_one_pos32(match);
+				ItemRef ref = pg_atomic_read_u32(&bucket->refs[place]);
+				ItemView view;
+
+				if (ref & GHOST)
+					continue;
+				cg_layout_view(ref, &view);
+				*slot = (IndexSlot){bucket, place};
+				if (cg_layout_hash(partition, &view) == (hash & CG_HASH_MASK))
+					return ref;
+			}
+		}
+	return 0;
+}
+
+static bool
+locate_in_bucket(Bucket *bucket, uint8 tag, ItemRef ref, IndexSlot *slot)
+{
+	uint32 match = match_tags(bucket, tag);
+
+	for (; match != 0; match &= match - 1)
+	{
+		int i = pg_rightmost_one_pos32(match);
+
+		if (pg_atomic_read_u32(&bucket->refs[i]) == ref)
+		{
+			*slot = (IndexSlot){bucket, i};
+			return true;
+		}
+	}
+	return false;
+}
+
+/* Where the reference of an item with this hash stands; false: nowhere. */
+bool
+cg_index_locate_locked(uint64 hash, ItemRef ref, IndexSlot *slot)
+{
+	Bucket *heads[] = {first_bucket(hash), second_bucket(hash)};
+
+	for (int i = 0; i < lengthof(heads); i++)
+		for (Bucket *bucket = heads[i]; bucket; bucket = cg_index_next(bucket))
+			if (locate_in_bucket(bucket, tag_of(hash), ref, slot))
+				return true;
+	return false;
+}
+
+/* The hash's bits that a ghost keeps beside the tag. */
+static inline uint32
+ghost_hash(uint64 hash)
+{
+	return (uint32) (hash >> 14 & 0xff) << GHOST_HASH_SHIFT;
+}
+
+/* A bit for each slot that holds no item: nothing, or a ghost. */
+static uint32
+match_free(const Bucket *bucket)
+{
+	uint32 match = 0;
+
+	for (int i = 0; i < BUCKET_SLOTS; i++)
+	{
+		uint8 tag = bucket->tags[i];
+		uint32 ref = pg_atomic_read_u32((pg_atomic_uint32 *) &bucket->refs[i]);
+
+		match |= (uint32) (tag == TAG_NONE || (tag != TAG_CHAIN && ref & GHOST)) << i;
+	}
+	return match;
+}
+
+/* A slot of these to put something into: one with nothing, or any ghost's. */
+static int
+pick_slot(const Bucket *bucket, uint32 match)
+{
+	uint32 empty = match_tags(bucket, TAG_NONE);
+
+	return pg_rightmost_one_pos32(empty ? empty : match);
+}
+
+/* Put what is left of an evicted item into its slot. */
+void
+cg_index_bury_locked(const IndexSlot *slot, uint64 hash, Zone zone, uint32 sequence)
+{
+	uint32 ghost = GHOST | (zone == ZONE_MAIN ? GHOST_MAIN : 0) | ghost_hash(hash) |
+				   (sequence & GHOST_SEQUENCE);
+
+	pg_atomic_write_u32(&slot->bucket->refs[slot->slot], ghost);
 	pg_write_barrier();
 }
 
-static inline void
-end_change(Partition *partition)
+static bool
+exorcise_bucket(Bucket *bucket, uint64 hash, uint32 *ghost)
 {
-	pg_write_barrier();
-	pg_atomic_write_u32(&partition->chain_seq,
-						pg_atomic_read_u32(&partition->chain_seq) + 1);
-}
+	uint32 match = match_tags(bucket, tag_of(hash));
 
-/* The key's item, alive or not; NULL if there is none. */
-Item *
-cg_index_find_locked(const StoreKey *key)
-{
-	ItemRef ref = pg_atomic_read_u32(bucket_of(key->hash));
-
-	while (ref != 0)
+	for (; match != 0; match &= match - 1)
 	{
-		Item *item = ref_address(ref);
+		int i = pg_rightmost_one_pos32(match);
 
-		if (item->hash == key->hash && item->cache == key->cache &&
-			item->key_size == key->size &&
-			memcmp(item_key(item), key->data, key->size) == 0)
-			return item;
-		ref = item->next;
+		*ghost = pg_atomic_read_u32(&bucket->refs[i]);
+		if ((*ghost & GHOST) && (*ghost & 0xff << GHOST_HASH_SHIFT) == ghost_hash(hash))
+		{
+			bucket->tags[i] = TAG_NONE;
+			return true;
+		}
 	}
-	return NULL;
-}
-
-/* The cache's counters in this partition, begun anew after a clear. */
-static PartitionCache *
-counters_of_epoch(Partition *partition, uint16 cache, uint32 epoch)
-{
-	PartitionCache *counters = &partition->caches[cache];
-
-	if (counters->epoch != epoch)
-	{
-		counters->epoch = epoch;
-		counters->entries = 0;
-		counters->bytes = 0;
-	}
-	return counters;
+	return false;
 }
 
 /*
- * Put a finished item in front of its bucket and give it its id: readers see
- * it from here on.
+ * Take the ghost of a hash away; false: there is none.  *age = how many were thrown
+ * out of its zone since.
  */
-void
-cg_index_link_locked(Partition *partition, Item *item)
+bool
+cg_index_exorcise_locked(const Partition *partition, uint64 hash, Zone *zone, uint32 *age)
 {
-	pg_atomic_uint32 *bucket = bucket_of(item->hash);
-	PartitionCache *counters;
+	Bucket *heads[] = {first_bucket(hash), second_bucket(hash)};
+	uint32 ghost;
 
-	item->epoch = pg_atomic_read_u32(&store->caches[item->cache].epoch);
-	counters = counters_of_epoch(partition, item->cache, item->epoch);
-	counters->entries++;
-	counters->bytes += item_bytes(item);
-
-	item->next = pg_atomic_read_u32(bucket);
-	partition->last_id += 4;
-	pg_write_barrier();
-	pg_atomic_write_u64(&item->version, partition->last_id);
-	begin_change(partition);
-	pg_atomic_write_u32(bucket, address_ref(item));
-	end_change(partition);
+	for (int i = 0; i < lengthof(heads); i++)
+		for (Bucket *bucket = heads[i]; bucket; bucket = cg_index_next(bucket))
+			if (exorcise_bucket(bucket, hash, &ghost))
+			{
+				*zone = ghost & GHOST_MAIN ? ZONE_MAIN : ZONE_SMALL;
+				*age = (partition->evicted[*zone] - ghost) & GHOST_SEQUENCE;
+				return true;
+			}
+	return false;
 }
 
-/* Take the item out of its bucket; copies under way become invalid. */
-void
-cg_index_unlink_locked(Partition *partition, Item *item)
+static void
+enter(Bucket *bucket, int i, uint8 tag, ItemRef ref)
 {
-	pg_atomic_uint32 *bucket = bucket_of(item->hash);
-	PartitionCache *counters = &partition->caches[item->cache];
-	ItemRef self = address_ref(item);
-	ItemRef ref = pg_atomic_read_u32(bucket);
+	pg_atomic_write_u32(&bucket->refs[i], ref);
+	pg_write_barrier();
+	bucket->tags[i] = tag;
+}
 
-	begin_change(partition);
-	if (ref == self)
-		pg_atomic_write_u32(bucket, item->next);
-	else
+/*
+ * Make the empty cell a bucket at the end of the chain; it takes over what stands in
+ * the last slot there.
+ */
+static Bucket *
+lengthen(Bucket *last, ItemRef cell)
+{
+	Bucket *next = ref_address(cell);
+
+	memset((char *) next + sizeof(next->version), 0,
+		   sizeof(Bucket) - sizeof(next->version));
+	pg_atomic_write_u32(&next->version, VERSION_BUCKET);
+	enter(next, 0, last->tags[BUCKET_SLOTS - 1],
+		  pg_atomic_read_u32(&last->refs[BUCKET_SLOTS - 1]));
+
+	/* Without the tag the slot is nobody's; who looks there meanwhile looks again. */
+	last->tags[BUCKET_SLOTS - 1] = TAG_NONE;
+	pg_write_barrier();
+	enter(last, BUCKET_SLOTS - 1, TAG_CHAIN, cell);
+	return next;
+}
+
+static inline void
+move_version(Bucket *head)
+{
+	pg_atomic_write_u32(&head->version, pg_atomic_read_u32(&head->version) + 1);
+	pg_write_barrier();
+}
+
+/* The emptier of a key's two buckets. */
+static Bucket *
+emptier_bucket(uint64 hash)
+{
+	Bucket *first = first_bucket(hash);
+	Bucket *second = second_bucket(hash);
+
+	return pg_popcount32(match_free(second)) > pg_popcount32(match_free(first)) ? second
+																				: first;
+}
+
+/* The first bucket with room of the chain that begins here, or its last one. */
+static Bucket *
+find_room(Bucket *head)
+{
+	Bucket *bucket = head;
+	Bucket *next;
+
+	while (match_free(bucket) == 0 && (next = cg_index_next(bucket)) != NULL)
+		bucket = next;
+	return bucket;
+}
+
+/* Whether a new key with this hash needs a further bucket. */
+bool
+cg_index_is_full_locked(uint64 hash)
+{
+	return match_free(find_room(emptier_bucket(hash))) == 0;
+}
+
+/*
+ * Enter an item that is not there.  Where the key's buckets are full, *cell, a cell of
+ * sizeof(Bucket) bytes, becomes a further one and is set to 0.
+ */
+void
+cg_index_insert_locked(uint64 hash, ItemRef ref, ItemRef *cell)
+{
+	Bucket *head = emptier_bucket(hash);
+	Bucket *bucket = find_room(head);
+
+	if (match_free(bucket) == 0)
 	{
-		Item *before = ref_address(ref);
-
-		while (before->next != self)
-			before = ref_address(before->next);
-		before->next = item->next;
+		move_version(head);
+		bucket = lengthen(bucket, *cell);
+		move_version(head);
+		*cell = 0;
 	}
-	pg_atomic_write_u64(&item->version, VERSION_WRITING);
-	end_change(partition);
+	enter(bucket, pick_slot(bucket, match_free(bucket)), tag_of(hash), ref);
+}
 
-	if (counters->epoch == item->epoch)
+/* The bucket before this one in the chain that begins here; NULL if it is not there. */
+static Bucket *
+bucket_before(Bucket *head, const Bucket *bucket)
+{
+	Bucket *before = head;
+
+	while (before && cg_index_next(before) != bucket)
+		before = cg_index_next(before);
+	return before;
+}
+
+/*
+ * Take a reference out, of an item with this hash.  A bucket at the end of a chain
+ * that runs empty is given back.
+ */
+void
+cg_index_remove_locked(Partition *partition, IndexSlot *slot, uint64 hash)
+{
+	Bucket *bucket = slot->bucket;
+	Bucket *head = first_bucket(hash);
+	Bucket *before;
+
+	bucket->tags[slot->slot] = TAG_NONE;
+	pg_write_barrier();
+	if ((char *) bucket < store_arena || match_free(bucket) != ALL_SLOTS)
+		return;
+
+	before = bucket_before(head, bucket);
+	if (before == NULL)
 	{
-		counters->entries--;
-		counters->bytes -= item_bytes(item);
+		head = second_bucket(hash);
+		before = bucket_before(head, bucket);
 	}
+	move_version(head);
+	before->tags[BUCKET_SLOTS - 1] = TAG_NONE;
+	pg_write_barrier();
+	move_version(head);
+	cg_arena_free_locked(partition, pg_atomic_read_u32(&before->refs[BUCKET_SLOTS - 1]),
+						 sizeof(Bucket));
 }

@@ -1,149 +1,120 @@
 /*-------------------------------------------------------------------------
  *
  * item.c
- *	  Items: cells filled with an entry, in one piece or in several.
+ *	  Items come and go: cells for them, ids, accounts.
  *
- * A small item is allocated and filled in one go.  A large one is allocated
- * in rounds, so that no partition is locked for long, and filled without the
- * lock: until it is linked its head's version is odd and its chunks name no
- * head, so nobody reads it and nobody evicts it.  Nothing between may raise
- * an error, or the cells would be lost.
+ * Functions whose names do not end in _locked hold the partition's lock on entry and
+ * on return, but may release it in between.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
-#include "store/store_internal.h"
+#include "store/layout.h"
 
-/* How often to look for a cell before the value is given up. */
+/* A long value lets others have the partition's lock after so many cells. */
+#define CELLS_PER_ROUND 32
+
+/* So often room is made for one cell before the entry is given up. */
 #define ALLOCATION_TRIES 16
 
-/* Cells of a large item that are allocated before others get the lock. */
-#define CELLS_PER_ROUND 64
-
-static inline uint32
-largest_cell(void)
-{
-	return store->class_bytes[store->class_count - 1];
-}
-
-/* Bytes of the head's cell that an entry of this size uses. */
-static inline uint32
-head_bytes(Size bytes)
-{
-	return Min(ITEM_HEADER + bytes, largest_cell());
-}
-
-static inline uint32
-chunk_bytes(Size left)
-{
-	return Min(CHUNK_HEADER + left, largest_cell());
-}
-
 /*
- * A cell for this many bytes, thrown free if need be.  The partition's lock
- * is held on entry and on return, but may be released in between.  NULL if
- * no room could be made.
+ * A cell for this many bytes, thrown free if need be.  The partition's lock is
+ * held on entry and on return, but may be released in between.  *disturbed is set
+ * if it was, or if something was thrown out.  0 if no room could be made.
  */
-static void *
-allocate(Partition *partition, uint32 bytes)
+static ItemRef
+allocate(Partition *partition, int size_class, Zone zone, uint32 wanted, bool *disturbed)
 {
-	int size_class = cg_store_class_for(bytes);
-
 	for (int tries = 0; tries < ALLOCATION_TRIES; tries++)
 	{
-		void *cell;
+		ItemRef ref;
 
-		if (partition->classes[size_class].room == 0 && store->pool == 0)
-			(void) cg_evict_idle_page_locked(partition, size_class);
-		cell = cg_arena_allocate_locked(partition, size_class, bytes);
-		if (cell == NULL && cg_evict_from_class_locked(partition, size_class))
-			cell = cg_arena_allocate_locked(partition, size_class, bytes);
-		if (cell)
-			return cell;
+		if (partition->classes[size_class].rings[zone].room == 0 && store->pool == 0 &&
+			cg_reclaim_idle_page_locked(partition, size_class, zone))
+			*disturbed = true;
+		ref = cg_arena_allocate_locked(partition, size_class, zone, wanted);
+		if (ref != 0)
+			return ref;
+		*disturbed = true;
+		if (cg_evict_for_locked(partition, size_class, zone))
+			ref = cg_arena_allocate_locked(partition, size_class, zone, wanted);
+		if (ref != 0)
+			return ref;
 
+		/* Where all are hotter than a newcomer, he begins on probation after all. */
+		if (zone == ZONE_MAIN)
+		{
+			zone = ZONE_SMALL;
+			continue;
+		}
 		LWLockRelease(partition->lock);
-		cg_evict_foreign_page();
+		cg_reclaim_any_page();
 		LWLockAcquire(partition->lock, LW_EXCLUSIVE);
 	}
-	return NULL;
-}
-
-/* Bytes of the entry's that stand in the head itself. */
-static inline Size
-bytes_in_head(Size bytes)
-{
-	return head_bytes(bytes) - ITEM_HEADER;
+	return 0;
 }
 
 /* Would an entry of this size fit if there were no other? */
 static bool
 fits_in_store(Size bytes)
 {
-	Size cells = 1 + (bytes - bytes_in_head(bytes)) / (largest_cell() - CHUNK_HEADER);
-	Size pages = cells / (PAGE_BYTES / largest_cell()) + 2;
-
-	return pages < store->page_count;
+	return bytes / (PAGE_BYTES - PIECE_HEADER) + 2 * ZONES < store->page_count;
 }
 
-/* Give back the chunks of an item of this size. */
+/* Give back the pieces that hold so many bytes. */
 static void
-free_chunks_locked(Partition *partition, ItemRef ref, Size left)
+free_pieces_locked(Partition *partition, ItemRef ref, Size left)
 {
 	while (ref != 0)
 	{
-		Chunk *chunk = ref_address(ref);
-		uint32 bytes = chunk_bytes(left);
+		Piece *piece = ref_address(ref);
+		Size room = page_cell_bytes(ref_page(ref)) - PIECE_HEADER;
+		ItemRef next = piece->next;
 
-		ref = chunk->next;
-		cg_arena_free_locked(partition, chunk, bytes);
-		left -= bytes - CHUNK_HEADER;
+		cg_arena_free_locked(partition, ref, PIECE_HEADER + Min(left, room));
+		left -= Min(left, room);
+		ref = next;
 	}
 }
 
-/* Give back an item that is in no bucket, and all its chunks. */
-void
-cg_item_free_locked(Partition *partition, Item *item)
-{
-	Size bytes = item_bytes(item);
-	uint32 head = head_bytes(bytes);
-	SizeClass *class =
-		&partition->classes[store_pages[ref_page(address_ref(item))].size_class];
-
-	class->entries--;
-	free_chunks_locked(partition, item->rest, bytes - bytes_in_head(bytes));
-	cg_arena_free_locked(partition, item, head);
-}
-
 /*
- * Allocate the chunks for this many bytes, the last one first, so that each
- * may name its next.  False if there is no room: then none is kept.
+ * Allocate pieces for so many bytes and fill them; the first one in *rest.  False
+ * if there is no room: then none is kept.
  */
 static bool
-allocate_chunks(Partition *partition, Item *item, Size bytes)
+make_pieces(Partition *partition, const char *from, Size bytes, ItemRef *rest,
+			bool *disturbed)
 {
-	Size whole = largest_cell() - CHUNK_HEADER;
-	Size allocated = 0;
-	int round = 0;
+	ItemRef *link = rest;
+	Size left = bytes;
 
-	item->rest = 0;
-	while (allocated < bytes)
+	*rest = 0;
+	for (int round = 1; left > 0; round++)
 	{
-		Size piece = allocated == 0 && bytes % whole != 0 ? bytes % whole : whole;
-		Chunk *chunk = allocate(partition, chunk_bytes(piece));
+		int size_class = cg_layout_class(PIECE_HEADER + left, PIECE_HEADER + 1);
+		Size size = Min(left, store->class_bytes[size_class] - PIECE_HEADER);
+		ItemRef ref =
+			allocate(partition, size_class, ZONE_PIECES, PIECE_HEADER + size, disturbed);
+		Piece *piece;
 
-		if (chunk == NULL)
+		if (ref == 0)
 		{
-			free_chunks_locked(partition, item->rest, allocated);
+			free_pieces_locked(partition, *rest, bytes - left);
 			return false;
 		}
-		chunk->next = item->rest;
-		chunk->head = 0;
-		pg_atomic_write_u64(&chunk->version, VERSION_CHUNK);
-		item->rest = address_ref(chunk);
-		allocated += piece;
-		if (++round % CELLS_PER_ROUND == 0)
+		piece = ref_address(ref);
+		piece->next = 0;
+		piece->head = 0;
+		memcpy(piece->data, from, size);
+		pg_atomic_write_u32(&piece->version, VERSION_PIECE);
+		*link = ref;
+		link = &piece->next;
+		from += size;
+		left -= size;
+		if (round % CELLS_PER_ROUND == 0)
 		{
+			*disturbed = true;
 			LWLockRelease(partition->lock);
 			LWLockAcquire(partition->lock, LW_EXCLUSIVE);
 		}
@@ -151,99 +122,253 @@ allocate_chunks(Partition *partition, Item *item, Size bytes)
 	return true;
 }
 
-/* Copy the value behind what is already in the head. */
+/* The pieces' head is known: they may be evicted with it. */
 static void
-fill_value(Item *item, const StoreEntry *entry)
+name_head(ItemRef rest, ItemRef head)
 {
-	Size before = (Size) item->meta_size + item->key_size;
-	Size piece = bytes_in_head(item_bytes(item)) - before;
-	const char *from = entry->value;
-	Size left = entry->value_size;
-	ItemRef ref = item->rest;
-
-	memcpy(item->data + before, from, piece);
-	for (from += piece, left -= piece; left > 0; from += piece, left -= piece)
+	while (rest != 0)
 	{
-		Chunk *chunk = ref_address(ref);
+		Piece *piece = ref_address(rest);
 
-		piece = chunk_bytes(left) - CHUNK_HEADER;
-		memcpy(chunk->data, from, piece);
-		ref = chunk->next;
+		piece->head = head;
+		rest = piece->next;
 	}
-}
-
-static void
-fill_header(Item *item, const StoreKey *key, const StoreEntry *entry)
-{
-	item->hash = key->hash;
-	item->expires_at = entry->expires_at;
-	item->next = 0;
-	item->value_size = entry->value_size;
-	item->type = entry->type;
-	item->created_at = entry->created_at / 1000000;
-	item->cache = key->cache;
-	item->key_size = key->size;
-	item->meta_size = entry->meta_size;
-	item->flags = entry->flags;
-	item->referenced = false;
-	if (entry->meta_size > 0)
-		memcpy(item->data, entry->meta, entry->meta_size);
-	memcpy(item->data + entry->meta_size, key->data, key->size);
 }
 
 /*
- * An item with the entry's contents, not yet linked; NULL if no room could
- * be made.  The partition's lock is held on entry and on return, but may be
- * released in between: look for the present entry only afterwards.
+ * An item with the entry's contents, which nobody finds yet; 0 if no room could be
+ * made.  The partition's lock is held on entry and on return; *disturbed is set if it
+ * was released in between, or if something was thrown out: then what was known of
+ * the partition is to be looked up anew.
  */
-Item *
-cg_item_make(Partition *partition, const StoreKey *key, const StoreEntry *entry)
+ItemRef
+cg_item_make(Partition *partition, const StoreKey *key, const StoreEntry *entry,
+			 Zone zone, bool *disturbed)
 {
-	Size bytes = (Size) entry->meta_size + key->size + entry->value_size;
-	Size left = bytes - bytes_in_head(bytes);
-	Item *item;
+	ItemMeasure size;
+	Size in_cell;
+	ItemRef rest = 0;
+	ItemRef ref;
 
+	cg_layout_measure(key, entry, &size);
 	/* Else everything would be thrown out, and in vain. */
-	if (!fits_in_store(bytes))
-		return NULL;
-	item = allocate(partition, head_bytes(bytes));
-	if (item == NULL)
-		return NULL;
-	if (!allocate_chunks(partition, item, left))
+	if (!fits_in_store(size.bytes))
+		return 0;
+	in_cell = Min(size.bytes, store->class_bytes[size.size_class]) - size.before;
+
+	ref = allocate(partition, size.size_class, zone, size.before + in_cell, disturbed);
+	if (ref == 0)
+		return 0;
+	if (in_cell < entry->value_size &&
+		!make_pieces(partition, entry->value + in_cell, entry->value_size - in_cell,
+					 &rest, disturbed))
 	{
-		cg_arena_free_locked(partition, item, head_bytes(bytes));
-		return NULL;
+		cg_arena_free_locked(partition, ref, size.before + in_cell);
+		return 0;
 	}
-	partition->classes[store_pages[ref_page(address_ref(item))].size_class].entries++;
-
-	if (left > 0)
-		LWLockRelease(partition->lock);
-	fill_header(item, key, entry);
-	fill_value(item, entry);
-	if (left > 0)
-		LWLockAcquire(partition->lock, LW_EXCLUSIVE);
-
-	for (ItemRef ref = item->rest; ref != 0;)
-	{
-		Chunk *chunk = ref_address(ref);
-
-		chunk->head = address_ref(item);
-		ref = chunk->next;
-	}
-	return item;
+	cg_layout_write(ref_address(ref), key, entry, &size, rest, in_cell);
+	name_head(rest, ref);
+	partition->classes[size.size_class].entries++;
+	partition->classes[size.size_class].in_pieces += rest != 0;
+	cg_evict_welcome_locked(partition, ref);
+	return ref;
 }
 
-/* What a judge sees of an item. */
-void
-cg_item_view(const Item *item, StoreEntry *entry)
+/* A cell for a further bucket of the index; else as above. */
+ItemRef
+cg_item_make_bucket(Partition *partition, bool *disturbed)
 {
-	entry->id = pg_atomic_read_u64((pg_atomic_uint64 *) &item->version);
-	entry->type = item->type;
-	entry->flags = item->flags;
-	entry->created_at = (StoreTime) item->created_at * 1000000;
-	entry->expires_at = item->expires_at;
-	entry->meta = item->data;
-	entry->meta_size = item->meta_size;
-	entry->value = item->rest == 0 ? item_key(item) + item->key_size : NULL;
-	entry->value_size = item->value_size;
+	return allocate(partition, class_for(sizeof(Bucket)), ZONE_PIECES, sizeof(Bucket),
+					disturbed);
+}
+
+/* Give back a cell that became no bucket. */
+void
+cg_item_free_bucket_locked(Partition *partition, ItemRef ref)
+{
+	cg_arena_free_locked(partition, ref, sizeof(Bucket));
+}
+
+/* Bytes of the item's own cell that it uses. */
+static Size
+bytes_in_cell(ItemRef ref, const ItemView *view)
+{
+	return Min(view_before(ref_address(ref), view) + view->value_size,
+			   page_cell_bytes(ref_page(ref)));
+}
+
+/* Count the item's entry in or out of its cache, if it was put since the last clear. */
+static void
+count_entry(Partition *partition, const ItemView *view, int by)
+{
+	PartitionCache *cache = &partition->caches[view->cache];
+	uint64 cleared_at = pg_atomic_read_u64(&store->caches[view->cache].cleared_at);
+
+	if (cache->cleared_at != cleared_at)
+	{
+		cache->cleared_at = cleared_at;
+		cache->entries = 0;
+		cache->bytes = 0;
+	}
+	cache->items += by;
+	partition->entries += by;
+	if (view->id > cleared_at)
+	{
+		cache->entries += by;
+		cache->bytes += by * (int64) view_bytes(view);
+	}
+}
+
+/* The next id of the partition: now, but later than the last one. */
+static uint64
+next_id(Partition *partition)
+{
+	uint64 now;
+
+	do
+		now = cg_clock_ticks();
+	while (now <= partition->last_id || !is_entry((uint32) now));
+	partition->last_id = now;
+	cg_store_tick(now);
+	return now;
+}
+
+/* Give the written item its id, also in *entry: it can be read from here on. */
+void
+cg_item_publish_locked(Partition *partition, ItemRef ref, StoreEntry *entry)
+{
+	Item *item = ref_address(ref);
+	ItemView view;
+
+	entry->id = next_id(partition);
+	item->id_high = (uint16) (entry->id >> 32);
+	pg_write_barrier();
+	pg_atomic_write_u32(&item->version, (uint32) entry->id);
+	cg_layout_view(ref, &view);
+	count_entry(partition, &view, 1);
+}
+
+/*
+ * Write the entry over the item of the same key, if it fits its very cell and
+ * neither of them has pieces; false: it does not, and nothing has changed.
+ */
+bool
+cg_item_rewrite_locked(Partition *partition, ItemRef ref, const StoreKey *key,
+					   const StoreEntry *entry)
+{
+	Item *item = ref_address(ref);
+	const Page *page = &store_pages[ref_page(ref)];
+	uint8 hints = item->hints;
+	ItemMeasure size;
+	ItemView view;
+
+	cg_layout_measure(key, entry, &size);
+	cg_layout_view(ref, &view);
+	if (view.rest != 0 || size.size_class != page->size_class ||
+		size.bytes > store->class_bytes[page->size_class])
+		return false;
+
+	count_entry(partition, &view, -1);
+	partition->classes[page->size_class].used_bytes +=
+		(int64) size.bytes - (int64) bytes_in_cell(ref, &view);
+	pg_atomic_write_u32(&item->version, VERSION_WRITING);
+	pg_write_barrier();
+	cg_layout_write(item, key, entry, &size, 0, entry->value_size);
+	item->hints = hints;
+	return true;
+}
+
+/* Give back an item that nobody finds, and all its pieces. */
+void
+cg_item_free_locked(Partition *partition, ItemRef ref)
+{
+	const Page *page = &store_pages[ref_page(ref)];
+	ItemView view;
+	Size in_cell;
+
+	cg_layout_view(ref, &view);
+	in_cell = bytes_in_cell(ref, &view);
+	partition->classes[page->size_class].entries--;
+	partition->classes[page->size_class].in_pieces -= view.rest != 0;
+	free_pieces_locked(partition, view.rest,
+					   view_before(ref_address(ref), &view) + view.value_size - in_cell);
+	cg_arena_free_locked(partition, ref, in_cell);
+}
+
+/*
+ * Move a published item into a cell of another zone; false if there is none free.
+ * Readers find the one or the other: the reference changes by one store.
+ */
+bool
+cg_item_move_locked(Partition *partition, ItemRef from, Zone zone)
+{
+	const Item *item = ref_address(from);
+	int size_class = store_pages[ref_page(from)].size_class;
+	IndexSlot slot;
+	ItemView view;
+	Size bytes;
+	ItemRef to;
+
+	cg_layout_view(from, &view);
+	bytes = bytes_in_cell(from, &view);
+	if (!cg_index_locate_locked(cg_layout_hash(partition, &view), from, &slot))
+		return false;
+	to = cg_arena_allocate_locked(partition, size_class, zone, bytes);
+	if (to == 0)
+		return false;
+	memcpy((char *) ref_address(to) + sizeof(item->version),
+		   (const char *) item + sizeof(item->version), bytes - sizeof(item->version));
+	name_head(view.rest, to);
+	pg_write_barrier();
+	pg_atomic_write_u32(&((Item *) ref_address(to))->version, (uint32) view.id);
+	pg_write_barrier();
+	pg_atomic_write_u32(&slot.bucket->refs[slot.slot], to);
+	pg_write_barrier();
+	cg_arena_free_locked(partition, from, bytes);
+	return true;
+}
+
+/* Give back an item that was published and that the index does not name any more. */
+void
+cg_item_retire_locked(Partition *partition, ItemRef ref)
+{
+	Item *item = ref_address(ref);
+	ItemView view;
+
+	cg_layout_view(ref, &view);
+	count_entry(partition, &view, -1);
+	pg_atomic_write_u32(&item->version, VERSION_WRITING);
+	pg_write_barrier();
+	cg_item_free_locked(partition, ref);
+}
+
+/* Take the item at this place of the index out, and give it back. */
+void
+cg_item_remove_locked(Partition *partition, ItemRef ref, IndexSlot *slot)
+{
+	ItemView view;
+
+	cg_layout_view(ref, &view);
+	cg_index_remove_locked(partition, slot, cg_layout_hash(partition, &view));
+	cg_item_retire_locked(partition, ref);
+}
+
+/* Change the expiry in place, if there is room for one; it has a new id then. */
+bool
+cg_item_retime_locked(Partition *partition, ItemRef ref, StoreTime expires_at)
+{
+	Item *item = ref_address(ref);
+	StoreEntry entry;
+	ItemView view;
+
+	if ((item->flags & ITEM_EXPIRES) == 0)
+		return expires_at == CG_STORE_NEVER;
+	cg_layout_view(ref, &view);
+	count_entry(partition, &view, -1);
+	pg_atomic_write_u32(&item->version, VERSION_WRITING);
+	pg_write_barrier();
+	memcpy(item->data + (item->flags & ITEM_LONG ? ITEM_LONG_BYTES : 0), &expires_at,
+		   sizeof(expires_at));
+	cg_item_publish_locked(partition, ref, &entry);
+	return true;
 }

@@ -3,24 +3,29 @@
  * lookup.c
  *	  Find an entry and copy it, without a lock.
  *
- * Optimistic: read the item's version and its page's generation, copy, and
- * read both again.  Nothing that was copied is interpreted before that, but
- * for references and sizes, which are checked against the arena's and the
- * cell's bounds first: memory is never unmapped, so what a race reads is
- * garbage at worst.  A chain that changes under the reader is walked again,
- * and after LOOKUP_TRIES under the partition's lock.
+ * Optimistic: read the item's version and its page's stamp, copy, and read both
+ * again.  Nothing that was copied is interpreted before that, but for references
+ * and sizes, which are checked against the arena's and the cell's bounds first:
+ * memory is never unmapped, so what a race reads is garbage at worst.  If
+ * something moves under the reader he looks again, and after LOOKUP_TRIES under
+ * the partition's lock.
+ *
+ * At random keys the time of a hit is that of its cache misses.  So both buckets
+ * are fetched at once, and then all lines of the item.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
-#include "store/store_internal.h"
+#include "port/pg_bitutils.h"
 
-#define LOOKUP_TRIES	4
-#define CHAIN_STEPS_MAX 1024
-#define LOCKED_TRIES	8
-#define PREFETCH_LINES	4
-#define LINE_BYTES		64 /* of the processor; PG_CACHE_LINE_SIZE is an upper bound */
+#include "base/settings.h"
+#include "store/layout.h"
+
+#define LOOKUP_TRIES   4
+#define CHAIN_MAX	   64
+#define LOCKED_TRIES   8
+#define PREFETCH_LINES 3
 
 typedef enum Found
 {
@@ -32,116 +37,161 @@ typedef enum Found
 /* An item as it was seen: proves later that it is still the same. */
 typedef struct Sighting
 {
-	Item *item;
-	uint64 version;
-	Page *page;
-	uint32 generation;
-	uint32 cell_bytes;
+	const Item *item;
+	uint32 version;
+	uint16 id_high;
+	uint32 page;
+	uint32 stamp;
+	ItemView view;
 } Sighting;
 
 static inline bool
 still_the_same(const Sighting *sighting)
 {
 	pg_read_barrier();
-	return pg_atomic_read_u64(&sighting->item->version) == sighting->version &&
-		   pg_atomic_read_u32(&sighting->page->generation) == sighting->generation;
-}
-
-/* Note the item at ref; false if no entry begins there. */
-static inline bool
-sight(ItemRef ref, Sighting *sighting)
-{
-	uint32 number = ref_page(ref);
-	int size_class;
-
-	if (number == 0 || number > store->page_count)
-		return false;
-	sighting->page = &store_pages[number];
-	sighting->generation = pg_atomic_read_u32(&sighting->page->generation);
-	pg_read_barrier();
-	size_class = sighting->page->size_class;
-	if (size_class < 0 || size_class >= store->class_count)
-		return false;
-	sighting->cell_bytes = store->class_bytes[size_class];
-	sighting->item = ref_address(ref);
-	sighting->version = pg_atomic_read_u64(&sighting->item->version);
-	pg_read_barrier();
-	return (sighting->version & 1) == 0 && sighting->version != VERSION_FREE;
-}
-
-static inline bool
-is_key_of(const Sighting *sighting, const StoreKey *key)
-{
-	const Item *item = sighting->item;
-	uint32 meta_size = item->meta_size;
-
-	return item->hash == key->hash && item->cache == key->cache &&
-		   item->key_size == key->size &&
-		   ITEM_HEADER + meta_size + key->size <= sighting->cell_bytes &&
-		   memcmp(item->data + meta_size, key->data, key->size) == 0;
+	return pg_atomic_read_u32((pg_atomic_uint32 *) &sighting->item->version) ==
+			   sighting->version &&
+		   sighting->item->id_high == sighting->id_high &&
+		   pg_atomic_read_u32(&store_stamps[sighting->page]) == sighting->stamp;
 }
 
 /*
- * Begin to fetch an item's first cache lines, all at once: at random keys the
- * time of a hit is that of its cache misses, one after the other.
+ * The address of a reference; NULL if it cannot be one.  *stamp is that of its page
+ * and *cell_bytes the size of its cells.
  */
-static inline void
-prefetch_item(ItemRef ref)
+static inline void *
+safe_address(ItemRef ref, uint32 *stamp, uint32 *cell_bytes)
 {
-	char *cell = ref_address(ref);
+	uint32 page = ref_page(ref);
+	uint8 size_class;
 
-	if (ref_page(ref) > store->page_count)
-		return;
-	for (int line = 0; line < PREFETCH_LINES; line++)
-		__builtin_prefetch(cell + line * LINE_BYTES);
+	if (page == 0 || page >= store->page_count)
+		return NULL;
+	*stamp = pg_atomic_read_u32(&store_stamps[page]);
+	pg_read_barrier();
+	size_class = *stamp & 0xff;
+	if (size_class >= store->class_count)
+		return NULL;
+	*cell_bytes = store->class_bytes[size_class];
+	if ((ref_cell(ref) + 1) * *cell_bytes > PAGE_BYTES)
+		return NULL;
+	return cell_address(page, ref_cell(ref), *cell_bytes);
 }
 
-/* Walk the key's bucket; FOUND_YES sets the sighting. */
+static inline void
+prefetch_lines(const char *item)
+{
+	for (int line = 0; line < PREFETCH_LINES; line++)
+		__builtin_prefetch(item + line * LINE_BYTES);
+}
+
+/* Look at the item of a reference: is it this key's? */
+static Found
+sight(ItemRef ref, const StoreKey *key, Sighting *sighting)
+{
+	uint32 cell_bytes;
+
+	sighting->item = safe_address(ref, &sighting->stamp, &cell_bytes);
+	if (sighting->item == NULL)
+		return FOUND_AGAIN;
+	prefetch_lines((const char *) sighting->item);
+	sighting->page = ref_page(ref);
+	sighting->version = pg_atomic_read_u32((pg_atomic_uint32 *) &sighting->item->version);
+	pg_read_barrier();
+	sighting->id_high = sighting->item->id_high;
+	if (!is_entry(sighting->version) ||
+		!cg_layout_decode(sighting->item, cell_bytes, &sighting->view))
+		return FOUND_AGAIN;
+	if (sighting->view.cache != key->cache || sighting->view.key_size != key->size ||
+		memcmp(sighting->view.key, key->data, key->size) != 0)
+		return still_the_same(sighting) ? FOUND_NO : FOUND_AGAIN;
+	return still_the_same(sighting) ? FOUND_YES : FOUND_AGAIN;
+}
+
+/* Look through one bucket and those of its chain. */
+static Found
+find_in_chain(const Bucket *bucket, const StoreKey *key, Sighting *sighting)
+{
+	uint8 tag = tag_of(key->hash);
+	bool again = false;
+
+	for (int length = 0; length < CHAIN_MAX; length++)
+	{
+		uint32 match = match_tags(bucket, tag);
+		uint32 unused;
+
+		pg_read_barrier();
+		for (; match != 0; match &= match - 1)
+		{
+			int slot = pg_rightmost_one_pos32(match);
+			ItemRef ref = pg_atomic_read_u32((pg_atomic_uint32 *) &bucket->refs[slot]);
+			Found found = ref & GHOST ? FOUND_NO : sight(ref, key, sighting);
+
+			if (found == FOUND_YES)
+				return FOUND_YES;
+			again |= found == FOUND_AGAIN;
+		}
+		if (bucket->tags[BUCKET_SLOTS - 1] != TAG_CHAIN)
+			break;
+		pg_read_barrier();
+		bucket = safe_address(
+			pg_atomic_read_u32((pg_atomic_uint32 *) &bucket->refs[BUCKET_SLOTS - 1]),
+			&unused, &unused);
+		if (bucket == NULL)
+			return FOUND_AGAIN;
+	}
+	return again ? FOUND_AGAIN : FOUND_NO;
+}
+
+/* Look the key up in its buckets; FOUND_YES sets the sighting. */
 static Found
 find(const StoreKey *key, Sighting *sighting)
 {
-	Partition *partition = partition_of(key->hash);
-	uint32 seq = pg_atomic_read_u32(&partition->chain_seq);
-	ItemRef ref;
+	Bucket *first = first_bucket(key->hash);
+	Bucket *second = second_bucket(key->hash);
+	uint32 first_version;
+	uint32 second_version;
+	Found found;
+	Found other;
 
+	first_version = pg_atomic_read_u32(&first->version);
+	second_version = pg_atomic_read_u32(&second->version);
 	pg_read_barrier();
-	ref = pg_atomic_read_u32(bucket_of(key->hash));
-	for (int step = 0; ref != 0; step++)
-	{
-		prefetch_item(ref);
-		if (step == CHAIN_STEPS_MAX || !sight(ref, sighting))
-			return FOUND_AGAIN;
-		if (is_key_of(sighting, key))
-			return still_the_same(sighting) ? FOUND_YES : FOUND_AGAIN;
-		ref = sighting->item->next;
-		if (!still_the_same(sighting))
-			return FOUND_AGAIN;
-	}
+	found = find_in_chain(first, key, sighting);
+	if (found == FOUND_YES)
+		return found;
+	other = find_in_chain(second, key, sighting);
+	if (other == FOUND_YES)
+		return other;
 	pg_read_barrier();
-	if ((seq & 1) != 0 || pg_atomic_read_u32(&partition->chain_seq) != seq)
+	if (found == FOUND_AGAIN || other == FOUND_AGAIN ||
+		pg_atomic_read_u32(&first->version) != first_version ||
+		pg_atomic_read_u32(&second->version) != second_version)
 		return FOUND_AGAIN;
 	return FOUND_NO;
 }
 
-/* Copy size bytes of the chain of chunks; false if it ends or leads astray. */
+/* Copy size bytes of the pieces; false if they end or lead astray. */
 static bool
-copy_chunks(const Sighting *sighting, ItemRef ref, char *to, Size left)
+copy_pieces(const Sighting *sighting, char *to, Size left)
 {
+	ItemRef ref = sighting->view.rest;
+
 	while (left > 0)
 	{
-		uint32 cell = store->class_bytes[store->class_count - 1];
-		Size piece = Min(left, cell - CHUNK_HEADER);
-		Chunk *chunk;
+		uint32 stamp;
+		uint32 cell_bytes;
+		const Piece *piece = safe_address(ref, &stamp, &cell_bytes);
+		Size size;
 
-		if (ref_page(ref) == 0 || ref_page(ref) > store->page_count ||
-			(Size) ref * ITEM_ALIGN + CHUNK_HEADER + piece >
-				(Size) (store->page_count + 1) * PAGE_BYTES)
+		if (piece == NULL)
 			return false;
-		chunk = ref_address(ref);
-		memcpy(to, chunk->data, piece);
-		ref = chunk->next;
-		to += piece;
-		left -= piece;
+		size = Min(left, cell_bytes - PIECE_HEADER);
+		memcpy(to, piece->data, size);
+		ref = piece->next;
+		to += size;
+		left -= size;
+		/* Pieces stay what they are as long as their head does. */
 		if (!still_the_same(sighting))
 			return false;
 	}
@@ -149,49 +199,49 @@ copy_chunks(const Sighting *sighting, ItemRef ref, char *to, Size left)
 }
 
 /*
- * Copy the sighted item.  room = bytes at value, which holds a varlena's
- * header in front if it is one.  False if it moved meanwhile.
+ * Copy the sighted item's meta and value.  False if it moved meanwhile.
  */
 static bool
 copy_body(const Sighting *sighting, StoreCopy *copy)
 {
-	const Item *item = sighting->item;
-	StoreEntry *entry = &copy->entry;
-	Size before = (Size) entry->meta_size + item->key_size;
-	Size in_head = Min(before + entry->value_size, sighting->cell_bytes - ITEM_HEADER);
-	char *value = copy->value + (entry->flags & STORE_VARLENA ? VARHDRSZ : 0);
+	const ItemView *view = &sighting->view;
+	uint32 cell_bytes = store->class_bytes[sighting->stamp & 0xff];
+	Size in_cell = Min(view_before(sighting->item, view) + view->value_size, cell_bytes) -
+				   view_before(sighting->item, view);
+	char *value = copy->value + (view->flags & STORE_VARLENA ? VARHDRSZ : 0);
 
-	if (in_head < before)
-		return false;
-	in_head -= before;
-	memcpy(copy->meta, item->data, entry->meta_size);
-	memcpy(value, item->data + before, in_head);
-	if (in_head < entry->value_size &&
-		!copy_chunks(sighting, item->rest, value + in_head, entry->value_size - in_head))
+	memcpy(copy->meta, view->meta, view->meta_size);
+	memcpy(value, view->value, in_cell);
+	if (in_cell < view->value_size &&
+		!copy_pieces(sighting, value + in_cell, view->value_size - in_cell))
 		return false;
 	return still_the_same(sighting);
 }
 
-/* Copy the sighted item's header; false if it moved meanwhile. */
-static bool
-copy_header(const Sighting *sighting, StoreEntry *entry)
-{
-	cg_item_view(sighting->item, entry);
-	entry->id = sighting->version;
-	return still_the_same(sighting);
-}
-
-/* Memory for what the header announces. */
+/* The entry that was sighted, but for meta and value. */
 static void
-make_room(StoreCopy *copy)
+fill_entry(const ItemView *view, StoreEntry *entry)
 {
-	StoreEntry *entry = &copy->entry;
+	entry->id = view->id;
+	entry->type = view->type;
+	entry->flags = view->flags & STORE_FLAGS;
+	entry->created_at = cg_store_time_of(view->id);
+	entry->expires_at = view->expires_at;
+	entry->meta = NULL;
+	entry->meta_size = view->meta_size;
+	entry->value = NULL;
+	entry->value_size = view->value_size;
+}
 
-	copy->meta = entry->meta_size <= sizeof(copy->meta_inline) ? copy->meta_inline
-															   : palloc(entry->meta_size);
-	copy->value = palloc((Size) entry->value_size + VARHDRSZ);
-	if (entry->flags & STORE_VARLENA)
-		SET_VARSIZE(copy->value, (Size) entry->value_size + VARHDRSZ);
+/* Memory for what was sighted; it may be more than a value can have, if it is garbage. */
+static void
+make_room(const ItemView *view, StoreCopy *copy)
+{
+	copy->meta = view->meta_size <= sizeof(copy->meta_inline) ? copy->meta_inline
+															  : palloc(view->meta_size);
+	copy->value = palloc((Size) view->value_size + VARHDRSZ);
+	if (view->flags & STORE_VARLENA)
+		SET_VARSIZE(copy->value, (Size) view->value_size + VARHDRSZ);
 }
 
 static void
@@ -202,21 +252,28 @@ free_room(StoreCopy *copy)
 	pfree(copy->value);
 }
 
-static Found
-copy_found(const Sighting *sighting, StoreCopy *copy, StoreTime now)
+static inline void
+mark_read(const Item *item)
 {
-	if (!copy_header(sighting, &copy->entry))
-		return FOUND_AGAIN;
-	if (!item_is_alive(sighting->item, now))
-		return still_the_same(sighting) ? FOUND_NO : FOUND_AGAIN;
-	make_room(copy);
+	uint8 hints = item->hints;
+
+	if ((hints & HINT_READ) == 0)
+		((Item *) item)->hints = hints | HINT_READ;
+}
+
+static Found
+copy_found(const Sighting *sighting, StoreCopy *copy)
+{
+	if (!cg_store_is_alive(&sighting->view))
+		return FOUND_NO;
+	make_room(&sighting->view, copy);
 	if (!copy_body(sighting, copy))
 	{
 		free_room(copy);
 		return FOUND_AGAIN;
 	}
-	if (!sighting->item->referenced)
-		sighting->item->referenced = true;
+	fill_entry(&sighting->view, &copy->entry);
+	mark_read(sighting->item);
 	return FOUND_YES;
 }
 
@@ -238,22 +295,24 @@ lookup_locked(const StoreKey *key, StoreCopy *copy)
 		bool copied = false;
 
 		LWLockAcquire(partition->lock, LW_SHARED);
-		found = find(key, &sighting) == FOUND_YES &&
-				item_is_alive(sighting.item, cg_store_now());
-		if (found && sighting.version == prepared_for)
+		found = find(key, &sighting) == FOUND_YES && cg_store_is_alive(&sighting.view);
+		if (found && sighting.view.id == prepared_for)
 			copied = copy_body(&sighting, copy);
-		else if (found)
-			copy_header(&sighting, &copy->entry);
+		if (copied)
+			mark_read(sighting.item);
 		LWLockRelease(partition->lock);
 
 		if (copied)
+		{
+			fill_entry(&sighting.view, &copy->entry);
 			return true;
+		}
 		if (prepared_for != 0)
 			free_room(copy);
 		if (!found)
 			return false;
-		prepared_for = sighting.version;
-		make_room(copy);
+		prepared_for = sighting.view.id;
+		make_room(&sighting.view, copy);
 	}
 	free_room(copy);
 	return false;
@@ -261,22 +320,20 @@ lookup_locked(const StoreKey *key, StoreCopy *copy)
 
 /*
  * Look the key up.  True: copy holds the entry and its value, palloc'd in
- * the current memory context.  The time by which expiry is judged is read
- * first: what is returned had not expired when the call began.  May raise
- * out of memory, holding no lock.
+ * the current memory context.  What is returned had not expired when the call
+ * began.  May raise out of memory, holding no lock.
  */
 bool
 cg_store_lookup(const StoreKey *key, StoreCopy *copy)
 {
-	StoreTime now = cg_store_now();
-
-	for (int tries = 0; tries < LOOKUP_TRIES; tries++)
+	cg_store_prefetch_buckets(key);
+	for (int tries = 0; tries < LOOKUP_TRIES && !cg_lock_reads; tries++)
 	{
 		Sighting sighting;
 		Found found = find(key, &sighting);
 
 		if (found == FOUND_YES)
-			found = copy_found(&sighting, copy, now);
+			found = copy_found(&sighting, copy);
 		if (found != FOUND_AGAIN)
 			return found == FOUND_YES;
 	}
@@ -288,22 +345,52 @@ bool
 cg_store_peek(const StoreKey *key, StoreEntry *entry)
 {
 	Partition *partition = partition_of(key->hash);
-	StoreTime now = cg_store_now();
+	Found found = FOUND_AGAIN;
 	Sighting sighting;
-	bool found;
 
-	for (int tries = 0; tries < LOOKUP_TRIES; tries++)
+	for (int tries = 0; tries < LOOKUP_TRIES && found == FOUND_AGAIN; tries++)
+		found = find(key, &sighting);
+	if (found == FOUND_AGAIN)
 	{
-		Found outcome = find(key, &sighting);
-
-		if (outcome == FOUND_NO)
-			return false;
-		if (outcome == FOUND_YES && copy_header(&sighting, entry))
-			return entry->expires_at > now && item_is_alive(sighting.item, now);
+		LWLockAcquire(partition->lock, LW_SHARED);
+		found = find(key, &sighting);
+		LWLockRelease(partition->lock);
 	}
-	LWLockAcquire(partition->lock, LW_SHARED);
-	found = find(key, &sighting) == FOUND_YES && item_is_alive(sighting.item, now) &&
-			copy_header(&sighting, entry);
-	LWLockRelease(partition->lock);
-	return found;
+	if (found != FOUND_YES || !cg_store_is_alive(&sighting.view))
+		return false;
+	fill_entry(&sighting.view, entry);
+	return true;
+}
+
+/* Begin to fetch what a lookup of the key will look at first. */
+void
+cg_store_prefetch_buckets(const StoreKey *key)
+{
+	__builtin_prefetch(first_bucket(key->hash));
+	__builtin_prefetch(second_bucket(key->hash));
+}
+
+/* Begin to fetch what it will look at then; the buckets have come by now. */
+void
+cg_store_prefetch_item(const StoreKey *key)
+{
+	const Bucket *buckets[] = {first_bucket(key->hash), second_bucket(key->hash)};
+
+	for (int i = 0; i < lengthof(buckets); i++)
+	{
+		uint32 match = match_tags(buckets[i], tag_of(key->hash));
+
+		for (; match != 0; match &= match - 1)
+		{
+			int slot = pg_rightmost_one_pos32(match);
+			uint32 stamp;
+			uint32 cell_bytes;
+			const char *item = safe_address(
+				pg_atomic_read_u32((pg_atomic_uint32 *) &buckets[i]->refs[slot]), &stamp,
+				&cell_bytes);
+
+			if (item)
+				prefetch_lines(item);
+		}
+	}
 }

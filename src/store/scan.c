@@ -12,10 +12,10 @@
  */
 #include "postgres.h"
 
-#include "store/store_internal.h"
+#include "store/layout.h"
 
 #define BATCH_BYTES	  (128 * 1024)
-#define BATCH_BUCKETS 256
+#define BATCH_BUCKETS 64
 
 struct StoreScan
 {
@@ -51,30 +51,48 @@ cg_store_scan_end(StoreScan *scan)
 	pfree(scan);
 }
 
-/* Append one bucket; false if the buffer is too small for the rest of it. */
+/* Append one entry; false if the buffer is too small for it. */
 static bool
-copy_bucket_locked(StoreScan *scan, ItemRef ref, StoreTime now)
+copy_item_locked(StoreScan *scan, const Partition *partition, ItemRef ref)
+{
+	Scanned *scanned = (Scanned *) (scan->buffer + scan->used);
+	ItemView view;
+	Size bytes;
+
+	cg_layout_view(ref, &view);
+	if (!cg_store_is_alive(&view))
+		return true;
+	bytes = MAXALIGN(sizeof(Scanned) + view.meta_size + view.key_size);
+	if (scan->used + bytes > scan->size)
+		return false;
+	cg_layout_describe(&view, &scanned->entry);
+	scanned->entry.value = NULL;
+	scanned->key =
+		(StoreKey){cg_layout_hash(partition, &view), NULL, view.key_size, view.cache};
+	memcpy(scanned + 1, view.meta, view.meta_size);
+	memcpy((char *) (scanned + 1) + view.meta_size, view.key, view.key_size);
+	scan->used += bytes;
+	return true;
+}
+
+/* Append a bucket and those of its chain; false if the buffer is too small for them. */
+static bool
+copy_bucket_locked(StoreScan *scan, const Partition *partition, const Bucket *bucket)
 {
 	Size used = scan->used;
 
-	while (ref != 0)
-	{
-		Item *item = ref_address(ref);
-		Size bytes = MAXALIGN(sizeof(Scanned) + item->meta_size + item->key_size);
-		Scanned *scanned = (Scanned *) (scan->buffer + used);
+	for (; bucket; bucket = cg_index_next(bucket))
+		for (int i = 0; i < BUCKET_SLOTS; i++)
+		{
+			uint8 tag = bucket->tags[i];
+			ItemRef ref = pg_atomic_read_u32((pg_atomic_uint32 *) &bucket->refs[i]);
 
-		ref = item->next;
-		if (!item_is_alive(item, now))
-			continue;
-		if (used + bytes > scan->size)
+			if (tag == TAG_NONE || tag == TAG_CHAIN || (ref & GHOST) != 0 ||
+				copy_item_locked(scan, partition, ref))
+				continue;
+			scan->used = used;
 			return false;
-		cg_item_view(item, &scanned->entry);
-		scanned->entry.value = NULL;
-		scanned->key = (StoreKey){item->hash, NULL, item->key_size, item->cache};
-		memcpy(scanned + 1, item->data, item->meta_size + item->key_size);
-		used += bytes;
-	}
-	scan->used = used;
+		}
 	return true;
 }
 
@@ -82,21 +100,19 @@ copy_bucket_locked(StoreScan *scan, ItemRef ref, StoreTime now)
 static bool
 next_batch(StoreScan *scan)
 {
-	StoreTime now = cg_store_now();
 	bool fits = true;
 
 	scan->used = scan->read = 0;
 	while (scan->partition < store->partition_count && scan->used == 0)
 	{
-		Partition *partition = &store->partitions[scan->partition];
-		pg_atomic_uint32 *buckets =
+		Partition *partition = &store_partitions[scan->partition];
+		const Bucket *buckets =
 			&store_buckets[(Size) scan->partition * store->buckets_per_partition];
 		uint32 end = Min(scan->bucket + BATCH_BUCKETS, store->buckets_per_partition);
 
 		LWLockAcquire(partition->lock, LW_SHARED);
 		while (scan->bucket < end &&
-			   (fits = copy_bucket_locked(
-					scan, pg_atomic_read_u32(&buckets[scan->bucket]), now)))
+			   (fits = copy_bucket_locked(scan, partition, &buckets[scan->bucket])))
 			scan->bucket++;
 		LWLockRelease(partition->lock);
 

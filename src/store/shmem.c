@@ -7,8 +7,6 @@
  */
 #include "postgres.h"
 
-#include <time.h>
-
 #include "port/pg_bitutils.h"
 #include "storage/ipc.h"
 #include "storage/shmem.h"
@@ -16,28 +14,50 @@
 #include "base/settings.h"
 #include "store/store_internal.h"
 
-/* One bucket for this many bytes of memory: short chains at small entries. */
-#define BYTES_PER_BUCKET	256
-#define BYTES_PER_PARTITION (4 * 1024 * 1024)
-#define CLASS_GROWTH		1.125
-#define CELLS_PER_PAGE_MIN	4
+/*
+ * The index has a slot for this many bytes of memory, and a tenth more: enough for
+ * keys and values of 112 bytes together.  Smaller ones chain further buckets, larger
+ * ones leave slots empty.
+ */
+#define BYTES_PER_SLOT		118
+#define BYTES_PER_PARTITION (16 * 1024 * 1024)
+
+/* Small cells grow by this; a header of twelve and multiples of eight fit them. */
+#define CLASS_MIN_BYTES 36
+#define CLASS_STEP		8
+#define CLASS_STEPS_END 256
 
 StoreShared *store = NULL;
-pg_atomic_uint32 *store_buckets = NULL;
+Partition *store_partitions = NULL;
+Bucket *store_buckets = NULL;
+pg_atomic_uint32 *store_stamps = NULL;
 Page *store_pages = NULL;
 char *store_arena = NULL;
+uint8 store_class_by_size[PAGE_BYTES / CELL_ALIGN + 1];
+
+/* The time of an id, or of any reading of the clock. */
+StoreTime
+cg_store_time_of(uint64 ticks)
+{
+	return (StoreTime) (ticks - CG_TICKS_BEFORE) / CG_TICKS_PER_MICROSECOND;
+}
 
 /* Microseconds since some moment in the past; steps of the wall clock do not move it. */
 StoreTime
 cg_store_now(void)
 {
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (StoreTime) now.tv_sec * 1000000 + now.tv_nsec / 1000;
+	return cg_store_time_of(cg_clock_ticks());
 }
 
-/* Is there a store?  Not unless the library was loaded at server start. */
+/* Who has read the clock keeps the coarse time no more than a second behind. */
+void
+cg_store_tick(uint64 now)
+{
+	if (now > pg_atomic_read_u64(&store->coarse_time) + CG_TICKS_PER_SECOND)
+		pg_atomic_write_u64(&store->coarse_time, now);
+}
+
+/* Whether the library was loaded at server start. */
 bool
 cg_store_attached(void)
 {
@@ -61,13 +81,14 @@ partition_count(void)
 static uint32
 buckets_per_partition(void)
 {
-	return pg_nextpower2_64(segment_size() / BYTES_PER_BUCKET / partition_count());
+	return segment_size() / BYTES_PER_SLOT / BUCKET_SLOTS / partition_count() + 1;
 }
 
+/* Bytes in front of the buckets. */
 static Size
 header_size(void)
 {
-	return CACHELINEALIGN(offsetof(StoreShared, partitions) +
+	return CACHELINEALIGN(CACHELINEALIGN(sizeof(StoreShared)) +
 						  partition_count() * sizeof(Partition));
 }
 
@@ -76,48 +97,42 @@ void
 cg_store_shmem_request(void)
 {
 	RequestAddinShmemSpace(segment_size());
-	RequestNamedLWLockTranche("cachegrid_store", PARTITIONS_MAX + 1);
+	RequestNamedLWLockTranche("cachegrid_store", PARTITIONS_MAX + 2);
 	cg_store_counters_request();
 }
 
-/* Sizes of cells, each fitting its page without a remainder above alignment. */
+static void
+add_class(uint32 bytes)
+{
+	if (store->class_count > 0 && store->class_bytes[store->class_count - 1] >= bytes)
+		return;
+	Assert(store->class_count < CLASS_MAX);
+	store->class_bytes[store->class_count++] = bytes;
+}
+
+/* Sizes of cells: small steps, then as many to a page as go, one less each time. */
 static void
 init_classes(void)
 {
-	double wanted = CLASS_MIN_BYTES;
-	uint32 bytes = 0;
-
 	store->class_count = 0;
-	while (bytes < PAGE_BYTES / CELLS_PER_PAGE_MIN)
-	{
-		uint32 cells = PAGE_BYTES / TYPEALIGN(ITEM_ALIGN, (uint32) wanted);
-
-		wanted *= CLASS_GROWTH;
-		if (TYPEALIGN_DOWN(ITEM_ALIGN, PAGE_BYTES / cells) == bytes)
-			continue;
-		bytes = TYPEALIGN_DOWN(ITEM_ALIGN, PAGE_BYTES / cells);
-		Assert(store->class_count < CLASS_MAX);
-		store->class_bytes[store->class_count++] = bytes;
-	}
+	for (uint32 bytes = CLASS_MIN_BYTES; bytes < CLASS_STEPS_END; bytes += CLASS_STEP)
+		add_class(bytes);
+	for (uint32 cells = PAGE_BYTES / CLASS_STEPS_END; cells > 0; cells--)
+		add_class(TYPEALIGN_DOWN(CELL_ALIGN, PAGE_BYTES / cells));
 }
 
-/* The smallest class whose cells hold this many bytes, or the largest of all. */
-int
-cg_store_class_for(uint32 bytes)
+/* Backend-local: the class by size. */
+static void
+init_class_table(void)
 {
-	int low = 0;
-	int high = store->class_count - 1;
+	int size_class = 0;
 
-	while (low < high)
+	for (int i = 0; i < lengthof(store_class_by_size); i++)
 	{
-		int middle = (low + high) / 2;
-
-		if (store->class_bytes[middle] < bytes)
-			low = middle + 1;
-		else
-			high = middle;
+		if (store->class_bytes[size_class] < i * CELL_ALIGN)
+			size_class++;
+		store_class_by_size[i] = size_class;
 	}
-	return low;
 }
 
 static void
@@ -127,57 +142,64 @@ init_pool(void)
 	store->pool_count = 0;
 	for (uint32 page = store->page_count - 1; page > 0; page--)
 	{
-		pg_atomic_init_u32(&store_pages[page].generation, 0);
-		store_pages[page].size_class = -1;
+		pg_atomic_init_u32(&store_stamps[page], CLASS_NONE);
+		store_pages[page].partition = NO_PARTITION;
 		store_pages[page].next = store->pool;
 		store->pool = page;
 		store->pool_count++;
 	}
+	pg_atomic_init_u32(&store_stamps[0], CLASS_NONE);
+	store_pages[0].partition = NO_PARTITION;
 }
 
 static void
 init_partitions(LWLockPadded *locks)
 {
 	store->pool_lock = &locks[PARTITIONS_MAX].lock;
+	store->caches_lock = &locks[PARTITIONS_MAX + 1].lock;
 	for (uint32 i = 0; i < store->partition_count; i++)
 	{
-		Partition *partition = &store->partitions[i];
-
-		partition->lock = &locks[i].lock;
-		pg_atomic_init_u32(&partition->chain_seq, 0);
-		partition->last_id = 0;
+		store_partitions[i].lock = &locks[i].lock;
+		cg_evict_init_partition(&store_partitions[i]);
 	}
 	pg_atomic_init_u32(&store->steal_hand, 0);
 	pg_atomic_init_u32(&store->sweep_hand, 0);
 	pg_atomic_init_u32(&store->cache_count, 0);
 	pg_atomic_init_u32(&store->cache_closings, 0);
+	pg_atomic_init_u64(&store->coarse_time, cg_clock_ticks());
+	for (int i = 0; i < lengthof(store->types); i++)
+		pg_atomic_init_u32(&store->types[i], InvalidOid);
 	for (int i = 0; i < MAX_CACHES; i++)
-		pg_atomic_init_u32(&store->caches[i].epoch, 0);
+		pg_atomic_init_u64(&store->caches[i].cleared_at, 0);
 }
 
 /* Attach, or make and initialise.  The caller holds AddinShmemInitLock. */
 void
 cg_store_shmem_init(void)
 {
-	Size segment = segment_size();
 	Size buckets = (Size) buckets_per_partition() * partition_count();
-	Size fixed = header_size() + buckets * sizeof(pg_atomic_uint32);
-	Size pages = (segment - fixed - PAGE_BYTES) / (PAGE_BYTES + sizeof(Page));
+	Size fixed = header_size() + buckets * sizeof(Bucket);
+	Size pages = (segment_size() - fixed - 2 * LINE_BYTES) /
+				 (PAGE_BYTES + sizeof(Page) + sizeof(pg_atomic_uint32));
 	bool found;
 
 	cg_store_counters_init();
-	store = ShmemInitStruct("cachegrid store", segment, &found);
-	store_buckets = (pg_atomic_uint32 *) ((char *) store + header_size());
-	store_pages = (Page *) (store_buckets + buckets);
-	store_arena = (char *) TYPEALIGN(ITEM_ALIGN, store_pages + pages);
-	if (found)
-		return;
-
-	memset(store, 0, fixed + pages * sizeof(Page));
-	store->partition_count = partition_count();
-	store->buckets_per_partition = buckets_per_partition();
-	store->page_count = pages;
-	init_classes();
-	init_partitions(GetNamedLWLockTranche("cachegrid_store"));
-	init_pool();
+	store = ShmemInitStruct("cachegrid store", segment_size(), &found);
+	store_partitions =
+		(Partition *) ((char *) store + CACHELINEALIGN(sizeof(StoreShared)));
+	store_buckets = (Bucket *) ((char *) store + header_size());
+	store_stamps = (pg_atomic_uint32 *) (store_buckets + buckets);
+	store_pages = (Page *) (store_stamps + pages);
+	store_arena = (char *) TYPEALIGN(LINE_BYTES, store_pages + pages);
+	if (!found)
+	{
+		memset(store, 0, store_arena - (char *) store);
+		store->partition_count = partition_count();
+		store->buckets_per_partition = buckets_per_partition();
+		store->page_count = pages;
+		init_classes();
+		init_partitions(GetNamedLWLockTranche("cachegrid_store"));
+		init_pool();
+	}
+	init_class_table();
 }

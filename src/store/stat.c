@@ -36,6 +36,21 @@ overhead_stat(StoreClassStat *stat)
 	stat->waste_bytes = stat->used_bytes;
 }
 
+static void
+add_class(const SizeClass *class, StoreClassStat *stat)
+{
+	int64 used = (int64) class->used_cells * stat->cell_bytes;
+	int64 pages = 0;
+
+	for (int zone = 0; zone < ZONES; zone++)
+		pages += class->rings[zone].page_count;
+	stat->pages += pages;
+	stat->used_bytes += used;
+	stat->free_bytes += pages * PAGE_BYTES - used;
+	stat->waste_bytes += used - class->used_bytes;
+	stat->entries += class->entries;
+}
+
 /*
  * Numbers of the index-th class: the size classes, then the pool (cell_bytes
  * 0), then the overhead (cell_bytes -1).  All used and free bytes together
@@ -60,17 +75,10 @@ cg_store_class_stat(int index, StoreClassStat *stat)
 	stat->cell_bytes = store->class_bytes[index];
 	for (uint32 i = 0; i < store->partition_count; i++)
 	{
-		Partition *partition = &store->partitions[i];
-		SizeClass *class = &partition->classes[index];
-		int64 used;
+		Partition *partition = &store_partitions[i];
 
 		LWLockAcquire(partition->lock, LW_SHARED);
-		used = (int64) class->used_cells * stat->cell_bytes;
-		stat->pages += class->page_count;
-		stat->used_bytes += used;
-		stat->free_bytes += (int64) class->page_count * PAGE_BYTES - used;
-		stat->waste_bytes += used - class->wanted_bytes;
-		stat->entries += class->entries;
+		add_class(&partition->classes[index], stat);
 		LWLockRelease(partition->lock);
 	}
 }

@@ -30,6 +30,7 @@ typedef int64 StoreTime;
 #define STORE_VARLENA 0x01 /* a lookup puts a varlena header before the value */
 #define STORE_DERIVED 0x02 /* left to the caller */
 #define STORE_NULL	  0x04 /* left to the caller */
+#define STORE_FLAGS	  0x07
 
 typedef struct StoreKey
 {
@@ -42,10 +43,10 @@ typedef struct StoreKey
 /* An entry on its way in or out.  The bytes belong to the caller. */
 typedef struct StoreEntry
 {
-	uint64 id; /* out: no two entries of a key ever have the same */
+	uint64 id; /* out: ticks of the clock when it was put; no key has the same twice */
 	Oid type;
 	uint8 flags;
-	StoreTime created_at;
+	StoreTime created_at; /* out */
 	StoreTime expires_at;
 	const char *meta; /* the caller's, opaque */
 	uint32 meta_size;
@@ -79,7 +80,7 @@ typedef StoreVerdict (*StoreJudge)(const StoreEntry *present, StoreEntry *next,
 								   void *arg);
 
 /* May an entry be thrown away, though it has not expired?  Same rules. */
-typedef bool (*StoreIsDead)(const StoreEntry *entry);
+typedef bool (*StoreIsDead)(const StoreKey *key, const StoreEntry *entry);
 
 /* Functions in shmem.c */
 extern void cg_store_shmem_request(void);
@@ -90,6 +91,8 @@ extern StoreTime cg_store_now(void);
 /* Functions in lookup.c */
 extern bool cg_store_lookup(const StoreKey *key, StoreCopy *copy);
 extern bool cg_store_peek(const StoreKey *key, StoreEntry *entry);
+extern void cg_store_prefetch_buckets(const StoreKey *key);
+extern void cg_store_prefetch_item(const StoreKey *key);
 
 /* Functions in write.c */
 extern bool cg_store_put(const StoreKey *key, StoreEntry *entry, StoreJudge judge,

@@ -10,56 +10,58 @@
  */
 #include "postgres.h"
 
-#include "store/store_internal.h"
-
-/* With the partition's lock: does the page belong to it, and not to another by now? */
-static bool
-belongs_to(const Page *page, const Partition *partition)
-{
-	if (page->size_class < 0)
-		return false;
-	pg_read_barrier();
-	return partition == &store->partitions[page->partition];
-}
+#include "store/layout.h"
 
 static bool
-is_garbage(const Item *item, StoreTime now, StoreIsDead is_dead)
+is_garbage(const ItemView *view, uint64 hash, StoreIsDead is_dead)
 {
-	StoreEntry view;
+	StoreEntry entry;
+	StoreKey key = {hash, view->key, view->key_size, view->cache};
 
-	if (!item_is_alive(item, now))
+	if (!cg_store_is_alive(view))
 		return true;
 	if (is_dead == NULL)
 		return false;
-	cg_item_view(item, &view);
-	return is_dead(&view);
+	cg_layout_describe(view, &entry);
+	return is_dead(&key, &entry);
+}
+
+/* Free the entry at ref if nobody will be served it again. */
+static bool
+sweep_item_locked(Partition *partition, ItemRef ref, StoreIsDead is_dead)
+{
+	IndexSlot slot;
+	ItemView view;
+	uint64 hash;
+
+	cg_layout_view(ref, &view);
+	hash = cg_layout_hash(partition, &view);
+	if (!is_garbage(&view, hash, is_dead))
+		return false;
+	if (cg_store_has_expired(&view))
+		partition->caches[view.cache].expirations++;
+	if (cg_index_locate_locked(hash, ref, &slot))
+		cg_item_remove_locked(partition, ref, &slot);
+	return true;
 }
 
 /* Free the dead entries whose heads stand in the page; returns how many. */
 static int
 sweep_page_locked(Partition *partition, uint32 number, StoreIsDead is_dead)
 {
-	Page *page = &store_pages[number];
-	uint32 generation = pg_atomic_read_u32(&page->generation);
+	const Page *page = &store_pages[number];
+	uint32 stamp = pg_atomic_read_u32(&store_stamps[number]);
 	uint32 cell_bytes = store->class_bytes[page->size_class];
-	StoreTime now = cg_store_now();
 	int freed = 0;
 
 	for (int i = 0; i < page->cells; i++)
 	{
-		Item *item = (Item *) (store_arena + (Size) number * PAGE_BYTES + i * cell_bytes);
-		uint64 version = pg_atomic_read_u64(&item->version);
+		const Item *item = cell_address(number, i, cell_bytes);
 
-		if ((version & 1) != 0 || version == VERSION_FREE ||
-			!is_garbage(item, now, is_dead))
-			continue;
-		if (item->expires_at <= now)
-			partition->caches[item->cache].expirations++;
-		cg_index_unlink_locked(partition, item);
-		cg_item_free_locked(partition, item);
-		freed++;
+		if (is_entry(pg_atomic_read_u32((pg_atomic_uint32 *) &item->version)))
+			freed += sweep_item_locked(partition, make_ref(number, i), is_dead);
 		/* The last entry of a page gives it back. */
-		if (pg_atomic_read_u32(&page->generation) != generation)
+		if (pg_atomic_read_u32(&store_stamps[number]) != stamp)
 			break;
 	}
 	return freed;
@@ -74,18 +76,20 @@ cg_store_sweep(uint32 pages, StoreIsDead is_dead)
 {
 	int64 freed = 0;
 
+	cg_store_tick(cg_clock_ticks());
 	for (pages = Min(pages, store->page_count - 1); pages > 0; pages--)
 	{
 		uint32 number =
 			1 + pg_atomic_fetch_add_u32(&store->sweep_hand, 1) % (store->page_count - 1);
-		Page *page = &store_pages[number];
+		const Page *page = &store_pages[number];
+		uint16 owner = page->partition;
 		Partition *partition;
 
-		if (page->size_class < 0)
+		if (owner == NO_PARTITION || page->zone == ZONE_PIECES)
 			continue;
-		partition = &store->partitions[page->partition & (store->partition_count - 1)];
+		partition = &store_partitions[owner];
 		LWLockAcquire(partition->lock, LW_EXCLUSIVE);
-		if (belongs_to(page, partition))
+		if (page->partition == owner && page->zone != ZONE_PIECES)
 			freed += sweep_page_locked(partition, number, is_dead);
 		LWLockRelease(partition->lock);
 	}

@@ -4,48 +4,193 @@
  *	  Put, change and drop entries.
  *
  * Whoever writes gives a judge that decides under the partition's lock, with
- * the present entry before his eyes.  Memory for the new entry is found
- * first, for that may throw out the present one.
+ * the present entry before his eyes.  An entry that fits the cell of the present
+ * one is written over it.  Else memory is found for it, which may throw out the
+ * present one, or let others have the lock meanwhile: then the judge is asked
+ * again.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
-#include "store/store_internal.h"
+#include "base/hash.h"
+#include "store/layout.h"
 
-static void
-remove_item(Partition *partition, Item *item)
+/* So often a judge is asked again, before the entry is given up. */
+#define PUT_TRIES 8
+
+/* The present entry of a key, under its partition's lock. */
+typedef struct Present
 {
-	cg_index_unlink_locked(partition, item);
-	cg_item_free_locked(partition, item);
-}
+	ItemRef ref; /* 0: none that is alive */
+	IndexSlot slot;
+	ItemView view;
+} Present;
 
 /* The key's living item; one that is dead is removed on the way. */
-static Item *
-find_alive(Partition *partition, const StoreKey *key, StoreTime now)
+static void
+find_alive(Partition *partition, const StoreKey *key, Present *present)
 {
-	Item *item = cg_index_find_locked(key);
-
-	if (item && !item_is_alive(item, now))
-	{
-		if (item->expires_at <= now)
-			partition->caches[item->cache].expirations++;
-		remove_item(partition, item);
-		item = NULL;
-	}
-	return item;
+	present->ref = cg_index_find_locked(key, &present->slot);
+	if (present->ref == 0)
+		return;
+	cg_layout_view(present->ref, &present->view);
+	if (cg_store_is_alive(&present->view))
+		return;
+	if (cg_store_has_expired(&present->view))
+		partition->caches[key->cache].expirations++;
+	cg_item_remove_locked(partition, present->ref, &present->slot);
+	present->ref = 0;
 }
 
 static StoreVerdict
-ask_judge(const Item *present, StoreEntry *next, StoreJudge judge, void *arg)
+ask_judge(const Present *present, StoreEntry *next, StoreJudge judge, void *arg)
 {
-	StoreEntry view;
+	StoreEntry entry;
 
 	if (judge == NULL)
 		return STORE_REPLACE;
-	if (present)
-		cg_item_view(present, &view);
-	return judge(present ? &view : NULL, next, arg);
+	if (present->ref)
+		cg_layout_describe(&present->view, &entry);
+	return judge(present->ref ? &entry : NULL, next, arg);
+}
+
+/* Where a new entry begins. */
+static Zone
+zone_for(Partition *partition, const StoreKey *key, const Present *present)
+{
+	if (present->ref)
+		return (Zone) store_pages[ref_page(present->ref)].zone;
+	return cg_evict_admit_locked(partition, key->hash);
+}
+
+/*
+ * May a key be entered at all?  Not if its cache was closed meanwhile and its number
+ * belongs to another database: the hash would not be found again.
+ */
+static bool
+is_at_home(const Partition *partition, const StoreKey *key)
+{
+	Oid database = partition->caches[key->cache].database;
+
+	return OidIsValid(database) && cg_name_hash(database, CG_HASH_OF_KEYS, key->data,
+												key->size) == (key->hash & CG_HASH_MASK);
+}
+
+/* Put a made item in the place of the present one, or as a first one. */
+static void
+enter_item(Partition *partition, const StoreKey *key, StoreEntry *entry, ItemRef ref,
+		   const Present *present, ItemRef *bucket)
+{
+	cg_item_publish_locked(partition, ref, entry);
+	if (present->ref)
+	{
+		/* One store: the key never flickers to a miss. */
+		pg_atomic_write_u32(&present->slot.bucket->refs[present->slot.slot], ref);
+		cg_item_retire_locked(partition, present->ref);
+	}
+	else
+		cg_index_insert_locked(key->hash, ref, bucket);
+}
+
+typedef enum Attempt
+{
+	ATTEMPT_DONE,
+	ATTEMPT_FAILED, /* no room; the present entry is removed */
+	ATTEMPT_AGAIN	/* the present entry has changed meanwhile */
+} Attempt;
+
+/*
+ * Make the item, and a bucket if the index needs one.  False if there is no room for
+ * both; *disturbed as for cg_item_make.
+ */
+static bool
+make_parts(Partition *partition, const StoreKey *key, const StoreEntry *entry,
+		   const Present *present, ItemRef *item, ItemRef *bucket, bool *disturbed)
+{
+	*bucket = 0;
+	*item =
+		cg_item_make(partition, key, entry, zone_for(partition, key, present), disturbed);
+	if (*item == 0)
+		return false;
+	if (present->ref && !*disturbed)
+		return true;
+	if (cg_index_is_full_locked(key->hash))
+		*bucket = cg_item_make_bucket(partition, disturbed);
+	/* What was thrown out for the bucket may have emptied others; or filled them. */
+	if (*bucket || !cg_index_is_full_locked(key->hash))
+		return true;
+	cg_item_free_locked(partition, *item);
+	return false;
+}
+
+/* Replace what is present, if anything, by the entry. */
+static Attempt
+replace(Partition *partition, const StoreKey *key, StoreEntry *entry, Present *present)
+{
+	const ItemRef before = present->ref;
+	const uint64 id_before = before ? present->view.id : 0;
+	Attempt attempt = ATTEMPT_FAILED;
+	bool disturbed = false;
+	ItemRef bucket = 0;
+	ItemRef item;
+
+	if (!is_at_home(partition, key))
+		return ATTEMPT_FAILED;
+	if (present->ref && cg_item_rewrite_locked(partition, present->ref, key, entry))
+	{
+		cg_item_publish_locked(partition, present->ref, entry);
+		return ATTEMPT_DONE;
+	}
+	if (make_parts(partition, key, entry, present, &item, &bucket, &disturbed))
+		attempt = ATTEMPT_DONE;
+	if (disturbed)
+		find_alive(partition, key, present);
+	if (present->ref != 0 && (present->ref != before || present->view.id != id_before))
+	{
+		if (attempt == ATTEMPT_DONE)
+			cg_item_free_locked(partition, item);
+		attempt = ATTEMPT_AGAIN;
+	}
+	if (attempt == ATTEMPT_DONE)
+		enter_item(partition, key, entry, item, present, &bucket);
+	else if (attempt == ATTEMPT_FAILED && present->ref)
+		cg_item_remove_locked(partition, present->ref, &present->slot);
+	if (bucket)
+		cg_item_free_bucket_locked(partition, bucket);
+	return attempt;
+}
+
+/*
+ * Give the present entry another expiry, and a new id.  One that had none and has no
+ * room for it is made anew; if that fails it is gone, rather than live too long.
+ */
+static void
+retime(Partition *partition, const StoreKey *key, StoreTime expires_at, Present *present)
+{
+	char value[PAGE_BYTES];
+	StoreEntry entry;
+
+	if (cg_item_retime_locked(partition, present->ref, expires_at))
+		return;
+	cg_layout_describe(&present->view, &entry);
+	memcpy(value, entry.value, entry.value_size);
+	entry.value = value;
+	entry.expires_at = expires_at;
+	(void) replace(partition, key, &entry, present);
+}
+
+/* Carry out what the judge said about the present entry, but to replace it. */
+static void
+carry_out(Partition *partition, StoreVerdict verdict, const StoreKey *key,
+		  const StoreEntry *next, Present *present)
+{
+	if (present->ref == 0)
+		return;
+	if (verdict == STORE_REMOVE)
+		cg_item_remove_locked(partition, present->ref, &present->slot);
+	else if (verdict == STORE_RETIME)
+		retime(partition, key, next->expires_at, present);
 }
 
 /*
@@ -58,37 +203,33 @@ bool
 cg_store_put(const StoreKey *key, StoreEntry *entry, StoreJudge judge, void *arg)
 {
 	Partition *partition = partition_of(key->hash);
-	StoreVerdict verdict;
-	Item *present;
-	Item *item;
+	const StoreEntry original = *entry;
+	Attempt attempt = ATTEMPT_FAILED;
 
 	Assert(entry->meta_size <= CG_STORE_META_MAX);
 	Assert(entry->value_size <= CG_STORE_VALUE_MAX);
 
 	LWLockAcquire(partition->lock, LW_EXCLUSIVE);
-	item = cg_item_make(partition, key, entry);
-	present = find_alive(partition, key, cg_store_now());
-	verdict = ask_judge(present, entry, judge, arg);
-
-	if (verdict == STORE_REPLACE && item)
+	for (int tries = 0; tries < PUT_TRIES; tries++)
 	{
-		/* The new one first, so that the key never flickers to a miss. */
-		item->expires_at = entry->expires_at;
-		if (item->rest == 0)
-			memcpy(item->data + item->meta_size + item->key_size, entry->value,
-				   entry->value_size);
-		cg_index_link_locked(partition, item);
-		entry->id = pg_atomic_read_u64(&item->version);
-	}
-	else if (item)
-		cg_item_free_locked(partition, item);
-	if (present && (verdict == STORE_REPLACE || verdict == STORE_REMOVE))
-		remove_item(partition, present);
-	else if (present && verdict == STORE_RETIME)
-		present->expires_at = entry->expires_at;
-	LWLockRelease(partition->lock);
+		StoreVerdict verdict;
+		Present present;
 
-	return verdict == STORE_REPLACE && item != NULL;
+		find_alive(partition, key, &present);
+		verdict = ask_judge(&present, entry, judge, arg);
+		if (verdict != STORE_REPLACE)
+		{
+			carry_out(partition, verdict, key, entry, &present);
+			attempt = ATTEMPT_FAILED;
+			break;
+		}
+		attempt = replace(partition, key, entry, &present);
+		if (attempt != ATTEMPT_AGAIN)
+			break;
+		*entry = original;
+	}
+	LWLockRelease(partition->lock);
+	return attempt == ATTEMPT_DONE;
 }
 
 /*
@@ -101,15 +242,12 @@ cg_store_judge(const StoreKey *key, StoreEntry *next, StoreJudge judge, void *ar
 {
 	Partition *partition = partition_of(key->hash);
 	StoreVerdict verdict;
-	Item *present;
+	Present present;
 
 	LWLockAcquire(partition->lock, LW_EXCLUSIVE);
-	present = find_alive(partition, key, cg_store_now());
-	verdict = ask_judge(present, next, judge, arg);
-	if (present && verdict == STORE_REMOVE)
-		remove_item(partition, present);
-	else if (present && verdict == STORE_RETIME)
-		present->expires_at = next->expires_at;
+	find_alive(partition, key, &present);
+	verdict = ask_judge(&present, next, judge, arg);
+	carry_out(partition, verdict, key, next, &present);
 	LWLockRelease(partition->lock);
 	return verdict;
 }
@@ -119,17 +257,11 @@ void
 cg_store_drop(uint64 hash)
 {
 	Partition *partition = partition_of(hash);
+	IndexSlot slot;
 	ItemRef ref;
 
 	LWLockAcquire(partition->lock, LW_EXCLUSIVE);
-	ref = pg_atomic_read_u32(bucket_of(hash));
-	while (ref != 0)
-	{
-		Item *item = ref_address(ref);
-
-		ref = item->next;
-		if (item->hash == hash)
-			remove_item(partition, item);
-	}
+	while ((ref = cg_index_find_hash_locked(partition, hash, &slot)) != 0)
+		cg_item_remove_locked(partition, ref, &slot);
 	LWLockRelease(partition->lock);
 }

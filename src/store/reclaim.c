@@ -1,0 +1,223 @@
+/*-------------------------------------------------------------------------
+ *
+ * reclaim.c
+ *	  Which page to empty when another class, or another partition, needs one.
+ *
+ * The time in which a class is filled anew says how long an entry that nobody reads
+ * stays there.  A class that turns over much faster than another takes pages from
+ * the one that turns slowest, so that memory follows a shift of value sizes.  A page
+ * most of whose entries have been read since somebody looked is passed over.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "store/store_internal.h"
+
+/* Where no class idled, so many evictions pass until the next look. */
+#define LOOK_EVERY 32
+
+/* An idle class turns this many times slower. */
+#define IDLE_FACTOR 2
+
+/* Pages that one call may look at to find one that may go. */
+#define PAGE_STEPS 64
+
+/* The head of the entry that a used cell belongs to; 0 if it must stay. */
+static ItemRef
+owner_of(uint32 number, uint32 place)
+{
+	void *cell = ref_address(make_ref(number, place));
+	uint32 version = pg_atomic_read_u32((pg_atomic_uint32 *) cell);
+
+	if (version == VERSION_PIECE)
+		return ((Piece *) cell)->head;
+	return is_entry(version) ? make_ref(number, place) : 0;
+}
+
+/*
+ * May every entry with a cell in the page go?  Not what is being written, nor a
+ * bucket; nor, this time, what is mostly in use.
+ */
+static bool
+page_may_go(uint32 number)
+{
+	int entries = 0;
+	int read = 0;
+
+	for (int i = 0; i < store_pages[number].cells; i++)
+	{
+		pg_atomic_uint32 *version = ref_address(make_ref(number, i));
+		ItemRef owner = owner_of(number, i);
+		Item *item;
+
+		if (owner == 0 && pg_atomic_read_u32(version) != VERSION_FREE)
+			return false;
+		if (owner == 0)
+			continue;
+		item = ref_address(owner);
+		entries++;
+		if (item->hints)
+			read++;
+		item->hints = Max(0, (item->hints & HINT_COUNT) - 1);
+	}
+	return read * 2 <= entries;
+}
+
+/*
+ * The first page from the hand on that may go, 0 if none is near.  The hand goes on
+ * to it: who was spared is behind it.
+ */
+static uint32
+find_page_to_go(Ring *ring)
+{
+	uint32 steps = Min(ring->page_count, PAGE_STEPS);
+
+	for (uint32 step = 0; step < steps; step++)
+	{
+		if (page_may_go(ring->hand_page))
+			return ring->hand_page;
+		ring->hand_page = store_pages[ring->hand_page].next;
+		ring->hand_cell = 0;
+	}
+	return 0;
+}
+
+/*
+ * Empty a page of this ring and give it to the pool: the one that the hand
+ * reaches next.  False if none may go.
+ */
+static bool
+evict_page(Partition *partition, Ring *ring)
+{
+	uint32 number = find_page_to_go(ring);
+	uint32 stamp;
+
+	if (number == 0)
+		return false;
+
+	stamp = pg_atomic_read_u32(&store_stamps[number]);
+	for (int i = 0; i < store_pages[number].cells; i++)
+	{
+		ItemRef owner = owner_of(number, i);
+
+		if (owner)
+			cg_evict_item_locked(partition, owner);
+		/* The last one gives the page back, and another partition may have it. */
+		if (pg_atomic_read_u32(&store_stamps[number]) != stamp)
+			return true;
+	}
+	cg_arena_release_page_locked(partition, number);
+	return true;
+}
+
+/* How long it takes to put as many new entries into the class as it has room for. */
+static uint64
+turnover(const SizeClass *class, uint64 now)
+{
+	const Ring *small = &class->rings[ZONE_SMALL];
+	uint64 lap = Max(small->lap_took, now - small->lap_began);
+
+	return lap / small->page_count *
+		   (small->page_count + class->rings[ZONE_MAIN].page_count);
+}
+
+/* The class that turns slowest, of those that have entries; -1: no other has any. */
+static int
+find_idle_class(Partition *partition, const SizeClass *self, uint64 now, uint64 *slowest)
+{
+	int idle = -1;
+
+	*slowest = 0;
+	for (int i = 0; i < store->class_count; i++)
+	{
+		const SizeClass *class = &partition->classes[i];
+
+		if (class == self || class->rings[ZONE_SMALL].page_count == 0 ||
+			turnover(class, now) <= *slowest)
+			continue;
+		*slowest = turnover(class, now);
+		idle = i;
+	}
+	return idle;
+}
+
+/*
+ * Does the class need a page more than the one that turns in so many ticks?  For
+ * pieces alone one cannot tell: they get one now and then.
+ */
+static bool
+needs_page(const SizeClass *self, Zone zone, uint64 slowest, uint64 now)
+{
+	if (self->rings[zone].page_count == 0 || self->rings[ZONE_SMALL].page_count == 0)
+		return true;
+	return slowest > IDLE_FACTOR * turnover(self, now);
+}
+
+/*
+ * Take a page from the class that turns slowest, if it turns much slower than
+ * this one or this one has no page of the zone at all.  Asked often: where there was
+ * none to take, it does not look again for a while.
+ */
+bool
+cg_reclaim_idle_page_locked(Partition *partition, int for_class, Zone zone)
+{
+	SizeClass *self = &partition->classes[for_class];
+	uint64 now;
+	uint64 slowest;
+	bool done = false;
+	int idle;
+
+	if (self->rings[zone].page_count > 0 && (int32) (self->evictions - self->look_at) < 0)
+		return false;
+	now = cg_clock_ticks();
+	idle = find_idle_class(partition, self, now, &slowest);
+	if (idle >= 0 && needs_page(self, zone, slowest, now))
+	{
+		cg_evict_balance_locked(partition, idle);
+		done = evict_page(partition, &partition->classes[idle].rings[ZONE_SMALL]);
+	}
+	if (!done || self->rings[ZONE_SMALL].page_count == 0)
+		self->look_at = self->evictions + LOOK_EVERY;
+	return done;
+}
+
+/* Empty a page of the ring that has most of them, or else of any. */
+static bool
+evict_any_page(Partition *partition)
+{
+	Ring *largest = &partition->classes[0].rings[0];
+
+	for (int i = 0; i < store->class_count; i++)
+		for (int zone = 0; zone < ZONES; zone++)
+			if (partition->classes[i].rings[zone].page_count > largest->page_count)
+				largest = &partition->classes[i].rings[zone];
+	if (evict_page(partition, largest))
+		return true;
+	for (int i = 0; i < store->class_count; i++)
+		for (int zone = 0; zone < ZONES; zone++)
+			if (evict_page(partition, &partition->classes[i].rings[zone]))
+				return true;
+	return false;
+}
+
+/*
+ * Empty a page of some partition.  No lock is held on entry; whoever needs
+ * the page looks into the pool afterwards.
+ */
+void
+cg_reclaim_any_page(void)
+{
+	for (uint32 tries = 0; tries < store->partition_count; tries++)
+	{
+		uint32 next = pg_atomic_fetch_add_u32(&store->steal_hand, 1);
+		Partition *partition = &store_partitions[next & (store->partition_count - 1)];
+		bool done;
+
+		LWLockAcquire(partition->lock, LW_EXCLUSIVE);
+		done = evict_any_page(partition);
+		LWLockRelease(partition->lock);
+		if (done)
+			return;
+	}
+}
