@@ -74,30 +74,41 @@ cachegrid_get_typed(PG_FUNCTION_ARGS)
 Datum
 cachegrid_mget(PG_FUNCTION_ARGS)
 {
-	ArrayType *keys = PG_GETARG_ARRAYTYPE_P(0);
+	ArrayType *array = PG_GETARG_ARRAYTYPE_P(0);
+	CacheOutcome *outcomes;
+	CacheValue *values;
+	CacheKey *keys;
 	Datum *elements;
 	bool *nulls;
 	int count;
+	int asked = 0;
+	int looked = 0;
 
-	deconstruct_array(keys, TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, &count);
+	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, &count);
+	if (count == 0)
+		PG_RETURN_ARRAYTYPE_P(construct_empty_array(TEXTOID));
+
+	keys = palloc(count * sizeof(CacheKey));
+	values = palloc(count * sizeof(CacheValue));
+	outcomes = palloc(count * sizeof(CacheOutcome));
+	for (int i = 0; i < count; i++)
+		if (!nulls[i])
+			keys[asked++] = cg_key_from_text(DatumGetTextPP(elements[i]));
+	cg_cache_lookup_many(keys, asked, values, outcomes);
 	for (int i = 0; i < count; i++)
 	{
-		CacheValue value;
-		CacheKey key;
 		text *result = NULL;
 
 		if (nulls[i])
 			continue;
-		key = cg_key_from_text(DatumGetTextPP(elements[i]));
-		if (cg_cache_lookup(&key, 0, &value) == CACHE_HIT)
-			result = cg_api_value_to_text(&value);
+		if (outcomes[looked] == CACHE_HIT)
+			result = cg_api_value_to_text(&values[looked]);
 		elements[i] = PointerGetDatum(result);
 		nulls[i] = result == NULL;
+		looked++;
 	}
-	if (count == 0)
-		PG_RETURN_ARRAYTYPE_P(construct_empty_array(TEXTOID));
-	PG_RETURN_ARRAYTYPE_P(construct_md_array(elements, nulls, ARR_NDIM(keys),
-											 ARR_DIMS(keys), ARR_LBOUND(keys), TEXTOID,
+	PG_RETURN_ARRAYTYPE_P(construct_md_array(elements, nulls, ARR_NDIM(array),
+											 ARR_DIMS(array), ARR_LBOUND(array), TEXTOID,
 											 -1, false, TYPALIGN_INT));
 }
 
