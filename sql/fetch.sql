@@ -165,6 +165,14 @@ SELECT fetched('cheap', 'SELECT count(*) FROM cheap');
 CREATE OR REPLACE VIEW cheap AS SELECT * FROM product WHERE price < 2;
 SELECT fetched('cheap', 'SELECT count(*) FROM cheap');
 
+-- A table that only a function names which the planner puts in its place.
+CREATE FUNCTION all_products() RETURNS SETOF product LANGUAGE sql STABLE AS 'SELECT * FROM product';
+SELECT fetched('inlined', 'SELECT count(*) FROM all_products() WHERE price < 2', tags => '{t}');
+SELECT fetched('inlined', 'SELECT count(*) FROM all_products() WHERE price < 2', tags => '{t}');
+UPDATE product SET price = 1 WHERE id = 49;
+SELECT fetched('inlined', 'SELECT count(*) FROM all_products() WHERE price < 2', tags => '{t}');
+DROP FUNCTION all_products();
+
 -- Changed tables: a column more, a template less, a watch less.
 SELECT fetched('product:1', 'SELECT to_jsonb(p) FROM product p WHERE id = 1');
 ALTER TABLE product ADD COLUMN stock int NOT NULL DEFAULT 9;
