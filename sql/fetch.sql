@@ -226,6 +226,14 @@ SELECT fetched('settings', $$SELECT jsonb_build_object('tz', timestamptz '2024-0
     'text', (timestamptz '2024-05-31 12:00:00')::text, 'arg', $1::timestamptz, 'interval', interval '1 day', 'bytea', '\x01'::bytea,
     'month', to_char(date '2024-05-31', 'TMMonth'))$$, '{2024-01-02 00:00}');
 
+-- So is the locale.  C and POSIX are the same, and everywhere; what has a row's
+-- column is not computed ahead.
+CREATE FUNCTION locale_for(n int) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN current_setting('lc_numeric'); END $$;
+SET lc_numeric = 'POSIX';
+SELECT fetched('locale', 'SELECT jsonb_build_array(locale_for(n), to_char(n, ''9'')) FROM plain');
+SHOW lc_numeric;
+RESET lc_numeric;
+
 -- The search path is part of what is asked; a temporary table hides nothing.
 CREATE SCHEMA other;
 CREATE TABLE other.plain (n int);
