@@ -165,6 +165,14 @@ SELECT fetched('cheap', 'SELECT count(*) FROM cheap');
 CREATE OR REPLACE VIEW cheap AS SELECT * FROM product WHERE price < 2;
 SELECT fetched('cheap', 'SELECT count(*) FROM cheap');
 
+-- A table that only a function names which the planner puts in its place.
+CREATE FUNCTION all_products() RETURNS SETOF product LANGUAGE sql STABLE AS 'SELECT * FROM product';
+SELECT fetched('inlined', 'SELECT count(*) FROM all_products() WHERE price < 2', tags => '{t}');
+SELECT fetched('inlined', 'SELECT count(*) FROM all_products() WHERE price < 2', tags => '{t}');
+UPDATE product SET price = 1 WHERE id = 49;
+SELECT fetched('inlined', 'SELECT count(*) FROM all_products() WHERE price < 2', tags => '{t}');
+DROP FUNCTION all_products();
+
 -- Changed tables: a column more, a template less, a watch less.
 SELECT fetched('product:1', 'SELECT to_jsonb(p) FROM product p WHERE id = 1');
 ALTER TABLE product ADD COLUMN stock int NOT NULL DEFAULT 9;
@@ -217,6 +225,14 @@ RESET bytea_output;
 SELECT fetched('settings', $$SELECT jsonb_build_object('tz', timestamptz '2024-05-31 12:00:00', 'date', date '2024-05-31',
     'text', (timestamptz '2024-05-31 12:00:00')::text, 'arg', $1::timestamptz, 'interval', interval '1 day', 'bytea', '\x01'::bytea,
     'month', to_char(date '2024-05-31', 'TMMonth'))$$, '{2024-01-02 00:00}');
+
+-- So is the locale.  C and POSIX are the same, and everywhere; what has a row's
+-- column is not computed ahead.
+CREATE FUNCTION locale_for(n int) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN current_setting('lc_numeric'); END $$;
+SET lc_numeric = 'POSIX';
+SELECT fetched('locale', 'SELECT jsonb_build_array(locale_for(n), to_char(n, ''9'')) FROM plain');
+SHOW lc_numeric;
+RESET lc_numeric;
 
 -- The search path is part of what is asked; a temporary table hides nothing.
 CREATE SCHEMA other;

@@ -2,7 +2,8 @@
 
 CREATE FUNCTION is_exact() RETURNS boolean LANGUAGE sql AS $$
     SELECT sum(used_bytes + free_bytes) = pg_size_bytes(current_setting('cachegrid.memory'))
-           AND min(used_bytes) >= 0 AND min(free_bytes) >= 0 AND min(waste_bytes) >= 0
+           AND min(used_bytes) >= 0 AND min(free_bytes) >= 0
+           AND bool_and(waste_bytes BETWEEN 0 AND used_bytes)
       FROM cachegrid.stat_memory
 $$;
 CREATE FUNCTION entries_agree() RETURNS boolean LANGUAGE sql AS $$

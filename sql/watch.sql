@@ -177,10 +177,12 @@ SELECT put('kinds:infinity', 'kinds:{' || repeat('x', 503) || '}-', 'kinds:nm/tr
 UPDATE kinds SET d = 'infinity', o = true, v = '', t = repeat('x', 503);
 SELECT count(*) FROM gone('kinds:infinity', 'kinds:{' || repeat('x', 503) || '}-', 'kinds:nm/true');
 -- no key at all: a column is NULL, or the key too long, compressed or not
+SELECT put('kinds:', 'kinds::1:9223372036854775807', 'kinds:{' || repeat('x', 504) || '}', 'kinds:{' || repeat('x', 505));
 UPDATE kinds SET t = repeat('x', 504);
 UPDATE kinds SET t = repeat('x', 100000), s = NULL, d = NULL, e = NULL;
 UPDATE kinds SET t = (SELECT string_agg(md5(i::text), '') FROM generate_series(1, 1000) i);
 DELETE FROM kinds;
+SELECT gone('kinds:', 'kinds::1:9223372036854775807', 'kinds:{' || repeat('x', 504) || '}', 'kinds:{' || repeat('x', 505));
 
 --
 -- errors

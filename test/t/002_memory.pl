@@ -17,9 +17,10 @@ cachegrid.memory = '8MB'
 CONF
 $node->start;
 
+# Who looks for room must not do so for ever.
 sub sql
 {
-	return $node->safe_psql('postgres', shift);
+	return $node->safe_psql('postgres', shift, timeout => $PostgreSQL::Test::Utils::timeout_default);
 }
 
 sub fill_with_small_values

@@ -113,10 +113,12 @@ $mirror->redis->begin_migration($slot, $target);
 sql("UPDATE item SET name = 'moving'");
 $mirror->is_equal('while a slot moves');
 $mirror->redis->move_keys($slot, $target);
+$place = -s $node->logfile;
 sql("UPDATE item SET name = 'moved'");
 $mirror->redis->finish_migration($slot, $target);
 sql("UPDATE item SET name = 'there' WHERE id = 7");
 $mirror->is_equal('after a slot has moved');
+is($mirror->logged('is interrupted', $place), 0, 'that is no outage');
 
 # More changes than the outbox may hold
 $place = -s $node->logfile;

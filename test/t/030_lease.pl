@@ -14,6 +14,7 @@ $node->init;
 $node->append_conf('postgresql.conf', <<'CONF');
 shared_preload_libraries = 'cachegrid'
 max_connections = 120
+cachegrid.lease_timeout = '10min'
 restart_after_crash = on
 CONF
 $node->start;

@@ -63,7 +63,10 @@ is($node->safe_psql('two', q{SELECT sum(misses) FROM cachegrid.stat_cache}),
 	'1', 'and stat_cache counts in it');
 
 # A database that is gone, and another of its name.
+$node->safe_psql('two', q{SELECT count(cachegrid.set('memory:' || i, 'x')) FROM generate_series(1, 100) i});
 $node->safe_psql('postgres', 'DROP DATABASE two');
+ok($node->poll_query_until('one', 'SELECT sum(entries) = 1 FROM cachegrid.stat_memory'),
+	'the memory of a dropped database comes back');
 is(fetch('one'), 'prepared hit', 'a dropped database takes no others along');
 $node->safe_psql('postgres', 'CREATE DATABASE two TEMPLATE one');
 is(fetch('two'), 'prepared miss', 'a new database of that name starts empty');

@@ -1,0 +1,87 @@
+# Sessions that read entries while others replace them and make their memory
+# into other entries': what is read is whole, and what always stood is found.
+
+use strict;
+use warnings;
+
+use IPC::Run;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = PostgreSQL::Test::Cluster->new('main');
+my $folder = PostgreSQL::Test::Utils::tempdir();
+
+$node->init;
+$node->append_conf('postgresql.conf', <<'CONF');
+shared_preload_libraries = 'cachegrid'
+cachegrid.memory = '32MB'
+log_statement = none
+log_min_messages = fatal
+CONF
+$node->start;
+
+# A value is one letter over and over.
+$node->safe_psql('postgres', <<'SQL');
+CREATE EXTENSION cachegrid;
+CREATE FUNCTION torn(key text, value text) RETURNS bigint LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE '% is torn: % bytes, % of them others than the first', key, length(value),
+        length(replace(value, left(value, 1), ''));
+END $$;
+CREATE FUNCTION missing(key text) RETURNS bigint LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE '% is missing', key;
+END $$;
+CREATE FUNCTION judge(key text, value text) RETURNS bigint LANGUAGE sql AS $$
+    SELECT CASE WHEN value IS NULL THEN missing(key)
+                WHEN value <> repeat(left(value, 1), length(value)) THEN torn(key, value)
+                ELSE 1 END
+$$;
+SELECT count(cachegrid.set('small:' || i, 'x')) FROM generate_series(1, 100000) i;
+SELECT count(cachegrid.set('large:' || i, repeat('x', 100000))) FROM generate_series(0, 3) i;
+SQL
+
+# Buckets hold several keys: so many stand there. Eight of them are written.
+my %scripts = (
+	read_small => <<'SQL',
+SELECT count(judge('small:' || i % 8 + 1, cachegrid.get('small:' || i % 8 + 1))) FROM generate_series(1, 3000) i;
+SQL
+	write_small => <<'SQL',
+SELECT count(cachegrid.replace('small:' || i % 8 + 1, repeat(chr(65 + i % 26), 1 + i % 90))) FROM generate_series(1, 3000) i;
+SQL
+	read_large => <<'SQL',
+SELECT count(judge('large:' || i % 4, cachegrid.get('large:' || i % 4))) FROM generate_series(1, 50) i;
+SQL
+	write_large => <<'SQL',
+SELECT count(cachegrid.replace('large:' || i % 4, repeat(chr(65 + i % 26), 50000 + i % 7 * 20000))) FROM generate_series(1, 50) i;
+SQL
+);
+my @files;
+foreach my $name (sort keys %scripts)
+{
+	append_to_file("$folder/$name.sql", $scripts{$name});
+	push @files, "--file=$folder/$name.sql";
+}
+
+my $hits = q{SELECT sum(hits) FROM cachegrid.stat_cache};
+my $before = $node->safe_psql('postgres', $hits);
+my ($output, $error) = ('', '');
+IPC::Run::run(
+	[
+		'pgbench', '--no-vacuum', '--time=6', '--client=6', '--jobs=2', @files,
+		$node->connstr('postgres')
+	],
+	'<', \undef, '>', \$output, '2>', \$error);
+is(join("\n", grep { /torn/ } split(/\n/, $error)), '', 'every value is whole');
+is(join("\n", grep { /missing/ } split(/\n/, $error)), '', 'every value is there');
+is(join("\n", grep { /ERROR|FATAL|PANIC/ && !/torn|missing/ } split(/\n/, $error)),
+	'', 'nothing else goes wrong');
+cmp_ok($node->safe_psql('postgres', $hits) - $before, '>', 50_000, 'enough hits were looked at');
+is($node->safe_psql('postgres', 'SELECT sum(evictions) FROM cachegrid.stat_cache'),
+	'0', 'nothing was evicted');
+is($node->safe_psql('postgres', q{SELECT count(cachegrid.get('small:' || i)) FROM generate_series(1, 100000) i}),
+	'100000', 'at rest everything is there');
+
+$node->stop;
+done_testing();

@@ -1,0 +1,110 @@
+
+# What Redis does rarely: it moves a slot and no map tells, and it ends a
+# connection with commands on their way.
+
+use strict;
+use warnings;
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+use RedisServer;
+plan skip_all => 'redis-server is not installed' unless RedisServer::installed();
+require FakeRedis;
+
+my $folder = PostgreSQL::Test::Utils::tempdir() . '/redis';
+my $node = PostgreSQL::Test::Cluster->new('fake');
+$node->init;
+$node->append_conf('postgresql.conf', "$_\n")
+  foreach ("shared_preload_libraries = 'cachegrid'", "cachegrid.memory = '32MB'");
+$node->start;
+
+sub sql
+{
+	my ($statements) = @_;
+
+	return $node->safe_psql('postgres', $statements);
+}
+
+sub create_mirrored
+{
+	my ($table, $server, $options) = @_;
+
+	sql("CREATE SERVER $server FOREIGN DATA WRAPPER cachegrid_redis OPTIONS ($options);"
+		  . "CREATE TABLE $table (id int PRIMARY KEY, name text);"
+		  . "INSERT INTO $table VALUES (1, 'first');"
+		  . "SELECT cachegrid.mirror('$table', '$server')");
+	return;
+}
+
+sub is_equal
+{
+	my ($table, $server, $name) = @_;
+
+	ok( $node->poll_query_until('postgres',
+			"SELECT state = 'live' AND waiting = 0 FROM cachegrid.stat_mirror "
+			  . qq{WHERE "table" = '$table'::regclass}),
+		"$name: settles");
+	is(sql("SELECT key, problem FROM cachegrid.verify('$table', '$server')"),
+		'', "$name: Redis has what the table has");
+	return;
+}
+
+sub bulk { return '$' . length($_[0]) . "\r\n$_[0]\r\n"; }
+
+# The answer to commands that are about no key; undef for all others.
+sub answer_of_server
+{
+	my ($first, $second) = @_;
+
+	return bulk("run_id:" . 'f' x 40 . "\r\n") if $first eq 'INFO';
+	return "*2\r\n" . bulk('0') . "*0\r\n" if $first eq 'SCAN';
+	return if $first ne 'CLIENT';
+	return $second eq 'ID' ? ":1\r\n" : $second eq 'LIST' ? bulk("id=1 name=\n") : "+OK\r\n";
+}
+
+sql('CREATE EXTENSION cachegrid');
+
+# A node says that a slot is elsewhere, and its map that it has all of them
+my $elsewhere = RedisServer->new(dir => "$folder/elsewhere");
+my $lonely = RedisServer->new(dir => "$folder/lonely", config => ['cluster-enabled yes']);
+my $address = $elsewhere->host . ':' . $elsewhere->port;
+my %slots = map { $_ => $lonely->command('CLUSTER', 'KEYSLOT', $_) } 'moved:1', 'cachegrid:owner:moved';
+my $mover = FakeRedis->new(
+	sub {
+		my ($port, @words) = @_;
+
+		return FakeRedis::one_node_map($port) if "@words" eq 'CLUSTER SLOTS';
+		return answer_of_server(@words) // "-MOVED $slots{$words[1]} $address\r\n";
+	});
+create_mirrored('moved', 'mover', "endpoints '" . $mover->endpoint . "'");
+is_equal('moved', 'mover', 'a slot that moved, as no map tells');
+like($elsewhere->command('GET', 'moved:1'), qr/"first"/, 'the key is where it was sent');
+sql("UPDATE moved SET name = 'second'");
+is_equal('moved', 'mover', 'the same again');
+like($elsewhere->command('GET', 'moved:1'), qr/"second"/, 'the new value, too');
+
+# A connection ends before the command is carried out that was sent over it
+my %values;
+my $lost = 0;
+my $quitter = FakeRedis->new(
+	sub {
+		my ($port, @words) = @_;
+		my ($command, $key, $value) = @words;
+		my $answer = answer_of_server(@words);
+
+		return $answer if defined $answer;
+		return if $command eq 'SET' && $value =~ /"last words"/ && !$lost++;
+		$values{$key} = $value if $command eq 'SET';
+		return "+OK\r\n" if $command eq 'SET';
+		return ':' . (delete $values{$key} ? 1 : 0) . "\r\n" if $command eq 'DEL';
+		return exists $values{$key} ? bulk($values{$key}) : "\$-1\r\n";
+	});
+create_mirrored('lost', 'quitter', "mode 'single', endpoints '" . $quitter->endpoint . "'");
+is_equal('lost', 'quitter', 'a server without a fault');
+sql("UPDATE lost SET name = 'last words'");
+is_equal('lost', 'quitter', 'a connection that ended');
+
+$node->stop;
+done_testing();
