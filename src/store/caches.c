@@ -177,8 +177,8 @@ cg_store_cache_clear(uint16 cache)
 	uint64 now = cg_clock_ticks();
 
 	pg_atomic_write_u64(&store->caches[cache].cleared_at, now);
-	/* What is put from here on has a later id. */
-	while (cg_clock_ticks() == now)
+	/* What is put from here on has a later id; ids are even. */
+	while (cg_clock_ticks() <= now + 1)
 		;
 }
 

@@ -57,9 +57,9 @@ page_may_go(uint32 number)
 			continue;
 		item = ref_address(owner);
 		entries++;
-		if (item->hints)
+		if (item->hints || was_read(item))
 			read++;
-		item->hints = Max(0, (item->hints & HINT_COUNT) - 1);
+		set_count(item, Max(0, (item->hints & HINT_COUNT) - 1));
 	}
 	return read * 2 <= entries;
 }
