@@ -124,6 +124,16 @@ make_parts(Partition *partition, const StoreKey *key, const StoreEntry *entry,
 	return false;
 }
 
+/*
+ * The present entry died meanwhile, and took the bucket that it stood in along, which
+ * had room when somebody looked?
+ */
+static bool
+lacks_bucket(const StoreKey *key, const Present *present, ItemRef bucket)
+{
+	return present->ref == 0 && bucket == 0 && cg_index_is_full_locked(key->hash);
+}
+
 /* Replace what is present, if anything, by the entry. */
 static Attempt
 replace(Partition *partition, const StoreKey *key, StoreEntry *entry, Present *present)
@@ -146,7 +156,9 @@ replace(Partition *partition, const StoreKey *key, StoreEntry *entry, Present *p
 		attempt = ATTEMPT_DONE;
 	if (disturbed)
 		find_alive(partition, key, present);
-	if (present->ref != 0 && (present->ref != before || present->view.id != id_before))
+	if ((present->ref != 0 &&
+		 (present->ref != before || present->view.id != id_before)) ||
+		(attempt == ATTEMPT_DONE && lacks_bucket(key, present, bucket)))
 	{
 		if (attempt == ATTEMPT_DONE)
 			cg_item_free_locked(partition, item);
