@@ -138,8 +138,7 @@ lacks_bucket(const StoreKey *key, const Present *present, ItemRef bucket)
 static Attempt
 replace(Partition *partition, const StoreKey *key, StoreEntry *entry, Present *present)
 {
-	const ItemRef before = present->ref;
-	const uint64 id_before = before ? present->view.id : 0;
+	const uint64 id_before = present->ref ? present->view.id : 0;
 	Attempt attempt = ATTEMPT_FAILED;
 	bool disturbed = false;
 	ItemRef bucket = 0;
@@ -156,8 +155,7 @@ replace(Partition *partition, const StoreKey *key, StoreEntry *entry, Present *p
 		attempt = ATTEMPT_DONE;
 	if (disturbed)
 		find_alive(partition, key, present);
-	if ((present->ref != 0 &&
-		 (present->ref != before || present->view.id != id_before)) ||
+	if ((present->ref != 0 && present->view.id != id_before) ||
 		(attempt == ATTEMPT_DONE && lacks_bucket(key, present, bucket)))
 	{
 		if (attempt == ATTEMPT_DONE)
