@@ -155,6 +155,11 @@ replace(Partition *partition, const StoreKey *key, StoreEntry *entry, Present *p
 		attempt = ATTEMPT_DONE;
 	if (disturbed)
 		find_alive(partition, key, present);
+	if (attempt == ATTEMPT_DONE && disturbed && !is_at_home(partition, key))
+	{
+		cg_item_free_locked(partition, item);
+		attempt = ATTEMPT_FAILED;
+	}
 	if ((present->ref != 0 && present->view.id != id_before) ||
 		(attempt == ATTEMPT_DONE && lacks_bucket(key, present, bucket)))
 	{
