@@ -152,8 +152,10 @@ adopt_page(Partition *partition, int size_class, Zone zone)
 	page->size_class = size_class;
 	page->zone = zone;
 	page->partition = partition - store_partitions;
-	restamp(number, size_class);
+	/* While no cell is valid yet no stamp may say so: there are old bytes in them. */
 	cut_into_cells(number, store->class_bytes[size_class]);
+	pg_write_barrier();
+	restamp(number, size_class);
 
 	ring_add(ring, number);
 	return true;

@@ -174,11 +174,15 @@ cg_store_cache_open(Oid database, const char *name, uint16 *number)
 void
 cg_store_cache_clear(uint16 cache)
 {
+	pg_atomic_uint64 *cleared_at = &store->caches[cache].cleared_at;
+	uint64 before = pg_atomic_read_u64(cleared_at);
 	uint64 now = cg_clock_ticks();
 
-	pg_atomic_write_u64(&store->caches[cache].cleared_at, now);
-	/* What is put from here on has a later id. */
-	while (cg_clock_ticks() == now)
+	/* Another clear may be a moment later, and first to write. */
+	while (before < now && !pg_atomic_compare_exchange_u64(cleared_at, &before, now))
+		;
+	/* What is put from here on has a later id; ids are even. */
+	while (cg_clock_ticks() <= now + 1)
 		;
 }
 

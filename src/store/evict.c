@@ -200,13 +200,13 @@ evict_main(Partition *partition, int size_class)
 			return false;
 		item = ref_address(ref);
 		count = item->hints & HINT_COUNT;
-		if ((!(item->hints & HINT_READ) && count == 0) || is_dead(ref))
+		if ((!was_read(item) && count == 0) || is_dead(ref))
 		{
 			cg_evict_item_locked(partition, ref);
 			return true;
 		}
-		count += item->hints & HINT_READ ? COUNT_READ : -1;
-		item->hints = Min(count, partition->ceiling);
+		count += was_read(item) ? COUNT_READ : -1;
+		set_count(item, Min(count, partition->ceiling));
 	}
 	return false;
 }
@@ -219,7 +219,7 @@ promote(Partition *partition, int size_class, ItemRef ref)
 
 	if (ring->page_count == 0 || (ring->room == 0 && !evict_main(partition, size_class)))
 		return false;
-	((Item *) ref_address(ref))->hints = Min(COUNT_PROMOTED, partition->ceiling);
+	set_count(ref_address(ref), Min(COUNT_PROMOTED, partition->ceiling));
 	return cg_item_move_locked(partition, ref, ZONE_MAIN);
 }
 
@@ -239,14 +239,14 @@ evict_small(Partition *partition, int size_class)
 		if (ref == 0)
 			return false;
 		item = ref_address(ref);
-		if ((item->hints & HINT_READ) && !is_dead(ref))
+		if (was_read(item) && !is_dead(ref))
 		{
 			if (promotions-- > 0 && promote(partition, size_class, ref))
 				return true;
 			promotions = 0;
 			if (chances-- > 0)
 			{
-				item->hints &= ~HINT_READ;
+				set_count(item, item->hints & HINT_COUNT);
 				continue;
 			}
 		}

@@ -260,6 +260,7 @@ lengthen(Bucket *last, ItemRef cell)
 static inline void
 move_version(Bucket *head)
 {
+	pg_write_barrier();
 	pg_atomic_write_u32(&head->version, pg_atomic_read_u32(&head->version) + 1);
 	pg_write_barrier();
 }

@@ -219,14 +219,14 @@ count_entry(Partition *partition, const ItemView *view, int by)
 	}
 }
 
-/* The next id of the partition: now, but later than the last one. */
+/* The next id of the partition: now, but later than the last one, and even. */
 static uint64
 next_id(Partition *partition)
 {
 	uint64 now;
 
 	do
-		now = cg_clock_ticks();
+		now = cg_clock_ticks() & ~(uint64) VERSION_READ;
 	while (now <= partition->last_id || !is_entry((uint32) now));
 	partition->last_id = now;
 	cg_store_tick(now);
@@ -258,7 +258,7 @@ cg_item_rewrite_locked(Partition *partition, ItemRef ref, const StoreKey *key,
 {
 	Item *item = ref_address(ref);
 	const Page *page = &store_pages[ref_page(ref)];
-	uint8 hints = item->hints;
+	uint8 hints = item->hints | (was_read(item) ? HINT_READ : 0);
 	ItemMeasure size;
 	ItemView view;
 
@@ -365,6 +365,7 @@ cg_item_retime_locked(Partition *partition, ItemRef ref, StoreTime expires_at)
 		return expires_at == CG_STORE_NEVER;
 	cg_layout_view(ref, &view);
 	count_entry(partition, &view, -1);
+	item->hints |= was_read(item) ? HINT_READ : 0;
 	pg_atomic_write_u32(&item->version, VERSION_WRITING);
 	pg_write_barrier();
 	memcpy(item->data + (item->flags & ITEM_LONG ? ITEM_LONG_BYTES : 0), &expires_at,

@@ -49,8 +49,8 @@ static inline bool
 still_the_same(const Sighting *sighting)
 {
 	pg_read_barrier();
-	return pg_atomic_read_u32((pg_atomic_uint32 *) &sighting->item->version) ==
-			   sighting->version &&
+	return (pg_atomic_read_u32((pg_atomic_uint32 *) &sighting->item->version) &
+			~VERSION_READ) == sighting->version &&
 		   sighting->item->id_high == sighting->id_high &&
 		   pg_atomic_read_u32(&store_stamps[sighting->page]) == sighting->stamp;
 }
@@ -96,7 +96,8 @@ sight(ItemRef ref, const StoreKey *key, Sighting *sighting)
 		return FOUND_AGAIN;
 	prefetch_lines((const char *) sighting->item);
 	sighting->page = ref_page(ref);
-	sighting->version = pg_atomic_read_u32((pg_atomic_uint32 *) &sighting->item->version);
+	sighting->version =
+		pg_atomic_read_u32((pg_atomic_uint32 *) &sighting->item->version) & ~VERSION_READ;
 	pg_read_barrier();
 	sighting->id_high = sighting->item->id_high;
 	if (!is_entry(sighting->version) ||
@@ -252,13 +253,18 @@ free_room(StoreCopy *copy)
 	pfree(copy->value);
 }
 
+/*
+ * The cell may have been freed since, and be a piece or a bucket, or in the middle of
+ * somebody's value: it is written to only if it still begins with the same version.
+ */
 static inline void
-mark_read(const Item *item)
+mark_read(const Sighting *sighting)
 {
-	uint8 hints = item->hints;
+	pg_atomic_uint32 *version = (pg_atomic_uint32 *) &sighting->item->version;
+	uint32 unread = sighting->version;
 
-	if ((hints & HINT_READ) == 0)
-		((Item *) item)->hints = hints | HINT_READ;
+	if (pg_atomic_read_u32(version) == unread)
+		(void) pg_atomic_compare_exchange_u32(version, &unread, unread | VERSION_READ);
 }
 
 static Found
@@ -273,7 +279,7 @@ copy_found(const Sighting *sighting, StoreCopy *copy)
 		return FOUND_AGAIN;
 	}
 	fill_entry(&sighting->view, &copy->entry);
-	mark_read(sighting->item);
+	mark_read(sighting);
 	return FOUND_YES;
 }
 
@@ -299,7 +305,7 @@ lookup_locked(const StoreKey *key, StoreCopy *copy)
 		if (found && sighting.view.id == prepared_for)
 			copied = copy_body(&sighting, copy);
 		if (copied)
-			mark_read(sighting.item);
+			mark_read(&sighting);
 		LWLockRelease(partition->lock);
 
 		if (copied)

@@ -31,7 +31,14 @@ owner_of(uint32 number, uint32 place)
 	uint32 version = pg_atomic_read_u32((pg_atomic_uint32 *) cell);
 
 	if (version == VERSION_PIECE)
-		return ((Piece *) cell)->head;
+	{
+		ItemRef head = ((Piece *) cell)->head;
+
+		/* A head that is made but not published yet cannot be thrown out. */
+		if (head == 0 || !is_entry(pg_atomic_read_u32(ref_address(head))))
+			return 0;
+		return head;
+	}
 	return is_entry(version) ? make_ref(number, place) : 0;
 }
 
@@ -57,9 +64,9 @@ page_may_go(uint32 number)
 			continue;
 		item = ref_address(owner);
 		entries++;
-		if (item->hints)
+		if (item->hints || was_read(item))
 			read++;
-		item->hints = Max(0, (item->hints & HINT_COUNT) - 1);
+		set_count(item, Max(0, (item->hints & HINT_COUNT) - 1));
 	}
 	return read * 2 <= entries;
 }

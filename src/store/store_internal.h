@@ -79,11 +79,11 @@ typedef uint32 ItemRef;
  */
 typedef struct Item
 {
-	pg_atomic_uint32 version; /* the id's lower half */
+	pg_atomic_uint32 version; /* the id's lower half, and VERSION_READ */
 	uint16 id_high;			  /* the upper 16 of its 48 bits */
 	uint8 flags;			  /* STORE_... and ITEM_... */
-	uint8 hints; /* HINT_...: may lose a change, for readers set one unlocked */
-	uint8 type;	 /* code of the value's type */
+	uint8 hints;			  /* HINT_... */
+	uint8 type;				  /* code of the value's type */
 	uint8 cache;
 	uint8 key_size;	  /* if not ITEM_LONG */
 	uint8 value_size; /* if not ITEM_LONG */
@@ -102,8 +102,11 @@ StaticAssertDecl(offsetof(Item, data) == 12, "an item's header has twelve bytes"
 /* Type code: the Oid stands in data, behind the above. */
 #define TYPE_INLINE 0
 
-#define HINT_READ  0x80 /* since the hand's last visit */
+#define HINT_READ  0x80 /* since the hand's last visit, kept where the version changes */
 #define HINT_COUNT 0x0f /* so often the main hand spares it though nobody reads it */
+
+/* Of an entry's version, whose ids are even: read since the hand's last visit. */
+#define VERSION_READ 1
 
 typedef struct ItemLong
 {
@@ -350,7 +353,7 @@ static inline uint64
 item_id(const Item *item)
 {
 	return (uint64) item->id_high << 32 |
-		   pg_atomic_read_u32((pg_atomic_uint32 *) &item->version);
+		   (pg_atomic_read_u32((pg_atomic_uint32 *) &item->version) & ~VERSION_READ);
 }
 
 /* An id whole again, from its 48 bits: it is of the last two years. */
@@ -387,6 +390,26 @@ static inline bool
 is_entry(uint32 version)
 {
 	return version > VERSION_LAST;
+}
+
+/*
+ * With the partition's lock: has somebody read it since the hand's last visit?  A
+ * reader, who holds no lock, can only set VERSION_READ, and by compare-and-swap: the
+ * cell may be another's by then.
+ */
+static inline bool
+was_read(const Item *item)
+{
+	return (item->hints & HINT_READ) != 0 ||
+		   (pg_atomic_read_u32((pg_atomic_uint32 *) &item->version) & VERSION_READ) != 0;
+}
+
+/* Set the count, and let nobody have read it. */
+static inline void
+set_count(Item *item, int count)
+{
+	item->hints = count;
+	pg_atomic_fetch_and_u32(&item->version, ~VERSION_READ);
 }
 
 typedef struct ItemView ItemView;

@@ -124,12 +124,21 @@ make_parts(Partition *partition, const StoreKey *key, const StoreEntry *entry,
 	return false;
 }
 
+/*
+ * The present entry died meanwhile, and took the bucket that it stood in along, which
+ * had room when somebody looked?
+ */
+static bool
+lacks_bucket(const StoreKey *key, const Present *present, ItemRef bucket)
+{
+	return present->ref == 0 && bucket == 0 && cg_index_is_full_locked(key->hash);
+}
+
 /* Replace what is present, if anything, by the entry. */
 static Attempt
 replace(Partition *partition, const StoreKey *key, StoreEntry *entry, Present *present)
 {
-	const ItemRef before = present->ref;
-	const uint64 id_before = before ? present->view.id : 0;
+	const uint64 id_before = present->ref ? present->view.id : 0;
 	Attempt attempt = ATTEMPT_FAILED;
 	bool disturbed = false;
 	ItemRef bucket = 0;
@@ -146,7 +155,13 @@ replace(Partition *partition, const StoreKey *key, StoreEntry *entry, Present *p
 		attempt = ATTEMPT_DONE;
 	if (disturbed)
 		find_alive(partition, key, present);
-	if (present->ref != 0 && (present->ref != before || present->view.id != id_before))
+	if (attempt == ATTEMPT_DONE && disturbed && !is_at_home(partition, key))
+	{
+		cg_item_free_locked(partition, item);
+		attempt = ATTEMPT_FAILED;
+	}
+	if ((present->ref != 0 && present->view.id != id_before) ||
+		(attempt == ATTEMPT_DONE && lacks_bucket(key, present, bucket)))
 	{
 		if (attempt == ATTEMPT_DONE)
 			cg_item_free_locked(partition, item);
