@@ -17,7 +17,7 @@ require Mirror;
 # Nothing but a flush of ours has a commit on disk soon.
 my $mirror = Mirror->new(
 	'order',
-	"cachegrid.outbox_limit = '1MB'",
+	"cachegrid.outbox_limit = '4MB'",
 	"cachegrid.redis_timeout = '500ms'",
 	'synchronous_commit = off',
 	"wal_writer_delay = '10s'",
@@ -71,12 +71,14 @@ sub current_outbox
 		  . ' ORDER BY xid DESC LIMIT 1');
 }
 
-# Fills that table until another one takes its place.
+# Fills that table until another one takes its place: at a quarter of the limit, of
+# which it takes no more than it must.
 sub turn_outbox
 {
 	my $before = current_outbox();
 
-	sql("UPDATE item SET name = 'turns $_' WHERE id > 100") foreach 1, 2;
+	sql("UPDATE item SET name = 'turns' WHERE id > 100")
+	  until sql("SELECT pg_relation_size('cachegrid.outbox_$before') > 1024 * 1024") eq 't';
 	RedisServer::wait_until('the outbox has turned to another table',
 		sub { current_outbox() ne $before });
 	return;
