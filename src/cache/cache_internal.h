@@ -23,6 +23,9 @@
 #include "cache/cache.h"
 #include "store/store.h"
 
+/* So many keys are fetched ahead of the one that is looked up or put. */
+#define KEYS_AHEAD 8
+
 typedef struct EntryMeta
 {
 	uint64 identity; /* of what computed it; plain entries: 0 */

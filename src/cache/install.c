@@ -43,6 +43,8 @@ key_of(const OwnKey *own)
 static void
 before_stamp(bool preparing)
 {
+	if (!preparing && cg_own_is_simple())
+		return;
 	for (OwnKey *own = cg_own_keys(); own; own = own->next)
 		if (own->top && (preparing || cg_own_touched_since(own, own->top)))
 			own->top->deleted = true;
@@ -71,17 +73,20 @@ unmoved_but_by_me(Dependency dependency, uint64 gen, uint64 *now)
 
 /*
  * Decide whether the write may be published beside the transaction's own
- * touches of its key, and bring its gens up to now.
+ * touches of its key, and bring its gens up to now.  *needs_gens: is it beside
+ * one, so that its id does not say all?  One without a sample was not touched
+ * when it was made, nor since, but perhaps by its neighbours' deletes at the end.
  */
 static bool
-decide_write(OwnKey *own, OwnWrite *write)
+decide_write(OwnKey *own, OwnWrite *write, bool *needs_gens)
 {
-	MetaBuilder *builder = &write->builder;
+	MetaBuilder *builder = &write->sample->builder;
 	bool unmoved = true;
 	bool touched = cg_coherence_touched_by_me(own->dependency);
 
 	own->nobody_else = touched;
-	unmoved &= unmoved_but_by_me(own->dependency, write->key_gen, &own->gen_at_commit);
+	unmoved &=
+		unmoved_but_by_me(own->dependency, write->sample->key_gen, &own->gen_at_commit);
 	for (int i = 0; i < builder->meta.gen_count; i++)
 	{
 		DependencyGen *gen = &builder->gens[i];
@@ -94,8 +99,8 @@ decide_write(OwnKey *own, OwnWrite *write)
 		}
 		unmoved &= unmoved_but_by_me(gen->dependency, gen->gen, &gen->gen);
 	}
-	write->needs_gens = touched;
-	return !touched || (unmoved && !write->unsettled);
+	*needs_gens = touched;
+	return !touched || (unmoved && !write->sample->unsettled);
 }
 
 /* Since the key was set its cache may have been dropped, and the number given away. */
@@ -110,22 +115,26 @@ renew_number(OwnKey *own)
 	own->closings = cg_store_cache_closings();
 }
 
+/* Decide what becomes of a set, and make ready what it needs at the commit. */
 static void
-make_ready(OwnWrite *write)
+settle_write(OwnKey *own, OwnWrite *write)
 {
-	StoreEntry *entry = &write->entry;
+	OwnSample *sample = write->sample;
+	bool needs_gens = false;
 
-	entry->type = write->flat.type;
-	entry->flags = write->flat.flags;
-	entry->expires_at = write->expires_at;
-	if (write->needs_gens || write->flat.shape != 0 || write->builder.meta.tag_count > 0)
+	if (sample && !decide_write(own, write, &needs_gens))
 	{
-		write->builder.meta.shape = write->flat.shape;
-		entry->meta = cg_meta_finish(&write->builder);
-		entry->meta_size = cg_meta_size(&write->builder);
+		write->deleted = true;
+		cg_store_drop(own->dependency);
+		return;
 	}
-	entry->value = write->flat.data;
-	entry->value_size = write->flat.size;
+	renew_number(own);
+	if (needs_gens || write->shape != 0 || (sample && sample->builder.meta.tag_count > 0))
+	{
+		sample->builder.meta.shape = write->shape;
+		write->meta = cg_meta_finish(&sample->builder);
+		write->meta_size = cg_meta_size(&sample->builder);
+	}
 }
 
 /* TransactionListener: after the stamps, drop the touched keys' entries. */
@@ -136,39 +145,94 @@ stamped(const Dependency *keys, int count, bool preparing)
 
 	for (int i = 0; i < count; i++)
 		cg_store_drop(keys[i]);
-	if (cg_own_context() == NULL)
+	if (cg_own_context() == NULL || cg_own_is_simple())
 		return;
 
 	caller = MemoryContextSwitchTo(cg_own_context());
 	for (OwnKey *own = cg_own_keys(); own; own = own->next)
-	{
-		if (own->top == NULL || own->top->deleted)
-			continue;
-		if (decide_write(own, own->top))
-		{
-			renew_number(own);
-			make_ready(own->top);
-		}
-		else
-		{
-			own->top->deleted = true;
-			cg_store_drop(own->dependency);
-		}
-	}
+		if (own->top && !own->top->deleted)
+			settle_write(own, own->top);
 	MemoryContextSwitchTo(caller);
 }
 
-/* Under the partition's lock, at commit, for a key that was stamped, too. */
+static StoreKey
+store_key_of(const OwnKey *own)
+{
+	return (StoreKey){own->dependency, own->key_data, own->key_size, own->cache};
+}
+
+/* Under the partition's lock, at commit, for a key that was stamped, too (nobody_else). */
 static StoreVerdict
 judge_installation(const StoreEntry *present, StoreEntry *next, void *arg)
 {
 	const OwnKey *own = arg;
-	StoreKey key = {own->dependency, own->key_data, own->key_size, own->cache};
+	StoreKey key = store_key_of(own);
 
-	if (own->nobody_else && ((present != NULL && cg_meta_is_current(&key, present)) ||
-							 cg_coherence_gen(own->dependency) != own->gen_at_commit))
+	if ((present != NULL && cg_meta_is_current(&key, present)) ||
+		cg_coherence_gen(own->dependency) != own->gen_at_commit)
 		return STORE_LEAVE;
 	return STORE_REPLACE;
+}
+
+static void
+install_write(OwnKey *own, const OwnWrite *write)
+{
+	StoreKey key = store_key_of(own);
+	StoreEntry entry = {
+		.type = write->type,
+		.flags = write->flags,
+		.expires_at = write->expires_at,
+		.meta = write->meta,
+		.meta_size = write->meta_size,
+		.value = write->data,
+		.value_size = write->size,
+	};
+
+	(void) cg_store_put(&key, &entry, own->nobody_else ? judge_installation : NULL, own);
+}
+
+static OwnKey *
+prefetch_buckets(OwnKey *own)
+{
+	StoreKey key;
+
+	if (own == NULL)
+		return NULL;
+	key = store_key_of(own);
+	cg_store_prefetch_buckets(&key);
+	return own->next;
+}
+
+static OwnKey *
+prefetch_item(OwnKey *own)
+{
+	StoreKey key;
+
+	if (own == NULL)
+		return NULL;
+	key = store_key_of(own);
+	cg_store_prefetch_item(&key);
+	return own->next;
+}
+
+/* While one key is put, the memory of those that follow is on its way to the processor. */
+static void
+install_all(uint32 closings)
+{
+	OwnKey *buckets = cg_own_keys();
+	OwnKey *items = cg_own_keys();
+
+	for (int i = 0; i < 2 * KEYS_AHEAD; i++)
+		buckets = prefetch_buckets(buckets);
+	for (int i = 0; i < KEYS_AHEAD; i++)
+		items = prefetch_item(items);
+	for (OwnKey *own = cg_own_keys(); own; own = own->next)
+	{
+		buckets = prefetch_buckets(buckets);
+		items = prefetch_item(items);
+		if (own->top && !own->top->deleted && own->closings == closings)
+			install_write(own, own->top);
+	}
 }
 
 /*
@@ -186,13 +250,7 @@ committed(void)
 			cg_store_cache_close(MyDatabaseId, NameStr(clear->name));
 		else if (clear->closings == closings)
 			cg_store_cache_clear(clear->cache);
-	for (OwnKey *own = cg_own_keys(); own; own = own->next)
-	{
-		StoreKey key = {own->dependency, own->key_data, own->key_size, own->cache};
-
-		if (own->top && !own->top->deleted && own->closings == closings)
-			(void) cg_store_put(&key, &own->top->entry, judge_installation, own);
-	}
+	install_all(closings);
 	cg_own_reset();
 }
 

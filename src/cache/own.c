@@ -21,37 +21,50 @@
 #include "access/xact.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
-#include "utils/hsearch.h"
 #include "utils/memutils.h"
 
 #include "base/compat.h"
 #include "cache/own.h"
+
+/* The first key with this hash. */
+typedef struct IndexEntry
+{
+	Dependency dependency;
+	OwnKey *own;
+	char status; /* for simplehash */
+} IndexEntry;
+
+#define SH_PREFIX			 own_index
+#define SH_ELEMENT_TYPE		 IndexEntry
+#define SH_KEY_TYPE			 Dependency
+#define SH_KEY				 dependency
+#define SH_HASH_KEY(tb, key) ((uint32) (key))
+#define SH_EQUAL(tb, a, b)	 ((a) == (b))
+#define SH_SCOPE			 static inline
+#define SH_DECLARE
+#define SH_DEFINE
+#include "lib/simplehash.h"
 
 static MemoryContext context = NULL;
 static OwnKey *first_key = NULL;
 static OwnKey **last_key = &first_key;
 static OwnClear *clears = NULL;						  /* the latest first */
 static dlist_head writes = DLIST_STATIC_INIT(writes); /* the latest first */
-static HTAB *keys_by_hash = NULL; /* Dependency -> OwnKey *, the first with it */
+static own_index_hash *keys_by_hash = NULL;
+static bool has_special = false;	 /* a delete, or a set with a sample */
+static uint32 closings_at_begin = 0; /* of the store */
 
-typedef struct IndexEntry
-{
-	Dependency dependency;
-	OwnKey *own;
-} IndexEntry;
-
+/* Many writes of all sizes, freed all at once but for those done again. */
 static void
 begin_own_writes(void)
 {
-	HASHCTL control = {.keysize = sizeof(Dependency), .entrysize = sizeof(IndexEntry)};
-
 	if (context != NULL)
 		return;
-	context = AllocSetContextCreate(TopTransactionContext, "cachegrid own writes",
-									ALLOCSET_DEFAULT_SIZES);
-	control.hcxt = context;
-	keys_by_hash = hash_create("cachegrid own writes", 64, &control,
-							   HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	context = GenerationContextCreate(TopTransactionContext, "cachegrid own writes",
+									  ALLOCSET_DEFAULT_SIZES);
+	keys_by_hash = own_index_create(context, 64, NULL);
+	has_special = false;
+	closings_at_begin = cg_store_cache_closings();
 }
 
 /* The key's record, by hash and bytes; NULL if there is none. */
@@ -62,7 +75,7 @@ find_own(const CacheKey *key, Dependency dependency)
 
 	if (keys_by_hash == NULL)
 		return NULL;
-	entry = hash_search(keys_by_hash, &dependency, HASH_FIND, NULL);
+	entry = own_index_lookup(keys_by_hash, dependency);
 	if (entry == NULL)
 		return NULL;
 	for (OwnKey *own = entry->own; own; own = own->next)
@@ -73,7 +86,7 @@ find_own(const CacheKey *key, Dependency dependency)
 }
 
 static OwnKey *
-make_own(const CacheKey *key, Dependency dependency)
+make_own(const CachePolicy *policy, const CacheKey *key, Dependency dependency)
 {
 	OwnKey *own = find_own(key, dependency);
 	IndexEntry *entry;
@@ -81,12 +94,13 @@ make_own(const CacheKey *key, Dependency dependency)
 
 	if (own)
 		return own;
-	begin_own_writes();
-	own = MemoryContextAllocZero(context, offsetof(OwnKey, key_data) + key->size);
+	own = MemoryContextAlloc(context, offsetof(OwnKey, key_data) + key->size);
+	memset(own, 0, offsetof(OwnKey, key_data));
 	own->dependency = dependency;
+	own->home_count = cg_policy_home(policy, key, own->home);
 	own->key_size = key->size;
 	memcpy(own->key_data, key->data, key->size);
-	entry = hash_search(keys_by_hash, &dependency, HASH_ENTER, &found);
+	entry = own_index_insert(keys_by_hash, dependency, &found);
 	if (!found)
 		entry->own = own;
 	*last_key = own;
@@ -98,47 +112,64 @@ static void
 forget_write(OwnWrite *write)
 {
 	dlist_delete(&write->place);
-	if (write->flat.data)
-		pfree(unconstify(char *, write->flat.data));
-	cg_meta_free(&write->builder);
+	if (write->sample)
+	{
+		cg_meta_free(&write->sample->builder);
+		pfree(write->sample);
+	}
 	pfree(write);
 }
 
-/* A write at the current level, in place of one made there before. */
 static OwnWrite *
-push_write(OwnKey *own)
+make_write(const FlatValue *flat)
 {
-	int level = GetCurrentTransactionNestLevel();
+	OwnWrite *write =
+		MemoryContextAllocHuge(context, offsetof(OwnWrite, data) + flat->size);
+
+	memset(write, 0, offsetof(OwnWrite, data));
+	write->touch_number = cg_coherence_touch_count();
+	write->flags = flat->flags;
+	write->type = flat->type;
+	write->shape = flat->shape;
+	write->size = flat->size;
+	memcpy(write->data, flat->data, flat->size);
+	return write;
+}
+
+/* Let the write be the key's at the current level, in place of one made there before. */
+static void
+push_write(OwnKey *own, OwnWrite *write)
+{
 	OwnWrite *present = own->top;
-	OwnWrite *write = MemoryContextAllocZero(context, sizeof(OwnWrite));
 
 	write->key = own;
 	write->outer = present;
-	write->level = level;
-	write->touch_number = cg_coherence_touch_count();
-	if (present && present->level >= level)
+	write->level = GetCurrentTransactionNestLevel();
+	if (present && present->level >= write->level)
 	{
 		write->outer = present->outer;
 		forget_write(present);
 	}
 	dlist_push_head(&writes, &write->place);
 	own->top = write;
-	return write;
 }
 
 /* Remember the gens of now, and whether all are settled in the active snapshot. */
-static void
-sample_write(OwnWrite *write, const CachePolicy *policy, const CacheKey *key,
-			 const CacheKey *tags, int tag_count)
+static OwnSample *
+take_sample(const CachePolicy *policy, const CacheKey *key, const CacheKey *tags,
+			int tag_count)
 {
+	OwnSample *sample = MemoryContextAlloc(context, sizeof(OwnSample));
 	Snapshot snapshot = cg_coherence_snapshot();
 
-	write->unsettled =
+	sample->unsettled =
 		snapshot == NULL ||
-		!cg_coherence_settled(cg_dependency_of_key(key), snapshot, &write->key_gen);
-	cg_meta_init(&write->builder, context, 0, InvalidOid);
-	if (!cg_meta_add_set(&write->builder, policy, key, tags, tag_count, snapshot))
-		write->unsettled = true;
+		!cg_coherence_settled(cg_dependency_of_key(key), snapshot, &sample->key_gen);
+	cg_meta_init(&sample->builder, context, 0, InvalidOid);
+	if (!cg_meta_add_set(&sample->builder, policy, key, tags, tag_count, snapshot))
+		sample->unsettled = true;
+	has_special = true;
+	return sample;
 }
 
 /* Set the key as of this transaction's commit.  tags point to the caller's bytes. */
@@ -147,11 +178,9 @@ cg_cache_set(const CacheKey *key, const CacheValue *value, int64 ttl,
 			 const CacheKey *tags, int tag_count)
 {
 	const CachePolicy *policy = cg_cache_policy(key);
-	MemoryContext caller;
 	OwnWrite *write;
 	OwnKey *own;
 	FlatValue flat;
-	char *data;
 
 	if (!policy->transactional)
 	{
@@ -160,19 +189,14 @@ cg_cache_set(const CacheKey *key, const CacheValue *value, int64 ttl,
 	}
 	cg_value_flatten(value, &flat);
 	begin_own_writes();
-	caller = MemoryContextSwitchTo(context);
-	data = MemoryContextAllocHuge(context, Max(flat.size, 1));
-	memcpy(data, flat.data, flat.size);
-	own = make_own(key, cg_dependency_of_key(key));
+	write = make_write(&flat);
+	write->expires_at = cg_policy_expiry(ttl);
+	if (tag_count > 0 || flat.shape != 0 || cg_coherence_touched_since(0))
+		write->sample = take_sample(policy, key, tags, tag_count);
+	own = make_own(policy, key, cg_dependency_of_key(key));
 	own->cache = policy->number;
 	own->closings = cg_store_cache_closings();
-	write = push_write(own);
-	write->flat = flat;
-	write->flat.data = data;
-	write->ttl = ttl;
-	write->expires_at = cg_policy_expiry(ttl);
-	sample_write(write, policy, key, tags, tag_count);
-	MemoryContextSwitchTo(caller);
+	push_write(own, write);
 	cg_store_count(policy->number, COUNT_SETS, 1);
 }
 
@@ -193,6 +217,7 @@ cg_cache_delete(const CacheKey *key)
 	Dependency dependency = cg_dependency_of_key(key);
 	StoreKey store_key = cg_policy_store_key(policy, key, dependency);
 	bool transactional = policy->transactional;
+	FlatValue nothing = {.data = ""};
 	CacheValue value;
 	CacheInfo info;
 	OwnWrite *write;
@@ -207,8 +232,10 @@ cg_cache_delete(const CacheKey *key)
 	begin_own_writes();
 	found = cg_cache_inspect(key, &value, &info) == CACHE_HIT;
 	/* Though not for us, others may see an entry, or be about to make one. */
-	write = push_write(make_own(key, dependency));
+	write = make_write(&nothing);
 	write->deleted = true;
+	has_special = true;
+	push_write(make_own(policy, key, dependency), write);
 	return found;
 }
 
@@ -274,27 +301,41 @@ cg_cache_clear(const CachePolicy *policy)
 bool
 cg_own_touched_since(const OwnKey *own, const OwnWrite *write)
 {
+	const OwnSample *sample = write->sample;
+
+	if (!cg_coherence_touched_since(write->touch_number))
+		return false;
 	if (cg_coherence_last_touch(own->dependency) > write->touch_number)
 		return true;
-	for (int i = 0; i < write->builder.meta.gen_count; i++)
-		if (cg_coherence_last_touch(write->builder.gens[i].dependency) >
+	for (int i = 0; i < own->home_count; i++)
+		if (cg_coherence_last_touch(own->home[i]) > write->touch_number)
+			return true;
+	for (int i = 0; sample && i < sample->builder.meta.gen_count; i++)
+		if (cg_coherence_last_touch(sample->builder.gens[i].dependency) >
 			write->touch_number)
 			return true;
 	return false;
 }
 
+bool
+cg_own_is_simple(void)
+{
+	return !has_special && !cg_coherence_touched_since(0) &&
+		   cg_store_cache_closings() == closings_at_begin;
+}
+
 static StoreCopy *
 copy_of(const OwnWrite *write, StoreCopy *copy)
 {
-	Size header = write->flat.flags & STORE_VARLENA ? VARHDRSZ : 0;
+	Size header = write->flags & STORE_VARLENA ? VARHDRSZ : 0;
 
 	memset(copy, 0, offsetof(StoreCopy, meta_inline));
-	copy->entry.type = write->flat.type;
-	copy->entry.flags = write->flat.flags;
-	copy->value = palloc(write->flat.size + VARHDRSZ);
+	copy->entry.type = write->type;
+	copy->entry.flags = write->flags;
+	copy->value = palloc(write->size + VARHDRSZ);
 	if (header)
-		SET_VARSIZE(copy->value, write->flat.size + header);
-	memcpy(copy->value + header, write->flat.data, write->flat.size);
+		SET_VARSIZE(copy->value, write->size + header);
+	memcpy(copy->value + header, write->data, write->size);
 	return copy;
 }
 
@@ -313,7 +354,7 @@ cg_own_lookup(const CacheKey *key, Dependency dependency, CacheValue *value,
 		cg_own_touched_since(own, write))
 		return OWN_DELETED;
 	*expires_at = write->expires_at;
-	if (!cg_value_restore(copy_of(write, &copy), write->flat.shape, value))
+	if (!cg_value_restore(copy_of(write, &copy), write->shape, value))
 		return OWN_DELETED;
 	return OWN_VALUE;
 }

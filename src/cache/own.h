@@ -12,34 +12,49 @@
 
 #include "cache/cache_internal.h"
 
+/*
+ * What a set depends on, as of when it was made: for a set with tags or of a
+ * composite type, whose entry says so, and for one in a transaction that has
+ * touched something, to tell later whether somebody else stamped in between.
+ */
+typedef struct OwnSample
+{
+	MetaBuilder builder; /* home, tags, and their gens */
+	uint64 key_gen;
+	bool unsettled; /* may not be published beside a touch */
+} OwnSample;
+
 typedef struct OwnWrite
 {
 	dlist_node place;		/* among all writes, the latest first */
 	struct OwnKey *key;		/* whose it is */
 	struct OwnWrite *outer; /* the same key's write at a lower level */
+	uint64 touch_number;	/* touches up to this one came before */
+	StoreTime expires_at;
+	OwnSample *sample; /* may be NULL */
+	const char *meta;  /* made ready before the commit */
+	uint32 meta_size;
 	int level;
 	bool deleted;
-	bool unsettled;		 /* when set: may not be published beside a touch */
-	bool needs_gens;	 /* at commit: beside a touch, so its id does not say all */
-	uint64 touch_number; /* touches up to this one came before */
-	int64 ttl;
-	StoreTime expires_at;
-	FlatValue flat;		 /* its data is our copy */
-	uint64 key_gen;		 /* sampled when set */
-	MetaBuilder builder; /* dependencies sampled when set, and tags */
-	StoreEntry entry;	 /* made ready before the commit */
+	uint8 flags; /* as in FlatValue, like what follows */
+	Oid type;
+	uint32 shape;
+	uint32 size;
+	char data[FLEXIBLE_ARRAY_MEMBER];
 } OwnWrite;
 
 /* All writes to one key.  Keys whose hashes collide are chained. */
 typedef struct OwnKey
 {
 	Dependency dependency;
+	Dependency home[2];
 	struct OwnKey *next; /* in order of first write */
 	OwnWrite *top;		 /* NULL: all rolled back */
-	uint16 cache;
-	uint32 closings;  /* of the store, when the cache had that number */
-	bool nobody_else; /* at commit: publish only if nobody has filled it meanwhile */
 	uint64 gen_at_commit;
+	uint32 closings; /* of the store, when the cache had that number */
+	uint16 cache;
+	bool nobody_else; /* at commit: publish only if nobody has filled it meanwhile */
+	uint8 home_count;
 	uint16 key_size;
 	char key_data[FLEXIBLE_ARRAY_MEMBER];
 } OwnKey;
@@ -61,6 +76,8 @@ extern OwnClear *cg_own_clears(void);
 extern MemoryContext cg_own_context(void);
 extern void cg_own_close_cache(const char *name);
 extern bool cg_own_touched_since(const OwnKey *own, const OwnWrite *write);
+/* Does every write stand for itself, whatever else this transaction did? */
+extern bool cg_own_is_simple(void);
 extern void cg_own_reset(void);
 extern void cg_own_subcommitted(int level);
 extern void cg_own_subaborted(int level);

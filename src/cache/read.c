@@ -15,9 +15,6 @@
 
 #include "cache/cache_internal.h"
 
-/* So many keys are fetched ahead of the one that is looked up. */
-#define KEYS_AHEAD 8
-
 /* Does this transaction touch what every entry of the key depends on? */
 static bool
 touched_at_home(Dependency key, const Dependency *home, int count)

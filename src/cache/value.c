@@ -94,6 +94,30 @@ refuse_type(Oid type)
 				errmsg("cannot cache a value of pseudo-type %s", format_type_be(type)));
 }
 
+typedef struct TypeFacts
+{
+	Oid type;
+	int16 length;
+	bool by_value;
+	uint32 shape;
+} TypeFacts;
+
+/* Built-in types never change, and sessions set one type again and again. */
+static const TypeFacts *
+facts_of_type(Oid type)
+{
+	static TypeFacts facts = {InvalidOid};
+
+	if (type == facts.type && type < FirstNormalObjectId)
+		return &facts;
+	facts.type = InvalidOid;
+	refuse_type(type);
+	get_typlenbyval(type, &facts.length, &facts.by_value);
+	facts.shape = shape_of_type(type, 0);
+	facts.type = type;
+	return &facts;
+}
+
 static void
 flatten_varlena(Datum datum, FlatValue *flat)
 {
@@ -111,8 +135,7 @@ flatten_varlena(Datum datum, FlatValue *flat)
 void
 cg_value_flatten(const CacheValue *value, FlatValue *flat)
 {
-	int16 length;
-	bool by_value;
+	const TypeFacts *type;
 
 	memset(flat, 0, sizeof(*flat));
 	flat->type = value->type;
@@ -122,23 +145,21 @@ cg_value_flatten(const CacheValue *value, FlatValue *flat)
 		flat->data = "";
 		return;
 	}
-	refuse_type(value->type);
-
-	get_typlenbyval(value->type, &length, &by_value);
-	if (by_value)
+	type = facts_of_type(value->type);
+	if (type->by_value)
 	{
 		flat->by_value = (int64) value->datum;
 		flat->data = (const char *) &flat->by_value;
 		flat->size = sizeof(flat->by_value);
 	}
-	else if (length == -1)
+	else if (type->length == -1)
 		flatten_varlena(value->datum, flat);
 	else
 	{
 		flat->data = DatumGetPointer(value->datum);
-		flat->size = length == -2 ? strlen(flat->data) + 1 : length;
+		flat->size = type->length == -2 ? strlen(flat->data) + 1 : type->length;
 	}
-	flat->shape = shape_of_type(value->type, 0);
+	flat->shape = type->shape;
 
 	if (flat->size > CG_VALUE_MAX_BYTES)
 		ereport(ERROR, errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),

@@ -97,6 +97,8 @@ extern bool cg_coherence_touched_by_me(Dependency dependency);
  */
 extern uint64 cg_coherence_last_touch(Dependency dependency);
 extern uint64 cg_coherence_touch_count(void);
+/* Was anything touched after this one, or is something being touched right now? */
+extern bool cg_coherence_touched_since(uint64 number);
 
 /*
  * A statement of this transaction is changing rows under these dependencies

@@ -246,6 +246,12 @@ cg_coherence_touch_count(void)
 	return touch_count;
 }
 
+bool
+cg_coherence_touched_since(uint64 number)
+{
+	return touch_count > number || in_flight_count > 0;
+}
+
 void
 cg_coherence_statement_begins(const Dependency *dependencies, int count)
 {

@@ -9,8 +9,8 @@
  *
  * A number that is taken back may be given to another cache, once the last of its
  * entries is gone.  Sessions compare the count of closings before they use one
- * that they remember; who is late all the same puts nothing, since his key does
- * not hash to what the partition knows as the number's database.
+ * that they remember; who is late all the same puts nothing where the partition
+ * knows the number as another database's.
  *
  * Counters are kept per process, so that counting a hit writes no cache line
  * that another process writes; they are summed when somebody looks.  A

@@ -13,7 +13,8 @@
  */
 #include "postgres.h"
 
-#include "base/hash.h"
+#include "miscadmin.h"
+
 #include "store/layout.h"
 
 /* So often a judge is asked again, before the entry is given up. */
@@ -71,10 +72,8 @@ zone_for(Partition *partition, const StoreKey *key, const Present *present)
 static bool
 is_at_home(const Partition *partition, const StoreKey *key)
 {
-	Oid database = partition->caches[key->cache].database;
-
-	return OidIsValid(database) && cg_name_hash(database, CG_HASH_OF_KEYS, key->data,
-												key->size) == (key->hash & CG_HASH_MASK);
+	return OidIsValid(MyDatabaseId) &&
+		   partition->caches[key->cache].database == MyDatabaseId;
 }
 
 /* Put a made item in the place of the present one, or as a first one. */
