@@ -39,6 +39,7 @@ CREATE FUNCTION judge(key text, value text) RETURNS bigint LANGUAGE sql AS $$
                 ELSE 1 END
 $$;
 SELECT count(cachegrid.set('small:' || i, 'x')) FROM generate_series(1, 100000) i;
+SELECT count(cachegrid.set('page:' || i, repeat('x', 7000))) FROM generate_series(0, 1) i;
 SELECT count(cachegrid.set('large:' || i, repeat('x', 100000))) FROM generate_series(0, 3) i;
 SQL
 
@@ -49,6 +50,13 @@ SELECT count(judge('small:' || i % 8 + 1, cachegrid.get('small:' || i % 8 + 1)))
 SQL
 	write_small => <<'SQL',
 SELECT count(cachegrid.replace('small:' || i % 8 + 1, repeat(chr(65 + i % 26), 1 + i % 90))) FROM generate_series(1, 3000) i;
+SQL
+	# Written over in its cell.
+	read_page => <<'SQL',
+SELECT count(judge('page:' || i % 2, cachegrid.get('page:' || i % 2))) FROM generate_series(1, 3000) i;
+SQL
+	write_page => <<'SQL',
+SELECT count(cachegrid.replace('page:' || i % 2, repeat(chr(65 + i % 26), 7000))) FROM generate_series(1, 3000) i;
 SQL
 	read_large => <<'SQL',
 SELECT count(judge('large:' || i % 4, cachegrid.get('large:' || i % 4))) FROM generate_series(1, 50) i;
@@ -69,7 +77,7 @@ my $before = $node->safe_psql('postgres', $hits);
 my ($output, $error) = ('', '');
 IPC::Run::run(
 	[
-		'pgbench', '--no-vacuum', '--time=6', '--client=6', '--jobs=2', @files,
+		'pgbench', '--no-vacuum', '--time=8', '--client=6', '--jobs=2', @files,
 		$node->connstr('postgres')
 	],
 	'<', \undef, '>', \$output, '2>', \$error);
