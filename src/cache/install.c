@@ -199,7 +199,7 @@ prefetch_buckets(OwnKey *own)
 	if (own == NULL)
 		return NULL;
 	key = store_key_of(own);
-	cg_store_prefetch_buckets(&key);
+	cg_store_prefetch_bucket(&key);
 	return own->next;
 }
 

@@ -197,7 +197,7 @@ cg_cache_lookup_many(const CacheKey *keys, int count, CacheValue *values,
 		if (i < count)
 		{
 			store_keys[i] = store_key_of(cg_cache_policy(&keys[i]), &keys[i]);
-			cg_store_prefetch_buckets(&store_keys[i]);
+			cg_store_prefetch_bucket(&store_keys[i]);
 		}
 		if (ahead >= 0 && ahead < count)
 			cg_store_prefetch_item(&store_keys[ahead]);

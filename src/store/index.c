@@ -3,8 +3,9 @@
  * index.c
  *	  Buckets of a partition: from a key to its item.
  *
- * A key may stand in either of two buckets, which its hash names, and is put
- * into the emptier one; so buckets can be nine tenths full before both of one
+ * A key may stand in either of two buckets, which its hash names.  It is put into
+ * the first while that has room to spare, so that a reader seldom looks further, and
+ * then into the emptier one; so buckets can be nine tenths full before both of one
  * key are ("The power of two choices in randomized load balancing",
  * Mitzenmacher 2001).  Only then one of the two is given a chain of further
  * buckets, made of cells; its last slot then leads there.
@@ -29,7 +30,8 @@
 #include "base/hash.h"
 #include "store/layout.h"
 
-#define ALL_SLOTS ((1 << BUCKET_SLOTS) - 1)
+#define ALL_SLOTS	   ((1 << BUCKET_SLOTS) - 1)
+#define SLOTS_TO_SPARE 3
 
 /* The next bucket of the chain; NULL at its end. */
 Bucket *
@@ -265,15 +267,20 @@ move_version(Bucket *head)
 	pg_write_barrier();
 }
 
-/* The emptier of a key's two buckets. */
+/*
+ * Where a key is to be put: into the first of its buckets, where readers look first,
+ * as long as that has room to spare, then into the emptier one.
+ */
 static Bucket *
-emptier_bucket(uint64 hash)
+preferred_bucket(uint64 hash)
 {
 	Bucket *first = first_bucket(hash);
 	Bucket *second = second_bucket(hash);
+	int room = pg_popcount32(match_free(first));
 
-	return pg_popcount32(match_free(second)) > pg_popcount32(match_free(first)) ? second
-																				: first;
+	if (room > SLOTS_TO_SPARE || room >= pg_popcount32(match_free(second)))
+		return first;
+	return second;
 }
 
 /* The first bucket with room of the chain that begins here, or its last one. */
@@ -292,7 +299,7 @@ find_room(Bucket *head)
 bool
 cg_index_is_full_locked(uint64 hash)
 {
-	return match_free(find_room(emptier_bucket(hash))) == 0;
+	return match_free(find_room(preferred_bucket(hash))) == 0;
 }
 
 /*
@@ -302,7 +309,7 @@ cg_index_is_full_locked(uint64 hash)
 void
 cg_index_insert_locked(uint64 hash, ItemRef ref, ItemRef *cell)
 {
-	Bucket *head = emptier_bucket(hash);
+	Bucket *head = preferred_bucket(hash);
 	Bucket *bucket = find_room(head);
 
 	if (match_free(bucket) == 0)

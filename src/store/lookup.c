@@ -10,8 +10,8 @@
  * something moves under the reader he looks again, and after LOOKUP_TRIES under
  * the partition's lock.
  *
- * At random keys the time of a hit is that of its cache misses.  So both buckets
- * are fetched at once, and then all lines of the item.
+ * At random keys the time of a hit is that of its cache misses.  So all
+ * lines of the item are fetched at once.
  *
  *-------------------------------------------------------------------------
  */
@@ -144,32 +144,34 @@ find_in_chain(const Bucket *bucket, const StoreKey *key, Sighting *sighting)
 	return again ? FOUND_AGAIN : FOUND_NO;
 }
 
-/* Look the key up in its buckets; FOUND_YES sets the sighting. */
+/* Look the key up in one of its buckets. */
+static Found
+find_in_bucket(const Bucket *head, const StoreKey *key, Sighting *sighting)
+{
+	uint32 version = pg_atomic_read_u32((pg_atomic_uint32 *) &head->version);
+	Found found;
+
+	pg_read_barrier();
+	found = find_in_chain(head, key, sighting);
+	if (found != FOUND_NO)
+		return found;
+	pg_read_barrier();
+	return pg_atomic_read_u32((pg_atomic_uint32 *) &head->version) == version
+			   ? FOUND_NO
+			   : FOUND_AGAIN;
+}
+
+/* Look the key up; FOUND_YES sets the sighting.  A key never changes its bucket. */
 static Found
 find(const StoreKey *key, Sighting *sighting)
 {
-	Bucket *first = first_bucket(key->hash);
-	Bucket *second = second_bucket(key->hash);
-	uint32 first_version;
-	uint32 second_version;
-	Found found;
+	Found found = find_in_bucket(first_bucket(key->hash), key, sighting);
 	Found other;
 
-	first_version = pg_atomic_read_u32(&first->version);
-	second_version = pg_atomic_read_u32(&second->version);
-	pg_read_barrier();
-	found = find_in_chain(first, key, sighting);
 	if (found == FOUND_YES)
 		return found;
-	other = find_in_chain(second, key, sighting);
-	if (other == FOUND_YES)
-		return other;
-	pg_read_barrier();
-	if (found == FOUND_AGAIN || other == FOUND_AGAIN ||
-		pg_atomic_read_u32(&first->version) != first_version ||
-		pg_atomic_read_u32(&second->version) != second_version)
-		return FOUND_AGAIN;
-	return FOUND_NO;
+	other = find_in_bucket(second_bucket(key->hash), key, sighting);
+	return found == FOUND_AGAIN && other == FOUND_NO ? FOUND_AGAIN : other;
 }
 
 /* Copy size bytes of the pieces; false if they end or lead astray. */
@@ -332,7 +334,6 @@ lookup_locked(const StoreKey *key, StoreCopy *copy)
 bool
 cg_store_lookup(const StoreKey *key, StoreCopy *copy)
 {
-	cg_store_prefetch_buckets(key);
 	for (int tries = 0; tries < LOOKUP_TRIES && !cg_lock_reads; tries++)
 	{
 		Sighting sighting;
@@ -370,33 +371,37 @@ cg_store_peek(const StoreKey *key, StoreEntry *entry)
 
 /* Begin to fetch what a lookup of the key will look at first. */
 void
-cg_store_prefetch_buckets(const StoreKey *key)
+cg_store_prefetch_bucket(const StoreKey *key)
 {
 	__builtin_prefetch(first_bucket(key->hash));
-	__builtin_prefetch(second_bucket(key->hash));
 }
 
-/* Begin to fetch what it will look at then; the buckets have come by now. */
+/* Begin to fetch the items in the bucket that may be the key's; false: none may. */
+static bool
+prefetch_matches(const Bucket *bucket, uint8 tag)
+{
+	uint32 match = match_tags(bucket, tag);
+	bool any = false;
+
+	for (; match != 0; match &= match - 1)
+	{
+		int slot = pg_rightmost_one_pos32(match);
+		ItemRef ref = pg_atomic_read_u32((pg_atomic_uint32 *) &bucket->refs[slot]);
+		uint32 stamp;
+		uint32 cell_bytes;
+		const char *item = ref & GHOST ? NULL : safe_address(ref, &stamp, &cell_bytes);
+
+		if (item)
+			prefetch_lines(item);
+		any |= item != NULL;
+	}
+	return any;
+}
+
+/* Begin to fetch what it will look at then; the first bucket has come by now. */
 void
 cg_store_prefetch_item(const StoreKey *key)
 {
-	const Bucket *buckets[] = {first_bucket(key->hash), second_bucket(key->hash)};
-
-	for (int i = 0; i < lengthof(buckets); i++)
-	{
-		uint32 match = match_tags(buckets[i], tag_of(key->hash));
-
-		for (; match != 0; match &= match - 1)
-		{
-			int slot = pg_rightmost_one_pos32(match);
-			uint32 stamp;
-			uint32 cell_bytes;
-			const char *item = safe_address(
-				pg_atomic_read_u32((pg_atomic_uint32 *) &buckets[i]->refs[slot]), &stamp,
-				&cell_bytes);
-
-			if (item)
-				prefetch_lines(item);
-		}
-	}
+	if (!prefetch_matches(first_bucket(key->hash), tag_of(key->hash)))
+		__builtin_prefetch(second_bucket(key->hash));
 }

@@ -91,7 +91,7 @@ extern StoreTime cg_store_now(void);
 /* Functions in lookup.c */
 extern bool cg_store_lookup(const StoreKey *key, StoreCopy *copy);
 extern bool cg_store_peek(const StoreKey *key, StoreEntry *entry);
-extern void cg_store_prefetch_buckets(const StoreKey *key);
+extern void cg_store_prefetch_bucket(const StoreKey *key);
 extern void cg_store_prefetch_item(const StoreKey *key);
 
 /* Functions in write.c */
