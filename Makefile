@@ -26,6 +26,12 @@ PG_CPPFLAGS = -Isrc
 PG_CFLAGS += -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers
 SHLIB_LINK += -lhiredis
 
+# Nobody replaces our functions by others of their names: call them directly.
+PG_CFLAGS += -fno-semantic-interposition
+ifeq ($(shell uname), Linux)
+SHLIB_LINK += -Wl,-Bsymbolic
+endif
+
 # Bitcode for inlining buys nothing here and would need clang on every machine.
 override with_llvm = no
 

@@ -19,6 +19,8 @@
 static bool
 touched_at_home(Dependency key, const Dependency *home, int count)
 {
+	if (!cg_coherence_touched_since(0))
+		return false;
 	if (cg_coherence_touched_by_me(key))
 		return true;
 	for (int i = 0; i < count; i++)

@@ -62,7 +62,7 @@ typedef struct Slot
 {
 	pg_atomic_uint32 seq;
 	uint32 count;
-	uint64 gen;
+	pg_atomic_uint64 gen; /* may be read alone */
 	uint64 floor;
 	uint64 xids[SLOT_XIDS];
 } Slot;
@@ -163,7 +163,8 @@ cg_coherence_shmem_init(void)
 	for (uint32 i = 0; i < count; i++)
 	{
 		pg_atomic_init_u32(&slots[i].seq, 0);
-		slots[i].gen = cg_clock_ticks() - pg_prng_uint32(&pg_global_prng_state);
+		pg_atomic_init_u64(&slots[i].gen,
+						   cg_clock_ticks() - pg_prng_uint32(&pg_global_prng_state));
 	}
 }
 
@@ -174,8 +175,9 @@ cg_slots_index(Dependency dependency)
 	int kind = dependency >> 61;
 	uint32 hash = (dependency * shared->salt) >> 32;
 
+	/* Both factors are powers of two. */
 	return regions[kind].first * shared->region_size +
-		   hash % (regions[kind].size * shared->region_size);
+		   (hash & (regions[kind].size * shared->region_size - 1));
 }
 
 /* A consistent copy; the even seq it had is returned. */
@@ -193,7 +195,7 @@ read_whole(Slot *slot, SlotState *state)
 		{
 			pg_read_barrier();
 			state->count = slot->count;
-			state->gen = slot->gen;
+			state->gen = pg_atomic_read_u64(&slot->gen);
 			state->floor = slot->floor;
 			memcpy(state->xids, slot->xids, sizeof(state->xids));
 			pg_read_barrier();
@@ -210,6 +212,14 @@ void
 cg_slots_read(uint32 slot, SlotState *state)
 {
 	(void) read_whole(&slots[slot], state);
+}
+
+/* The gen alone, for who does not ask for xids; it is read after all before. */
+uint64
+cg_slots_gen(uint32 slot)
+{
+	pg_read_barrier();
+	return pg_atomic_read_u64(&slots[slot].gen);
 }
 
 /* May a stamper clear this floor?  Yes if nobody it stands for is unfinished. */
@@ -282,7 +292,7 @@ cg_slots_stamp(OwnStamp *stamp, uint64 xid, Snapshot fresh)
 
 	pg_write_barrier();
 	slot->count = state.count;
-	slot->gen = state.gen;
+	pg_atomic_write_u64(&slot->gen, state.gen);
 	slot->floor = state.floor;
 	memcpy(slot->xids, state.xids, sizeof(slot->xids));
 	pg_write_barrier();

@@ -32,6 +32,7 @@ typedef struct OwnStamp
 /* Functions in slots.c */
 extern uint32 cg_slots_index(Dependency dependency);
 extern void cg_slots_read(uint32 slot, SlotState *state);
+extern uint64 cg_slots_gen(uint32 slot);
 extern void cg_slots_stamp(OwnStamp *stamp, uint64 xid, Snapshot fresh);
 extern void cg_slots_announce(uint64 xid, bool preparing, Snapshot fresh);
 extern void cg_slots_withdraw(void);

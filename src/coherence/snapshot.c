@@ -149,8 +149,5 @@ cg_coherence_settled(Dependency dependency, Snapshot snapshot, uint64 *gen)
 uint64
 cg_coherence_gen(Dependency dependency)
 {
-	SlotState slot;
-
-	cg_slots_read(cg_slots_index(dependency), &slot);
-	return slot.gen;
+	return cg_slots_gen(cg_slots_index(dependency));
 }
