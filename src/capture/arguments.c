@@ -203,7 +203,7 @@ prefix_of_argument(DependencyKind kind, const char *text)
 	initStringInfo(&prefix);
 	while (*text != '\0' && *text != ':' && !(*text == '{' && text[1] != '{'))
 	{
-		if (*text == '{' || *text == '}')
+		if ((*text == '{' || *text == '}') && text[1] == *text)
 			text++;
 		appendStringInfoChar(&prefix, *text++);
 	}
