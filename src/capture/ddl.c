@@ -47,6 +47,7 @@
 #include "capture/place.h"
 #include "capture/triggers.h"
 #include "capture/whole.h"
+#include "store/store.h"
 
 PG_FUNCTION_INFO_V1(cachegrid_capture_command);
 PG_FUNCTION_INFO_V1(cachegrid_capture_drop);
@@ -405,7 +406,7 @@ cachegrid_capture_command(PG_FUNCTION_ARGS)
 	EventTriggerData *event = checked_event(fcinfo);
 	RelationChange change;
 
-	if (!cg_capture_is_on() || event->tag == CMDTAG_COMMENT ||
+	if (!cg_store_attached() || event->tag == CMDTAG_COMMENT ||
 		event->tag == CMDTAG_SECURITY_LABEL)
 		PG_RETURN_NULL();
 
@@ -442,7 +443,7 @@ Datum
 cachegrid_capture_drop(PG_FUNCTION_ARGS)
 {
 	(void) checked_event(fcinfo);
-	if (!cg_capture_is_on())
+	if (!cg_store_attached())
 		PG_RETURN_NULL();
 
 	SPI_connect();
@@ -468,7 +469,7 @@ Datum
 cachegrid_capture_rewrite(PG_FUNCTION_ARGS)
 {
 	(void) checked_event(fcinfo);
-	if (cg_capture_is_on())
+	if (cg_store_attached())
 		cg_whole_touch_oid(
 			DatumGetObjectId(OidFunctionCall0(F_PG_EVENT_TRIGGER_TABLE_REWRITE_OID)),
 			true);

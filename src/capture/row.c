@@ -22,6 +22,7 @@
 #include "capture/capture.h"
 #include "capture/target.h"
 #include "outbox/outbox.h"
+#include "store/store.h"
 
 PG_FUNCTION_INFO_V1(cachegrid_capture);
 PG_FUNCTION_INFO_V1(cachegrid_capture_statement);
@@ -156,7 +157,7 @@ cachegrid_capture(PG_FUNCTION_ARGS)
 	CaptureTarget *target;
 	ListCell *cell;
 
-	if (!cg_capture_is_on())
+	if (!cg_store_attached())
 		return PointerGetDatum(NULL);
 	target = cg_target_of_trigger(data->tg_trigger, data->tg_relation);
 	if (target == NULL)
@@ -194,7 +195,7 @@ cachegrid_capture_statement(PG_FUNCTION_ARGS)
 	TriggerData *data = checked_trigger(fcinfo, "cachegrid.capture_statement", false);
 	CaptureTarget *target;
 
-	if (!cg_capture_is_on())
+	if (!cg_store_attached())
 		return PointerGetDatum(NULL);
 	target = cg_target_of_trigger(data->tg_trigger, data->tg_relation);
 	if (target == NULL)

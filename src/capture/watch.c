@@ -23,23 +23,13 @@
 #include "utils/lsyscache.h"
 
 #include "base/compat.h"
+#include "cache/cache.h"
 #include "capture/arguments.h"
 #include "capture/capture.h"
 #include "capture/place.h"
 #include "capture/triggers.h"
 
 #define MAX_TEMPLATES 32
-
-static void
-check_on(void)
-{
-	if (!cg_capture_is_on())
-		ereport(ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				errmsg("cachegrid is not loaded"),
-				errdetail("Its shared memory is set up when the server starts."),
-				errhint("Add cachegrid to shared_preload_libraries and restart the "
-						"server."));
-}
 
 /*
  * Open and lock the table.  Who does not own it gets to lock nothing.  NULL
@@ -50,7 +40,7 @@ open_owned(Oid relid, LOCKMODE mode, bool missing_ok)
 {
 	Relation relation;
 
-	check_on();
+	cg_cache_require_loaded();
 	if (get_rel_name(relid) != NULL &&
 		!object_ownercheck(RelationRelationId, relid, GetUserId()))
 		aclcheck_error(ACLCHECK_NOT_OWNER, get_relkind_objtype(get_rel_relkind(relid)),
