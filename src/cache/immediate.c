@@ -15,6 +15,7 @@
 #include "catalog/pg_type.h"
 #include "common/int.h"
 #include "miscadmin.h"
+#include "utils/builtins.h"
 
 #include "cache/cache_internal.h"
 
@@ -114,7 +115,7 @@ typedef struct Increment
 	bool overflow;
 } Increment;
 
-/* The digits of a text value, at most 20 bytes; no error may be raised here. */
+/* The digits of a text value; no error may be raised here. */
 static bool
 parse_integer(const char *digits, uint32 size, int64 *number)
 {
@@ -122,7 +123,7 @@ parse_integer(const char *digits, uint32 size, int64 *number)
 	uint32 i = negative ? 1 : 0;
 
 	*number = 0;
-	if (i == size)
+	if (i == size || size > MAXINT8LEN)
 		return false;
 	for (; i < size; i++)
 	{
