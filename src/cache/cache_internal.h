@@ -47,7 +47,7 @@ typedef struct FlatValue
 	int64 by_value; /* what data points to, for types passed by value */
 } FlatValue;
 
-/* Meta under construction, in a buffer of the largest size. */
+/* Meta under construction; gens and tags are of the context, and grow. */
 typedef struct MetaBuilder
 {
 	EntryMeta meta;

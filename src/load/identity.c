@@ -66,9 +66,10 @@ expires(const LoadRequest *request)
 
 /*
  * Whether it expires belongs to it because a query that may be cached for a
- * ttl only must not hit without one.  The tags belong to it because an entry made without a tag would outlive
- * that tag's invalidation.  Arrays of equal elements that differ in their
- * bounds count as different, which costs a needless miss.
+ * ttl only must not hit without one.  The tags belong to it because an entry
+ * made without a tag would outlive that tag's invalidation.  Arrays of equal
+ * elements that differ in their bounds count as different, which costs a
+ * needless miss.
  */
 uint64
 cg_load_identity(const LoadRequest *request)
