@@ -5,7 +5,8 @@
 # Checks that src/ stands as a tower, its floors named from the lowest up: a
 # file includes its own floor, the lowest one, and of the floors between only
 # their doors, <floor>/<floor>.h.  Checks also that PostgreSQL versions are
-# told apart in base/compat.h alone.
+# told apart in base/compat.h alone, and that every error that a user
+# can cause comes with a detail and a hint.
 
 every=$(echo "$*" | tr ' ' '|')
 allowed="$1/"
@@ -26,6 +27,22 @@ done
 if grep -rn PG_VERSION_NUM src | grep -v '^src/base/compat.h:'
 then
     echo "PostgreSQL versions are told apart in src/base/compat.h only" >&2
+    status=1
+fi
+
+# An ereport ends where a line ends with ");".
+bare=$(awk '
+    /ereport\(/ { error = ""; start = FNR; open = 1 }
+    open { error = error $0 }
+    open && /\);$/ {
+        open = 0
+        if (error ~ /ereport\([[:space:]]*ERROR/ && (error !~ /errdetail/ || error !~ /errhint/) &&
+            error !~ /ERRCODE_(OUT_OF_MEMORY|DATA_CORRUPTED)/)
+            print FILENAME ":" start ": an error without detail or hint"
+    }' src/*.c src/*/*.c)
+if [ -n "$bare" ]
+then
+    echo "$bare"
     status=1
 fi
 

@@ -194,12 +194,16 @@ cg_cache_increment(const CacheKey *key, int64 by, int64 ttl)
 
 	if (increment.not_a_number)
 		ereport(ERROR, errcode(ERRCODE_DATATYPE_MISMATCH),
-				errmsg("value of key \"%.*s\" is not an integer", key->size, key->data));
+				errmsg("value of key \"%.*s\" is not an integer", key->size, key->data),
+				errdetail("What is counted is a smallint, integer or bigint, or a text "
+						  "of at most 20 digits."),
+				errhint("Delete the key first; then it begins at 0."));
 	if (increment.overflow)
 		ereport(
 			ERROR, errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
 			errmsg("bigint out of range"),
-			errdetail("The value of key \"%.*s\" would not fit.", key->size, key->data));
+			errdetail("The value of key \"%.*s\" would not fit.", key->size, key->data),
+			errhint("Delete the key first; then it begins at 0."));
 	return increment.result;
 }
 

@@ -110,7 +110,8 @@ cg_meta_add_set(MetaBuilder *builder, const CachePolicy *policy, const CacheKey 
 	if (cg_meta_size(builder) > CG_STORE_META_MAX)
 		ereport(ERROR, errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED), errmsg("too many tags"),
 				errdetail("The tags of one entry may take about %d bytes together.",
-						  CG_STORE_META_MAX));
+						  CG_STORE_META_MAX),
+				errhint("Let one tag stand for several of them."));
 	return settled;
 }
 

@@ -59,6 +59,7 @@ checked_event(FunctionCallInfo fcinfo)
 	if (!CALLED_AS_EVENT_TRIGGER(fcinfo))
 		ereport(ERROR, errcode(ERRCODE_E_R_I_E_EVENT_TRIGGER_PROTOCOL_VIOLATED),
 				errmsg("this function can only be called as an event trigger"),
+				errdetail("It asks what the command has done."),
 				errhint("CREATE EXTENSION cachegrid creates the event triggers."));
 	return (EventTriggerData *) fcinfo->context;
 }

@@ -43,6 +43,7 @@ checked_trigger(FunctionCallInfo fcinfo, const char *name, bool for_row)
 	if (!CALLED_AS_TRIGGER(fcinfo))
 		ereport(ERROR, errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				errmsg("function %s can only be called as a trigger", name),
+				errdetail("It reports what the trigger is fired for."),
 				errhint("Call cachegrid.watch to put a table under watch."));
 	if (for_row ? !(TRIGGER_FIRED_FOR_ROW(data->tg_event) &&
 					TRIGGER_FIRED_AFTER(data->tg_event))
@@ -50,6 +51,7 @@ checked_trigger(FunctionCallInfo fcinfo, const char *name, bool for_row)
 		ereport(ERROR, errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				errmsg("function %s must be fired %s", name,
 					   for_row ? "AFTER and FOR EACH ROW" : "FOR EACH STATEMENT"),
+				errdetail("Otherwise it would miss changes."),
 				errhint("Do not create these triggers by hand: call cachegrid.watch."));
 	return data;
 }

@@ -50,6 +50,7 @@ open_owned(Oid relid, LOCKMODE mode, bool missing_ok)
 	if (relation == NULL && !missing_ok)
 		ereport(ERROR, errcode(ERRCODE_UNDEFINED_TABLE),
 				errmsg("relation with OID %u does not exist", relid),
+				errdetail("It may have been dropped meanwhile."),
 				errhint("Name a table that exists."));
 	return relation;
 }
@@ -192,6 +193,7 @@ cg_capture_unwatch(Oid relid)
 		ereport(
 			ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			errmsg("relation \"%s\" is not watched", RelationGetRelationName(relation)),
+			errdetail("None of its triggers reports changes to the cache."),
 			errhint("The view cachegrid.watched lists the tables that are."));
 
 	change_arguments(relation, old_arguments, arguments);

@@ -311,6 +311,7 @@ announce_prepared(uint64 xid, Snapshot fresh)
 	LWLockRelease(prepared_lock);
 	ereport(ERROR, errcode(ERRCODE_OUT_OF_MEMORY),
 			errmsg("too many transactions are being prepared"),
+			errdetail("Each needs a place in shared memory until it has ended."),
 			errhint("Increase \"max_prepared_transactions\"."));
 }
 

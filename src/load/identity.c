@@ -45,7 +45,8 @@ hash_computer(void)
 		ereport(ERROR, errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				errmsg("search path is too long"),
 				errdetail("It has %u schemas; a cached query may search %d.",
-						  computer.schema_count, MAX_SCHEMAS));
+						  computer.schema_count, MAX_SCHEMAS),
+				errhint("Set a shorter \"search_path\"."));
 	return cg_hash(&computer,
 				   offsetof(Computer, schemas) + computer.schema_count * sizeof(Oid),
 				   cg_load_secret());
