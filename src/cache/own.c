@@ -235,7 +235,8 @@ cg_cache_delete(const CacheKey *key)
 	write = make_write(&nothing);
 	write->deleted = true;
 	has_special = true;
-	push_write(make_own(policy, key, dependency), write);
+	/* The policy anew: the table may have been read again meanwhile. */
+	push_write(make_own(cg_cache_policy(key), key, dependency), write);
 	return found;
 }
 
