@@ -60,12 +60,14 @@ cg_key_from_text(const text *name)
 	return checked_name("key", VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name));
 }
 
+/* The same for a tag. */
 CacheKey
 cg_tag_from_text(const text *name)
 {
 	return checked_name("tag", VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name));
 }
 
+/* The same for a terminated string. */
 CacheKey
 cg_key_from_cstring(const char *name)
 {

@@ -113,6 +113,8 @@ extern void cg_cache_fill_abandon(CacheFill *fill);
 extern char *cg_cache_fill_to_token(CacheFill *fill);
 extern CacheFill *cg_cache_fill_from_token(const CacheKey *key, const char *token);
 
+/* Each contract of what follows stands at the function's body. */
+
 /* Functions in own.c: what the current transaction has set and deleted */
 extern void cg_cache_set(const CacheKey *key, const CacheValue *value, int64 ttl,
 						 const CacheKey *tags, int tag_count);

@@ -69,6 +69,10 @@ meta_tags(const EntryMeta *meta)
 	return (const char *) (meta_gens(meta) + meta->gen_count);
 }
 
+/*
+ * Each function's contract stands at its body.
+ */
+
 /* Functions in value.c */
 extern void cg_value_flatten(const CacheValue *value, FlatValue *flat);
 extern bool cg_value_restore(const StoreCopy *copy, uint32 shape, CacheValue *value);

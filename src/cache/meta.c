@@ -115,6 +115,7 @@ cg_meta_add_set(MetaBuilder *builder, const CachePolicy *policy, const CacheKey 
 	return settled;
 }
 
+/* Is the dependency among those whose gen was added? */
 bool
 cg_meta_covers(const MetaBuilder *builder, Dependency dependency)
 {
@@ -156,6 +157,7 @@ cg_meta_home_is_older(const Dependency *home, int count, uint64 id)
 	return true;
 }
 
+/* Was none of these slots stamped since?  May be called under a partition's lock. */
 bool
 cg_meta_gens_are_current(const EntryMeta *meta)
 {

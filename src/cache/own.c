@@ -248,6 +248,7 @@ cg_cache_invalidate(const CacheKey *key)
 	cg_coherence_touch_key(key);
 }
 
+/* Entries that carry the tag are wrong as of this transaction's commit. */
 void
 cg_cache_invalidate_tag(const CacheKey *tag)
 {
@@ -380,6 +381,7 @@ cg_own_keys(void)
 	return first_key;
 }
 
+/* The caches that it clears or drops, the latest first; NULL if none. */
 OwnClear *
 cg_own_clears(void)
 {

@@ -381,6 +381,7 @@ cg_policy_store_key(const CachePolicy *policy, const CacheKey *key, Dependency d
 	return (StoreKey){dependency, key->data, key->size, policy->number};
 }
 
+/* When an entry with this time to live, in microseconds, ends if it begins now. */
 StoreTime
 cg_policy_expiry(int64 ttl)
 {

@@ -82,6 +82,10 @@ typedef StoreVerdict (*StoreJudge)(const StoreEntry *present, StoreEntry *next,
 /* May an entry be thrown away, though it has not expired?  Same rules. */
 typedef bool (*StoreIsDead)(const StoreKey *key, const StoreEntry *entry);
 
+/*
+ * Each function's contract stands at its body.
+ */
+
 /* Functions in shmem.c */
 extern void cg_store_shmem_request(void);
 extern void cg_store_shmem_init(void);
