@@ -66,10 +66,3 @@ cg_tag_from_text(const text *name)
 {
 	return checked_name("tag", VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name));
 }
-
-/* The same for a terminated string. */
-CacheKey
-cg_key_from_cstring(const char *name)
-{
-	return checked_name("key", name, strlen(name));
-}

@@ -107,7 +107,6 @@ extern void cg_store_drop(uint64 hash);
 
 /* Functions in sweep.c */
 extern int64 cg_store_sweep(uint32 pages, StoreIsDead is_dead);
-extern uint32 cg_store_page_count(void);
 
 /* Functions in scan.c */
 typedef struct StoreScan StoreScan;
