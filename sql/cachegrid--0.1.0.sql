@@ -277,7 +277,8 @@ BEGIN
     PERFORM cachegrid.check_policy(create_cache.name, create_cache.ttl, create_cache.transactional);
     IF EXISTS (SELECT FROM cachegrid.cache AS c WHERE c.name = create_cache.name::name) THEN
         RAISE EXCEPTION 'cache "%" already exists', create_cache.name
-            USING ERRCODE = 'duplicate_object', HINT = 'Use cachegrid.alter_cache to change it.';
+            USING ERRCODE = 'duplicate_object', DETAIL = 'Another cache of this database has that name.',
+                  HINT = 'Use cachegrid.alter_cache to change it.';
     END IF;
     INSERT INTO cachegrid.cache VALUES (create_cache.name, create_cache.ttl, create_cache.loader, create_cache.transactional);
 END
@@ -293,21 +294,26 @@ BEGIN
     IF name IS NULL OR octet_length(name) NOT BETWEEN 1 AND 63 OR position(':' IN name) > 0 THEN
         RAISE EXCEPTION 'invalid cache name %', coalesce(quote_ident(name), 'NULL')
             USING ERRCODE = 'invalid_parameter_value',
-                  DETAIL = 'The name of a cache has 1 to 63 bytes and no colon.';
+                  DETAIL = 'The name of a cache has 1 to 63 bytes and no colon.',
+                  HINT = 'Name it like the prefix of its keys: "product" for "product:42".';
     END IF;
     IF ttl <= interval '0' THEN
         RAISE EXCEPTION 'time to live must be greater than zero'
             USING ERRCODE = 'invalid_parameter_value',
+                  DETAIL = format('It is %s.', ttl),
                   HINT = 'Use NULL for entries that do not expire by themselves.';
     END IF;
     IF extract(epoch FROM ttl) > 1e12 THEN
         RAISE EXCEPTION 'time to live is too long'
             USING ERRCODE = 'invalid_parameter_value',
+                  DETAIL = format('It is %s.', ttl),
                   HINT = 'Use NULL for entries that do not expire by themselves.';
     END IF;
     IF transactional IS NULL THEN
         RAISE EXCEPTION 'option "transactional" must not be null'
-            USING ERRCODE = 'null_value_not_allowed';
+            USING ERRCODE = 'null_value_not_allowed',
+                  DETAIL = 'It says when set and delete take effect.',
+                  HINT = 'Leave it out, or say true or false.';
     END IF;
 END
 $$;
@@ -324,7 +330,8 @@ BEGIN
     SELECT o INTO unknown FROM unnest(reset) AS o WHERE o IS NULL OR o NOT IN ('ttl', 'loader', 'transactional') LIMIT 1;
     IF FOUND THEN
         RAISE EXCEPTION 'unknown cache option "%"', coalesce(unknown, 'NULL')
-            USING ERRCODE = 'invalid_parameter_value', HINT = 'Options are ttl, loader and transactional.';
+            USING ERRCODE = 'invalid_parameter_value', DETAIL = 'Argument "reset" names it.',
+                  HINT = 'Options are ttl, loader and transactional.';
     END IF;
     UPDATE cachegrid.cache AS c
        SET ttl = CASE WHEN 'ttl' = ANY (reset) THEN NULL ELSE coalesce(alter_cache.ttl, c.ttl) END,
@@ -334,7 +341,8 @@ BEGIN
      WHERE c.name = alter_cache.name::name;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'cache "%" does not exist', alter_cache.name
-            USING ERRCODE = 'undefined_object', HINT = 'Use cachegrid.create_cache to create it.';
+            USING ERRCODE = 'undefined_object', DETAIL = 'No cache of this database has that name.',
+                  HINT = 'Use cachegrid.create_cache to create it.';
     END IF;
 END
 $$;
@@ -349,7 +357,8 @@ BEGIN
     DELETE FROM cachegrid.cache AS c WHERE c.name::text = drop_cache.name;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'cache "%" does not exist', coalesce(drop_cache.name, 'NULL')
-            USING ERRCODE = 'undefined_object', HINT = 'Caches are listed in view cachegrid.stat_cache.';
+            USING ERRCODE = 'undefined_object', DETAIL = 'No cache of this database has that name.',
+                  HINT = 'Caches are listed in view cachegrid.stat_cache.';
     END IF;
 END
 $$;
@@ -369,7 +378,9 @@ DECLARE
     tags text[];
 BEGIN
     IF "table" IS NULL THEN
-        RAISE EXCEPTION 'table must not be null' USING ERRCODE = 'null_value_not_allowed';
+        RAISE EXCEPTION 'table must not be null'
+            USING ERRCODE = 'null_value_not_allowed', DETAIL = 'A null does not stand for a default here.',
+                  HINT = 'Name the table.';
     END IF;
     SELECT array_agg(a.attname::text ORDER BY k.place)
       INTO columns
@@ -380,6 +391,7 @@ BEGIN
     IF columns IS NULL THEN
         RAISE EXCEPTION 'relation "%" has no primary key', "table"::text
             USING ERRCODE = 'object_not_in_prerequisite_state',
+                  DETAIL = 'A key of the cache is made of the primary key of a row.',
                   HINT = 'Use cachegrid.create_cache with a loader, and cachegrid.watch.';
     END IF;
 

@@ -1,11 +1,13 @@
 -- Bad input: one clear error, with its code, and nothing left half done.
 
+CREATE TEMP TABLE told (code text, message text, detail text, hint text);
 CREATE FUNCTION error_of(statement text, OUT code text, OUT message text, OUT detail text, OUT hint text) LANGUAGE plpgsql AS $$
 BEGIN
     EXECUTE statement;
     message := 'no error';
 EXCEPTION WHEN OTHERS THEN
     GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+    INSERT INTO told VALUES (code, message, detail, hint);
 END
 $$;
 \pset format unaligned
@@ -108,4 +110,8 @@ SELECT * FROM error_of($$SET cachegrid.memory = '64MB'$$);
 SELECT * FROM error_of($$SET cachegrid.no_such_setting = 1$$);
 SELECT * FROM error_of($$SELECT cachegrid.cache_changed()$$);
 
+-- each of ours has a detail and a hint
+SELECT count(*) > 100 AS many, count(*) FILTER (WHERE detail = '' OR hint = '') AS bare FROM told
+ WHERE code NOT IN ('23514', '42602', '55P02');
 DROP FUNCTION error_of(text);
+DROP TABLE told;

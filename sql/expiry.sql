@@ -30,6 +30,32 @@ SELECT cachegrid.set('e:3', 'x', ttl => '30 milliseconds');
 SELECT wait_until($$cachegrid.get('e:3') IS NULL$$), cachegrid.exists('e:3'), cachegrid.ttl('e:3');
 SELECT cachegrid.expire('e:3', '1 hour') AS revived;
 
+-- served as long as it lives, and not a moment longer
+CREATE FUNCTION life(key text, ttl interval, OUT late boolean, OUT early boolean) LANGUAGE plpgsql AS $$
+DECLARE
+    slack CONSTANT interval := '1 millisecond'; -- the two clocks
+    before timestamptz := clock_timestamp();
+    behind timestamptz;
+    asked timestamptz;
+BEGIN
+    PERFORM cachegrid.add(key, 'x', ttl);
+    behind := clock_timestamp();
+    LOOP
+        asked := clock_timestamp();
+        late := asked > behind + ttl + slack;
+        EXIT WHEN cachegrid.get(key) IS NULL;
+        IF late THEN
+            RETURN;
+        END IF;
+    END LOOP;
+    late := false;
+    early := clock_timestamp() < before + ttl - slack;
+END
+$$;
+SELECT count(*), count(*) FILTER (WHERE late) AS late, count(*) FILTER (WHERE early) AS early
+  FROM generate_series(1, 30) AS i, life('e:life' || i, i * interval '1 millisecond');
+DROP FUNCTION life(text, interval);
+
 -- in the transaction that set it, too
 BEGIN;
 SELECT cachegrid.set('e:4', 'x', ttl => '30 milliseconds');

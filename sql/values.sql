@@ -90,6 +90,8 @@ SELECT cachegrid.cas('i:1', 'fourth', :old_version), cachegrid.cas('i:1', 'fifth
 SELECT cachegrid.incr('i:n'), cachegrid.incr('i:n', 41), cachegrid.decr('i:n'), cachegrid.decr('i:n', -9);
 SELECT cachegrid.set('i:text', '-5');
 SELECT cachegrid.incr('i:text', 6), cachegrid.get('i:text', 0::bigint);
+SELECT cachegrid.set('i:long', repeat('0', 21));
+SELECT cachegrid.incr('i:long');
 SELECT cachegrid.incr('i:1');
 SELECT cachegrid.incr('i:n', 9223372036854775807);
 SELECT cachegrid.get('i:n');

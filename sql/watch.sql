@@ -262,6 +262,8 @@ SELECT cachegrid.capture_statement();
 SELECT cachegrid.capture_command();
 CREATE TRIGGER by_hand AFTER INSERT ON refused FOR EACH ROW EXECUTE FUNCTION cachegrid.capture('watch');
 CREATE TRIGGER "!cachegrid_by_hand" AFTER INSERT OR UPDATE OR DELETE ON refused FOR EACH ROW EXECUTE FUNCTION cachegrid.capture('wrong');
+CREATE TRIGGER "!cachegrid_by_hand" AFTER INSERT OR UPDATE OR DELETE ON refused FOR EACH ROW EXECUTE FUNCTION cachegrid.capture('key=}');
+CREATE TRIGGER "!cachegrid_by_hand" AFTER INSERT OR UPDATE OR DELETE ON refused FOR EACH ROW EXECUTE FUNCTION cachegrid.capture('tag={');
 CREATE TRIGGER "!cachegrid_by_hand" BEFORE INSERT ON refused FOR EACH ROW EXECUTE FUNCTION cachegrid.capture('watch');
 INSERT INTO refused DEFAULT VALUES;
 DROP TRIGGER "!cachegrid_by_hand" ON refused;

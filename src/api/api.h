@@ -13,6 +13,8 @@
 #include "cache/cache.h"
 
 /* Functions in arguments.c: read the arguments of the call, or raise errors */
+extern Datum cg_api_required(FunctionCallInfo fcinfo, int argument, const char *name,
+							 const char *hint);
 extern CacheKey cg_api_key(FunctionCallInfo fcinfo, int argument);
 extern int64 cg_api_ttl(FunctionCallInfo fcinfo, int argument, const CacheKey *key);
 extern int cg_api_names(FunctionCallInfo fcinfo, int argument, bool tags,

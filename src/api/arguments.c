@@ -15,13 +15,27 @@
 
 #include "api/api.h"
 
+/*
+ * Raises an error if the argument, which has this name, is null.  The hint is a
+ * sentence.
+ */
+Datum
+cg_api_required(FunctionCallInfo fcinfo, int argument, const char *name, const char *hint)
+{
+	if (PG_ARGISNULL(argument))
+		ereport(ERROR, errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				errmsg("%s must not be null", name),
+				errdetail("A null does not stand for a default here."),
+				errhint("%s", hint));
+	return PG_GETARG_DATUM(argument);
+}
+
 /* A key; NULL is an error. */
 CacheKey
 cg_api_key(FunctionCallInfo fcinfo, int argument)
 {
 	if (PG_ARGISNULL(argument))
-		ereport(ERROR, errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				errmsg("key must not be null"));
+		cg_key_refuse_null("key");
 	return cg_key_from_text(PG_GETARG_TEXT_PP(argument));
 }
 
@@ -51,9 +65,7 @@ cg_api_names(FunctionCallInfo fcinfo, int argument, bool tags, CacheKey **names)
 	for (int i = 0; i < count; i++)
 	{
 		if (nulls[i])
-			ereport(ERROR, errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-					tags ? errmsg("tag must not be null")
-						 : errmsg("key must not be null"));
+			cg_key_refuse_null(tags ? "tag" : "key");
 		(*names)[i] = tags ? cg_tag_from_text(DatumGetTextPP(elements[i]))
 						   : cg_key_from_text(DatumGetTextPP(elements[i]));
 	}
@@ -67,10 +79,13 @@ cg_api_value(FunctionCallInfo fcinfo, int argument, CacheValue *value)
 	value->type = get_fn_expr_argtype(fcinfo->flinfo, argument);
 	if (!OidIsValid(value->type))
 		ereport(ERROR, errcode(ERRCODE_INDETERMINATE_DATATYPE),
-				errmsg("could not determine the type of the value"));
+				errmsg("could not determine the type of the value"),
+				errdetail("A value keeps its type in the cache."),
+				errhint("Cast the value, for example to text."));
 	if (PG_ARGISNULL(argument))
 		ereport(ERROR, errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				errmsg("value must not be null"),
+				errdetail("get() returns NULL for a miss."),
 				errhint("To remove an entry, use cachegrid.delete."));
 	value->datum = PG_GETARG_DATUM(argument);
 }

@@ -24,14 +24,6 @@ PG_FUNCTION_INFO_V1(cachegrid_fill);
 PG_FUNCTION_INFO_V1(cachegrid_invalidate);
 PG_FUNCTION_INFO_V1(cachegrid_invalidate_tags);
 
-static void
-require_argument(FunctionCallInfo fcinfo, int i, const char *name)
-{
-	if (PG_ARGISNULL(i))
-		ereport(ERROR, errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				errmsg("%s must not be null", name));
-}
-
 /* fetch(key, query, args, ttl, tags) */
 Datum
 cachegrid_fetch(PG_FUNCTION_ARGS)
@@ -42,12 +34,12 @@ cachegrid_fetch(PG_FUNCTION_ARGS)
 	bool isnull;
 
 	request.key = cg_api_key(fcinfo, 0);
-	require_argument(fcinfo, 1, "query");
-	require_argument(fcinfo, 2, "args");
-	query = PG_GETARG_TEXT_PP(1);
+	query = DatumGetTextPP(cg_api_required(
+		fcinfo, 1, "query", "Leave \"query\" out to use the loader of the key's cache."));
 	request.query = VARDATA_ANY(query);
 	request.query_size = VARSIZE_ANY_EXHDR(query);
-	request.arguments = PG_GETARG_ARRAYTYPE_P(2);
+	request.arguments = DatumGetArrayTypeP(cg_api_required(
+		fcinfo, 2, "args", "Leave \"args\" out for a query without parameters."));
 	if (!PG_ARGISNULL(3))
 		request.ttl = PG_GETARG_INTERVAL_P(3);
 	if (!PG_ARGISNULL(4))

@@ -16,6 +16,7 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "api/api.h"
 #include "mirror/mirror.h"
 
 PG_FUNCTION_INFO_V1(cachegrid_mirror);
@@ -26,26 +27,16 @@ PG_FUNCTION_INFO_V1(cachegrid_mirror_status);
 PG_FUNCTION_INFO_V1(cachegrid_stat_redis);
 PG_FUNCTION_INFO_V1(cachegrid_redis_options);
 
-/* Raises an error if the argument, which has this name, is null. */
-static Datum
-required_argument(FunctionCallInfo fcinfo, int number, const char *name, const char *hint)
-{
-	if (PG_ARGISNULL(number))
-		ereport(ERROR, errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				errmsg("%s must not be null", name), errhint("%s", hint));
-	return PG_GETARG_DATUM(number);
-}
-
 static Oid
 table_argument(FunctionCallInfo fcinfo)
 {
-	return DatumGetObjectId(required_argument(fcinfo, 0, "table", "Name the table."));
+	return DatumGetObjectId(cg_api_required(fcinfo, 0, "table", "Name the table."));
 }
 
 static const char *
 server_argument(FunctionCallInfo fcinfo)
 {
-	return NameStr(*DatumGetName(required_argument(
+	return NameStr(*DatumGetName(cg_api_required(
 		fcinfo, 1, "server",
 		"Name a server of the foreign-data wrapper \"cachegrid_redis\".")));
 }
@@ -53,7 +44,7 @@ server_argument(FunctionCallInfo fcinfo)
 static const char *
 text_argument(FunctionCallInfo fcinfo, int number, const char *name, const char *hint)
 {
-	return TextDatumGetCString(required_argument(fcinfo, number, name, hint));
+	return TextDatumGetCString(cg_api_required(fcinfo, number, name, hint));
 }
 
 /* As a list of char *; NIL for NULL, which means all. */
@@ -72,6 +63,7 @@ columns_argument(FunctionCallInfo fcinfo, int number)
 	if (count == 0)
 		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				errmsg("columns must not be empty"),
+				errdetail("A value without columns would say nothing."),
 				errhint("Leave \"columns\" out, or pass NULL, for all columns."));
 	for (int i = 0; i < count; i++)
 	{

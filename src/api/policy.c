@@ -45,7 +45,9 @@ cachegrid_cache_changed(PG_FUNCTION_ARGS)
 
 	if (!CALLED_AS_TRIGGER(fcinfo))
 		ereport(ERROR, errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				errmsg("function \"%s\" must be called as a trigger", "cache_changed"));
+				errmsg("function \"%s\" must be called as a trigger", "cache_changed"),
+				errdetail("It is the trigger of table cachegrid.cache."),
+				errhint("Call cachegrid.alter_cache to change a cache."));
 	if (!cg_store_attached())
 		return PointerGetDatum(NULL);
 	descriptor = RelationGetDescr(trigger->tg_relation);

@@ -65,6 +65,7 @@ cachegrid_get_typed(PG_FUNCTION_ARGS)
 		ereport(ERROR, errcode(ERRCODE_DATATYPE_MISMATCH),
 				errmsg("value of key \"%.*s\" has type %s, not %s", key.size, key.data,
 					   format_type_be(value.type), format_type_be(wanted)),
+				errdetail("A value comes back in the type that it was set with."),
 				errhint("Ask for type %s, or use cachegrid.get(key) for its text form.",
 						format_type_be(value.type)));
 	PG_RETURN_DATUM(value.datum);
@@ -216,6 +217,7 @@ cachegrid_cas(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(2))
 		ereport(ERROR, errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				errmsg("version must not be null"),
+				errdetail("There is nothing to compare the entry's with."),
 				errhint("Take it from cachegrid.gets(key)."));
 	PG_RETURN_BOOL(cg_cache_put_now(&key, &value, ttl, NULL, 0, CACHE_IF_VERSION,
 									(uint64) PG_GETARG_INT64(2)));
@@ -224,10 +226,8 @@ cachegrid_cas(PG_FUNCTION_ARGS)
 static int64
 amount(FunctionCallInfo fcinfo)
 {
-	if (PG_ARGISNULL(1))
-		ereport(ERROR, errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				errmsg("amount must not be null"));
-	return PG_GETARG_INT64(1);
+	return DatumGetInt64(
+		cg_api_required(fcinfo, 1, "amount", "Leave it out to count by one."));
 }
 
 /* incr(key text, by bigint, ttl interval) -> bigint */
@@ -249,7 +249,9 @@ cachegrid_decr(PG_FUNCTION_ARGS)
 
 	if (by == PG_INT64_MIN)
 		ereport(ERROR, errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
-				errmsg("bigint out of range"));
+				errmsg("bigint out of range"),
+				errdetail("To subtract this would be to add what is no bigint."),
+				errhint("Subtract it in two steps."));
 	PG_RETURN_INT64(cg_cache_increment(&key, -by, cg_api_ttl(fcinfo, 2, &key)));
 }
 
@@ -329,6 +331,7 @@ cachegrid_clear(PG_FUNCTION_ARGS)
 		if (policy == NULL)
 			ereport(ERROR, errcode(ERRCODE_UNDEFINED_OBJECT),
 					errmsg("cache \"%s\" does not exist", name),
+					errdetail("No cache of this database has that name."),
 					errhint("Caches are listed in view cachegrid.stat_cache."));
 		cleared = cg_cache_clear(policy);
 	}

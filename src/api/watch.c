@@ -18,6 +18,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 
+#include "api/api.h"
 #include "capture/capture.h"
 
 PG_FUNCTION_INFO_V1(cachegrid_watch);
@@ -27,10 +28,7 @@ PG_FUNCTION_INFO_V1(cachegrid_watched);
 static Oid
 table_argument(FunctionCallInfo fcinfo)
 {
-	if (PG_ARGISNULL(0))
-		ereport(ERROR, errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				errmsg("table must not be null"), errhint("Name the table to watch."));
-	return PG_GETARG_OID(0);
+	return DatumGetObjectId(cg_api_required(fcinfo, 0, "table", "Name the table."));
 }
 
 /* As a list of char *; NIL for NULL. */

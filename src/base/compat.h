@@ -72,8 +72,9 @@ cg_local_transaction_id(void)
  * Macros, so that only who uses them needs the headers they stand on.
  *
  * object_ownercheck(), object_aclcheck(): 15 has a function for each class,
- * and only pg_class and pg_foreign_server are asked for here.  cg_enable_trigger() is ALTER TABLE ... ENABLE TRIGGER name,
- * on the relation's partitions, too.
+ * and only pg_class and pg_foreign_server are asked for here.
+ * cg_enable_trigger() is ALTER TABLE ... ENABLE TRIGGER name, on the
+ * relation's partitions, too.
  */
 #if PG_VERSION_NUM >= 160000
 #define cg_owns_database(database, role) \

@@ -36,8 +36,21 @@ checked_name(const char *what, const char *data, Size size)
 				size == 0 ? errmsg("%s must not be empty", what)
 						  : errmsg("%s is too long", what),
 				errdetail("The %s has %zu bytes; 1 to %d are allowed.", what, size,
-						  CG_KEY_MAX_BYTES));
+						  CG_KEY_MAX_BYTES),
+				size == 0 ? errhint("Write a %s like \"product:42\".", what)
+						  : errhint("Put a hash in the place of what makes it long, for "
+									"example by md5()."));
 	return key;
+}
+
+/* Raises an error for a NULL where a key, or a tag, must be. */
+void
+cg_key_refuse_null(const char *what)
+{
+	ereport(ERROR, errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+			errmsg("%s must not be null", what),
+			errdetail("A %s is a text of 1 to %d bytes.", what, CG_KEY_MAX_BYTES),
+			errhint("Write a %s like \"product:42\".", what));
 }
 
 /* The key points into the text.  Raises an error if it is no valid key. */
@@ -47,14 +60,9 @@ cg_key_from_text(const text *name)
 	return checked_name("key", VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name));
 }
 
+/* The same for a tag. */
 CacheKey
 cg_tag_from_text(const text *name)
 {
 	return checked_name("tag", VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name));
-}
-
-CacheKey
-cg_key_from_cstring(const char *name)
-{
-	return checked_name("key", name, strlen(name));
 }

@@ -28,6 +28,6 @@ typedef struct CacheKey
 extern bool cg_key_init(CacheKey *key, const char *data, Size size);
 extern CacheKey cg_key_from_text(const text *name);
 extern CacheKey cg_tag_from_text(const text *name);
-extern CacheKey cg_key_from_cstring(const char *name);
+extern void cg_key_refuse_null(const char *what);
 
 #endif /* CACHEGRID_KEY_H */

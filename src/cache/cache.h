@@ -21,7 +21,7 @@
 #include "coherence/coherence.h"
 #include "store/store.h"
 
-#define CG_VALUE_MAX_BYTES (16 * 1024 * 1024)
+#define CG_VALUE_MAX_BYTES CG_STORE_VALUE_MAX
 
 /* A time to live in microseconds of the monotonic clock; never ends: */
 #define CG_TTL_NEVER PG_INT64_MAX
@@ -108,10 +108,12 @@ extern void cg_cache_fill_abandon(CacheFill *fill);
 /*
  * The token of lookup() stands for a fill; making it ends the fill.  A fill
  * made from a token cannot be added to.  NULL: malformed, of another key, or
- * of a transaction that may not fill.
+ * without what every entry of the key depends on.
  */
 extern char *cg_cache_fill_to_token(CacheFill *fill);
 extern CacheFill *cg_cache_fill_from_token(const CacheKey *key, const char *token);
+
+/* Each contract of what follows stands at the function's body. */
 
 /* Functions in own.c: what the current transaction has set and deleted */
 extern void cg_cache_set(const CacheKey *key, const CacheValue *value, int64 ttl,

@@ -47,7 +47,7 @@ typedef struct FlatValue
 	int64 by_value; /* what data points to, for types passed by value */
 } FlatValue;
 
-/* Meta under construction, in a buffer of the largest size. */
+/* Meta under construction; gens and tags are of the context, and grow. */
 typedef struct MetaBuilder
 {
 	EntryMeta meta;
@@ -68,6 +68,10 @@ meta_tags(const EntryMeta *meta)
 {
 	return (const char *) (meta_gens(meta) + meta->gen_count);
 }
+
+/*
+ * Each function's contract stands at its body.
+ */
 
 /* Functions in value.c */
 extern void cg_value_flatten(const CacheValue *value, FlatValue *flat);

@@ -38,7 +38,7 @@ struct CacheFill
 	uint64 entry_id; /* of the present entry, 0: none */
 	char key_data[CG_KEY_MAX_BYTES];
 	uint16 key_size;
-	Snapshot snapshot; /* as it was active when the fill began; compared only */
+	Snapshot snapshot; /* active as long as the fill lasts; NULL: from a token */
 	bool dead;
 	bool from_plain;	  /* a plain entry was read: for a ttl only */
 	StoreTime expires_at; /* not later than what the value was computed from */

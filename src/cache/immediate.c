@@ -15,6 +15,7 @@
 #include "catalog/pg_type.h"
 #include "common/int.h"
 #include "miscadmin.h"
+#include "utils/builtins.h"
 
 #include "cache/cache_internal.h"
 
@@ -114,7 +115,7 @@ typedef struct Increment
 	bool overflow;
 } Increment;
 
-/* The digits of a text value, at most 20 bytes; no error may be raised here. */
+/* The digits of a text value; no error may be raised here. */
 static bool
 parse_integer(const char *digits, uint32 size, int64 *number)
 {
@@ -122,7 +123,7 @@ parse_integer(const char *digits, uint32 size, int64 *number)
 	uint32 i = negative ? 1 : 0;
 
 	*number = 0;
-	if (i == size)
+	if (i == size || size > MAXINT8LEN)
 		return false;
 	for (; i < size; i++)
 	{
@@ -193,12 +194,16 @@ cg_cache_increment(const CacheKey *key, int64 by, int64 ttl)
 
 	if (increment.not_a_number)
 		ereport(ERROR, errcode(ERRCODE_DATATYPE_MISMATCH),
-				errmsg("value of key \"%.*s\" is not an integer", key->size, key->data));
+				errmsg("value of key \"%.*s\" is not an integer", key->size, key->data),
+				errdetail("What is counted is a smallint, integer or bigint, or a text "
+						  "of at most 20 digits."),
+				errhint("Delete the key first; then it begins at 0."));
 	if (increment.overflow)
 		ereport(
 			ERROR, errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
 			errmsg("bigint out of range"),
-			errdetail("The value of key \"%.*s\" would not fit.", key->size, key->data));
+			errdetail("The value of key \"%.*s\" would not fit.", key->size, key->data),
+			errhint("Delete the key first; then it begins at 0."));
 	return increment.result;
 }
 

@@ -230,15 +230,20 @@ install_all(uint32 closings)
 	{
 		buckets = prefetch_buckets(buckets);
 		items = prefetch_item(items);
-		if (own->top && !own->top->deleted && own->closings == closings)
+		if (own->top == NULL || own->top->deleted)
+			continue;
+		if (own->closings == closings)
 			install_write(own, own->top);
+		else
+			cg_store_drop(own->dependency);
 	}
 }
 
 /*
- * TransactionListener: install; allocates nothing and cannot fail.  What was
- * meant for a number that may be another cache's by now is left out: to be
- * gone is allowed at any time, and the stamps have ended what was to be cleared.
+ * TransactionListener: install; allocates nothing and cannot fail.  A number
+ * that may be another cache's by now gets nothing: the stamps have ended what
+ * was to be cleared, and of a key that was set the old value goes, too.  To be
+ * gone is allowed at any time, to be what it was before is not.
  */
 static void
 committed(void)

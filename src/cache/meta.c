@@ -110,10 +110,12 @@ cg_meta_add_set(MetaBuilder *builder, const CachePolicy *policy, const CacheKey 
 	if (cg_meta_size(builder) > CG_STORE_META_MAX)
 		ereport(ERROR, errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED), errmsg("too many tags"),
 				errdetail("The tags of one entry may take about %d bytes together.",
-						  CG_STORE_META_MAX));
+						  CG_STORE_META_MAX),
+				errhint("Let one tag stand for several of them."));
 	return settled;
 }
 
+/* Is the dependency among those whose gen was added? */
 bool
 cg_meta_covers(const MetaBuilder *builder, Dependency dependency)
 {
@@ -155,6 +157,7 @@ cg_meta_home_is_older(const Dependency *home, int count, uint64 id)
 	return true;
 }
 
+/* Was none of these slots stamped since?  May be called under a partition's lock. */
 bool
 cg_meta_gens_are_current(const EntryMeta *meta)
 {

@@ -235,7 +235,8 @@ cg_cache_delete(const CacheKey *key)
 	write = make_write(&nothing);
 	write->deleted = true;
 	has_special = true;
-	push_write(make_own(policy, key, dependency), write);
+	/* The policy anew: the table may have been read again meanwhile. */
+	push_write(make_own(cg_cache_policy(key), key, dependency), write);
 	return found;
 }
 
@@ -247,6 +248,7 @@ cg_cache_invalidate(const CacheKey *key)
 	cg_coherence_touch_key(key);
 }
 
+/* Entries that carry the tag are wrong as of this transaction's commit. */
 void
 cg_cache_invalidate_tag(const CacheKey *tag)
 {
@@ -379,6 +381,7 @@ cg_own_keys(void)
 	return first_key;
 }
 
+/* The caches that it clears or drops, the latest first; NULL if none. */
 OwnClear *
 cg_own_clears(void)
 {

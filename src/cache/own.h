@@ -70,7 +70,7 @@ typedef struct OwnClear
 	NameData name; /* of a dropped one */
 } OwnClear;
 
-/* Functions in own.c */
+/* Functions in own.c; each one's contract stands at its body */
 extern OwnKey *cg_own_keys(void);
 extern OwnClear *cg_own_clears(void);
 extern MemoryContext cg_own_context(void);

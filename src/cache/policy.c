@@ -72,6 +72,7 @@ policy_relation(void)
 	if (!OidIsValid(relation))
 		ereport(ERROR, errcode(ERRCODE_UNDEFINED_OBJECT),
 				errmsg("extension \"cachegrid\" is not installed in this database"),
+				errdetail("There is no table cachegrid.cache."),
 				errhint("Run CREATE EXTENSION cachegrid."));
 	return relation;
 }
@@ -361,6 +362,7 @@ cg_cache_ttl_from_interval(const Interval *ttl)
 	if (microseconds > PG_INT64_MAX / 4)
 		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				errmsg("time to live is too long"),
+				errdetail("It would end after the clock does."),
 				errhint("Use NULL for an entry that does not expire by itself."));
 	if (microseconds <= 0)
 		ereport(
@@ -368,7 +370,7 @@ cg_cache_ttl_from_interval(const Interval *ttl)
 			errmsg("time to live must be greater than zero"),
 			microseconds > PG_INT64_MIN
 				? errdetail("Its length is %lld microseconds.", (long long) microseconds)
-				: 0,
+				: errdetail("It is negative."),
 			errhint("To remove an entry, use cachegrid.delete."));
 	return microseconds;
 }
@@ -379,6 +381,7 @@ cg_policy_store_key(const CachePolicy *policy, const CacheKey *key, Dependency d
 	return (StoreKey){dependency, key->data, key->size, policy->number};
 }
 
+/* When an entry with this time to live, in microseconds, ends if it begins now. */
 StoreTime
 cg_policy_expiry(int64 ttl)
 {

@@ -88,10 +88,13 @@ refuse_type(Oid type)
 	if (type == RECORDOID || type == RECORDARRAYOID)
 		ereport(ERROR, errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				errmsg("cannot cache a value of an anonymous row type"),
+				errdetail("Only this session knows its columns."),
 				errhint("Cast the row to a named composite type."));
 	if (get_typtype(type) == TYPTYPE_PSEUDO)
 		ereport(ERROR, errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				errmsg("cannot cache a value of pseudo-type %s", format_type_be(type)));
+				errmsg("cannot cache a value of pseudo-type %s", format_type_be(type)),
+				errdetail("Such values are for the arguments of functions."),
+				errhint("Cast the value, for example to text."));
 }
 
 typedef struct TypeFacts
@@ -165,7 +168,8 @@ cg_value_flatten(const CacheValue *value, FlatValue *flat)
 		ereport(ERROR, errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				errmsg("value is too large for the cache"),
 				errdetail("The value has %u bytes; at most %d are allowed.", flat->size,
-						  CG_VALUE_MAX_BYTES));
+						  CG_VALUE_MAX_BYTES),
+				errhint("Spread it over several keys."));
 }
 
 /*

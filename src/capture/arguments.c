@@ -60,6 +60,7 @@ read_mirror_columns(const char *argument, Relation relation)
 	if (columns == NULL)
 		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				errmsg("invalid argument \"%s\" of a capture trigger", argument),
+				errdetail("It names no columns of a mirror."),
 				errhint("Do not create these triggers by hand: call cachegrid.watch or "
 						"cachegrid.mirror."));
 	return cg_capture_template_from_argument(columns, relation);
@@ -103,6 +104,7 @@ cg_arguments_read(List *arguments, Relation relation)
 		else
 			ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					errmsg("invalid argument \"%s\" of a capture trigger", argument),
+					errdetail("It is neither a watch nor a key, a tag or a mirror."),
 					errhint("Do not create these triggers by hand: call cachegrid.watch "
 							"or cachegrid.mirror."));
 	}
@@ -203,7 +205,7 @@ prefix_of_argument(DependencyKind kind, const char *text)
 	initStringInfo(&prefix);
 	while (*text != '\0' && *text != ':' && !(*text == '{' && text[1] != '{'))
 	{
-		if (*text == '{' || *text == '}')
+		if ((*text == '{' || *text == '}') && text[1] == *text)
 			text++;
 		appendStringInfoChar(&prefix, *text++);
 	}

@@ -65,11 +65,9 @@ extern void cg_capture_drop_mirror(Oid relation, int32 mirror);
 /*
  * Functions in utility.c
  *
- * init() installs the hook for commands that no event trigger sees; at load
- * time.  is_on() is false where the library was not preloaded: there is no
- * shared memory then.
+ * init() installs the hooks for commands that no event trigger sees; at load
+ * time.
  */
 extern void cg_capture_init(void);
-extern bool cg_capture_is_on(void);
 
 #endif /* CACHEGRID_CAPTURE_H */

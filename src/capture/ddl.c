@@ -47,6 +47,7 @@
 #include "capture/place.h"
 #include "capture/triggers.h"
 #include "capture/whole.h"
+#include "store/store.h"
 
 PG_FUNCTION_INFO_V1(cachegrid_capture_command);
 PG_FUNCTION_INFO_V1(cachegrid_capture_drop);
@@ -58,6 +59,7 @@ checked_event(FunctionCallInfo fcinfo)
 	if (!CALLED_AS_EVENT_TRIGGER(fcinfo))
 		ereport(ERROR, errcode(ERRCODE_E_R_I_E_EVENT_TRIGGER_PROTOCOL_VIOLATED),
 				errmsg("this function can only be called as an event trigger"),
+				errdetail("It asks what the command has done."),
 				errhint("CREATE EXTENSION cachegrid creates the event triggers."));
 	return (EventTriggerData *) fcinfo->context;
 }
@@ -405,7 +407,7 @@ cachegrid_capture_command(PG_FUNCTION_ARGS)
 	EventTriggerData *event = checked_event(fcinfo);
 	RelationChange change;
 
-	if (!cg_capture_is_on() || event->tag == CMDTAG_COMMENT ||
+	if (!cg_store_attached() || event->tag == CMDTAG_COMMENT ||
 		event->tag == CMDTAG_SECURITY_LABEL)
 		PG_RETURN_NULL();
 
@@ -442,7 +444,7 @@ Datum
 cachegrid_capture_drop(PG_FUNCTION_ARGS)
 {
 	(void) checked_event(fcinfo);
-	if (!cg_capture_is_on())
+	if (!cg_store_attached())
 		PG_RETURN_NULL();
 
 	SPI_connect();
@@ -468,7 +470,7 @@ Datum
 cachegrid_capture_rewrite(PG_FUNCTION_ARGS)
 {
 	(void) checked_event(fcinfo);
-	if (cg_capture_is_on())
+	if (cg_store_attached())
 		cg_whole_touch_oid(
 			DatumGetObjectId(OidFunctionCall0(F_PG_EVENT_TRIGGER_TABLE_REWRITE_OID)),
 			true);

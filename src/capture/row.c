@@ -22,6 +22,7 @@
 #include "capture/capture.h"
 #include "capture/target.h"
 #include "outbox/outbox.h"
+#include "store/store.h"
 
 PG_FUNCTION_INFO_V1(cachegrid_capture);
 PG_FUNCTION_INFO_V1(cachegrid_capture_statement);
@@ -42,6 +43,7 @@ checked_trigger(FunctionCallInfo fcinfo, const char *name, bool for_row)
 	if (!CALLED_AS_TRIGGER(fcinfo))
 		ereport(ERROR, errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				errmsg("function %s can only be called as a trigger", name),
+				errdetail("It reports what the trigger is fired for."),
 				errhint("Call cachegrid.watch to put a table under watch."));
 	if (for_row ? !(TRIGGER_FIRED_FOR_ROW(data->tg_event) &&
 					TRIGGER_FIRED_AFTER(data->tg_event))
@@ -49,6 +51,7 @@ checked_trigger(FunctionCallInfo fcinfo, const char *name, bool for_row)
 		ereport(ERROR, errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				errmsg("function %s must be fired %s", name,
 					   for_row ? "AFTER and FOR EACH ROW" : "FOR EACH STATEMENT"),
+				errdetail("Otherwise it would miss changes."),
 				errhint("Do not create these triggers by hand: call cachegrid.watch."));
 	return data;
 }
@@ -156,7 +159,7 @@ cachegrid_capture(PG_FUNCTION_ARGS)
 	CaptureTarget *target;
 	ListCell *cell;
 
-	if (!cg_capture_is_on())
+	if (!cg_store_attached())
 		return PointerGetDatum(NULL);
 	target = cg_target_of_trigger(data->tg_trigger, data->tg_relation);
 	if (target == NULL)
@@ -194,7 +197,7 @@ cachegrid_capture_statement(PG_FUNCTION_ARGS)
 	TriggerData *data = checked_trigger(fcinfo, "cachegrid.capture_statement", false);
 	CaptureTarget *target;
 
-	if (!cg_capture_is_on())
+	if (!cg_store_attached())
 		return PointerGetDatum(NULL);
 	target = cg_target_of_trigger(data->tg_trigger, data->tg_relation);
 	if (target == NULL)

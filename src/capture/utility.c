@@ -27,7 +27,6 @@
 #include "coherence/coherence.h"
 #include "store/store.h"
 
-static bool is_on = false; /* set before backends are forked */
 static ProcessUtility_hook_type previous_utility = NULL;
 static object_access_hook_type previous_object_access = NULL;
 
@@ -155,16 +154,9 @@ on_object_access(ObjectAccessType access, Oid class, Oid object, int column, voi
 		cg_store_database_dropped(object);
 }
 
-bool
-cg_capture_is_on(void)
-{
-	return is_on;
-}
-
 void
 cg_capture_init(void)
 {
-	is_on = true;
 	previous_utility = ProcessUtility_hook;
 	ProcessUtility_hook = run_utility;
 	previous_object_access = object_access_hook;

@@ -23,23 +23,13 @@
 #include "utils/lsyscache.h"
 
 #include "base/compat.h"
+#include "cache/cache.h"
 #include "capture/arguments.h"
 #include "capture/capture.h"
 #include "capture/place.h"
 #include "capture/triggers.h"
 
 #define MAX_TEMPLATES 32
-
-static void
-check_on(void)
-{
-	if (!cg_capture_is_on())
-		ereport(ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				errmsg("cachegrid is not loaded"),
-				errdetail("Its shared memory is set up when the server starts."),
-				errhint("Add cachegrid to shared_preload_libraries and restart the "
-						"server."));
-}
 
 /*
  * Open and lock the table.  Who does not own it gets to lock nothing.  NULL
@@ -50,7 +40,7 @@ open_owned(Oid relid, LOCKMODE mode, bool missing_ok)
 {
 	Relation relation;
 
-	check_on();
+	cg_cache_require_loaded();
 	if (get_rel_name(relid) != NULL &&
 		!object_ownercheck(RelationRelationId, relid, GetUserId()))
 		aclcheck_error(ACLCHECK_NOT_OWNER, get_relkind_objtype(get_rel_relkind(relid)),
@@ -60,6 +50,7 @@ open_owned(Oid relid, LOCKMODE mode, bool missing_ok)
 	if (relation == NULL && !missing_ok)
 		ereport(ERROR, errcode(ERRCODE_UNDEFINED_TABLE),
 				errmsg("relation with OID %u does not exist", relid),
+				errdetail("It may have been dropped meanwhile."),
 				errhint("Name a table that exists."));
 	return relation;
 }
@@ -202,6 +193,7 @@ cg_capture_unwatch(Oid relid)
 		ereport(
 			ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			errmsg("relation \"%s\" is not watched", RelationGetRelationName(relation)),
+			errdetail("None of its triggers reports changes to the cache."),
 			errhint("The view cachegrid.watched lists the tables that are."));
 
 	change_arguments(relation, old_arguments, arguments);

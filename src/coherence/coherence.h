@@ -7,11 +7,11 @@
  * relation) hashes to a slot in shared memory.  A transaction collects what
  * it touches, and just before it commits or prepares, still invisible, it
  * stamps every touched slot: its xid into the slot's list, and the slot's
- * generation ("gen") up, to the ticks of the clock.  A slot is settled in a snapshot if everybody
- * in its list is finished in that snapshot.  An entry is served if what it
- * depends on is settled in the reader's snapshot and has the gens that were
- * sampled before it was computed; it may be published if its key was settled
- * when sampled and neither gen nor entry has moved since.
+ * generation ("gen") up, to the ticks of the clock.  A slot is settled in a
+ * snapshot if everybody in its list is finished in that snapshot.  An entry is
+ * served if what it depends on is settled in the reader's snapshot and has the
+ * gens that were sampled before it was computed; it may be published if its
+ * key was settled when sampled and neither gen nor entry has moved since.
  *
  * This floor knows dependencies, slots, snapshots and transactions, and no
  * entries: whoever keeps entries registers as a listener and is told, after

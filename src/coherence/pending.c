@@ -286,10 +286,6 @@ cg_coherence_statement_ends(const Dependency *dependencies, int count)
 	}
 }
 
-/*
- * The slots to stamp, each once, sorted by number.  *stamps is allocated in
- * TopTransactionContext.
- */
 static int
 compare_stamps(const void *a, const void *b)
 {
@@ -299,6 +295,10 @@ compare_stamps(const void *a, const void *b)
 	return (left > right) - (left < right);
 }
 
+/*
+ * The slots to stamp, each once, sorted by number.  *stamps is allocated in
+ * TopTransactionContext.
+ */
 int
 cg_pending_slots(OwnStamp **stamps)
 {

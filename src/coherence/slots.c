@@ -106,7 +106,7 @@ slot_count(void)
 	return pg_nextpower2_32(Max(wanted, 8));
 }
 
-/* One for every process that can have an xid, and two for a prepared transaction. */
+/* Every process that can have an xid; behind them announced has the prepared ones. */
 static uint32
 process_count(void)
 {
@@ -118,6 +118,7 @@ header_size(void)
 {
 	Size size = offsetof(SlotsShared, announced);
 
+	/* Twice, for those that are being prepared while others of them end. */
 	size = add_size(size, mul_size(process_count() + 2 * max_prepared_xacts,
 								   sizeof(pg_atomic_uint64)));
 	return CACHELINEALIGN(size);
@@ -222,7 +223,7 @@ cg_slots_gen(uint32 slot)
 	return pg_atomic_read_u64(&slots[slot].gen);
 }
 
-/* May a stamper clear this floor?  Yes if nobody it stands for is unfinished. */
+/* Is anybody for whom this floor stands unfinished?  Else a stamper clears it. */
 static bool
 floor_is_needed(uint64 floor, Snapshot fresh)
 {
@@ -269,7 +270,7 @@ add_xid(SlotState *state, uint64 xid, Snapshot fresh)
 }
 
 /*
- * Stamp stamp->slot: the gen one up and, unless xid is 0, xid into the list
+ * Stamp stamp->slot: the gen up to now and, unless xid is 0, xid into the list
  * (announced before; fresh = a snapshot taken since PRE_COMMIT began).  Sets
  * the gens around the stamp.  Cannot fail.
  */
@@ -320,6 +321,7 @@ announce_prepared(uint64 xid, Snapshot fresh)
 	LWLockRelease(prepared_lock);
 	ereport(ERROR, errcode(ERRCODE_OUT_OF_MEMORY),
 			errmsg("too many transactions are being prepared"),
+			errdetail("Each needs a place in shared memory until it has ended."),
 			errhint("Increase \"max_prepared_transactions\"."));
 }
 

@@ -29,6 +29,10 @@ typedef struct OwnStamp
 	uint64 gen_after;
 } OwnStamp;
 
+/*
+ * Each function's contract stands at its body.
+ */
+
 /* Functions in slots.c */
 extern uint32 cg_slots_index(Dependency dependency);
 extern void cg_slots_read(uint32 slot, SlotState *state);

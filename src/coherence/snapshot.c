@@ -146,6 +146,7 @@ cg_coherence_settled(Dependency dependency, Snapshot snapshot, uint64 *gen)
 	return true;
 }
 
+/* The gen that the dependency's slot has now; whoever stamped it may still run. */
 uint64
 cg_coherence_gen(Dependency dependency)
 {

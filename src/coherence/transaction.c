@@ -33,6 +33,8 @@ static const TransactionListener *listener = NULL;
 
 /* Backend-local, of the current transaction. */
 static bool stamped = false;
+static bool is_preparing = false;	/* stamped at PRE_PREPARE */
+static bool announced = false;		/* its xid, to those who prune slots */
 static uint64 stamped_xid = 0;		/* 0: stamped without one */
 static OwnStamp *own_stamps = NULL; /* sorted by slot */
 static int own_stamp_count = 0;
@@ -82,6 +84,24 @@ refuse_unseen_process(void)
 		elog(ERROR, "cannot invalidate cache entries in a process that snapshots ignore");
 }
 
+/*
+ * Show that xid is between its stamps and its end, and return a snapshot of now.
+ * A prepared transaction outlives what its process shows.
+ */
+static Snapshot
+announce(uint64 xid)
+{
+	Snapshot fresh;
+
+	/* Only who has an xid is surely past recovery. */
+	(void) cg_coherence_boot_floor();
+	refuse_unseen_process();
+	fresh = GetLatestSnapshot();
+	cg_slots_announce(xid, is_preparing && !announced, fresh);
+	announced = true;
+	return fresh;
+}
+
 static void
 before_end(bool preparing)
 {
@@ -98,17 +118,12 @@ before_end(bool preparing)
 	own_stamp_count = cg_pending_slots(&own_stamps);
 	key_count = cg_pending_keys(&keys);
 	stamped_xid = U64FromFullTransactionId(xid);
+	is_preparing = preparing;
 
 	if (own_stamp_count > 0)
 	{
-		/* Only who has an xid is surely past recovery. */
 		if (stamped_xid != 0)
-		{
-			(void) cg_coherence_boot_floor();
-			refuse_unseen_process();
-			fresh = GetLatestSnapshot();
-			cg_slots_announce(stamped_xid, preparing, fresh);
-		}
+			fresh = announce(stamped_xid);
 		for (int i = 0; i < own_stamp_count; i++)
 			cg_slots_stamp(&own_stamps[i], stamped_xid, fresh);
 	}
@@ -134,9 +149,7 @@ cg_transaction_stamp_late(Dependency dependency, bool is_key)
 
 	if (xid != 0)
 	{
-		refuse_unseen_process();
-		fresh = GetLatestSnapshot();
-		cg_slots_announce(xid, false, fresh);
+		fresh = announce(xid);
 		stamped_xid = xid;
 	}
 	cg_slots_stamp(&stamp, xid, fresh);
@@ -164,6 +177,8 @@ after_end(bool committed)
 
 	cg_pending_reset();
 	stamped = false;
+	is_preparing = false;
+	announced = false;
 	stamped_xid = 0;
 	own_stamps = NULL;
 	own_stamp_count = 0;

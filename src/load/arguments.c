@@ -80,7 +80,8 @@ check_count(const LoadQuery *query, int given)
 		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				errmsg("number of arguments does not match the query"),
 				errdetail("Parameters of the query: %d; arguments: %d.",
-						  query->parameter_count, given));
+						  query->parameter_count, given),
+				errhint("Give an element of \"args\" for each of $1, $2 ..."));
 }
 
 /* An element of a text[] for each parameter, NULL for NULL. */
@@ -94,7 +95,9 @@ cg_load_arguments_from_array(const LoadQuery *query, ArrayType *array)
 
 	if (ARR_NDIM(array) > 1)
 		ereport(ERROR, errcode(ERRCODE_ARRAY_SUBSCRIPT_ERROR),
-				errmsg("args must be a one-dimensional array"));
+				errmsg("args must be a one-dimensional array"),
+				errdetail("It has %d dimensions.", ARR_NDIM(array)),
+				errhint("Give an array as one element, by its text form."));
 
 	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, &count);
 	check_count(query, count);
@@ -125,7 +128,8 @@ cg_load_arguments_from_key(const LoadQuery *query, const CacheKey *key)
 						   key->size, key->data),
 					errdetail("The loader has %d parameters; the key has %d parts after "
 							  "its prefix.",
-							  query->parameter_count, i + 1));
+							  query->parameter_count, i + 1),
+					errhint("Write the parts behind the prefix, with colons between."));
 		if (colon)
 			*colon = '\0';
 		set_argument(arguments, i, part);

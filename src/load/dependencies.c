@@ -261,7 +261,8 @@ check_session(const LoadDependencies *dependencies)
 		ereport(ERROR, errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				errmsg("query under row-level security must not use %s",
 					   purity->moving ? purity->moving : purity->opaque),
-				errdetail("Who may see its value would depend on more than the role."));
+				errdetail("Who may see its value would depend on more than the role."),
+				errhint("Give its value as an argument."));
 }
 
 static void
@@ -291,12 +292,15 @@ cg_load_dependencies_check(const LoadDependencies *dependencies, const LoadTarge
 
 	if (dependencies->locks_rows)
 		ereport(ERROR, errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				errmsg("query to be cached must not lock rows"));
+				errmsg("query to be cached must not lock rows"),
+				errdetail("A hit would lock none."),
+				errhint("Leave out FOR UPDATE and its like."));
 	if (dependencies->temporary)
 		ereport(
 			ERROR, errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 			errmsg("temporary table \"%s\" cannot be cached", dependencies->temporary),
-			errdetail("Other sessions have no such table, or another one."));
+			errdetail("Other sessions have no such table, or another one."),
+			errhint("Use a permanent or an unlogged table."));
 	if (!has_ttl)
 		check_watched(dependencies);
 	check_session(dependencies);

@@ -88,8 +88,7 @@ set_tags(LoadTarget *target, ArrayType *tags)
 	for (int i = 0; i < count; i++)
 	{
 		if (nulls[i])
-			ereport(ERROR, errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-					errmsg("tag must not be null"));
+			cg_key_refuse_null("tag");
 		names[i] = cg_tag_from_text(DatumGetTextPP(elements[i]));
 	}
 	target->tags = names;
@@ -122,7 +121,8 @@ check_recursion(const Load *load)
 			ereport(ERROR, errcode(ERRCODE_STATEMENT_TOO_COMPLEX),
 					errmsg("key \"%.*s\" is computed from itself",
 						   load->request->key.size, load->request->key.data),
-					errdetail("A query that computes it fetches it."));
+					errdetail("A query that computes it fetches it."),
+					errhint("Let the query read tables, or fetch other keys."));
 }
 
 static void

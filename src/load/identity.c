@@ -45,7 +45,8 @@ hash_computer(void)
 		ereport(ERROR, errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				errmsg("search path is too long"),
 				errdetail("It has %u schemas; a cached query may search %d.",
-						  computer.schema_count, MAX_SCHEMAS));
+						  computer.schema_count, MAX_SCHEMAS),
+				errhint("Set a shorter \"search_path\"."));
 	return cg_hash(&computer,
 				   offsetof(Computer, schemas) + computer.schema_count * sizeof(Oid),
 				   cg_load_secret());
@@ -66,9 +67,10 @@ expires(const LoadRequest *request)
 
 /*
  * Whether it expires belongs to it because a query that may be cached for a
- * ttl only must not hit without one.  The tags belong to it because an entry made without a tag would outlive
- * that tag's invalidation.  Arrays of equal elements that differ in their
- * bounds count as different, which costs a needless miss.
+ * ttl only must not hit without one.  The tags belong to it because an entry
+ * made without a tag would outlive that tag's invalidation.  Arrays of equal
+ * elements that differ in their bounds count as different, which costs a
+ * needless miss.
  */
 uint64
 cg_load_identity(const LoadRequest *request)

@@ -80,7 +80,8 @@ cg_load_shmem_init(void)
 
 	memset(leases, 0, sizeof(SharedLeases));
 	if (!pg_strong_random(&leases->secret, sizeof(leases->secret)))
-		ereport(FATAL, errmsg("could not generate a random number"));
+		ereport(FATAL, errcode(ERRCODE_INTERNAL_ERROR),
+				errmsg("could not generate a random number"));
 	for (int i = 0; i < LEASE_GROUPS; i++)
 	{
 		SpinLockInit(&leases->groups[i].group.lock);

@@ -136,7 +136,9 @@ check_parameters(const LoadQuery *query)
 		if (query->parameter_types[i] == InvalidOid ||
 			query->parameter_types[i] == UNKNOWNOID)
 			ereport(ERROR, errcode(ERRCODE_INDETERMINATE_DATATYPE),
-					errmsg("could not determine data type of parameter $%d", i + 1));
+					errmsg("could not determine data type of parameter $%d", i + 1),
+					errdetail("Its use in the query leaves it open."),
+					errhint("Cast it, as in $%d::text.", i + 1));
 }
 
 /* Find out whether the text is one SELECT, and the types of its parameters. */
@@ -157,21 +159,24 @@ analyze_text(LoadQuery *query)
 	if (list_length(statements) != 1)
 		ereport(ERROR, errcode(ERRCODE_SYNTAX_ERROR),
 				errmsg("query to be cached must be one statement"),
-				errdetail("The text has %d.", list_length(statements)));
+				errdetail("The text has %d.", list_length(statements)),
+				errhint("Write one SELECT."));
 	if (!IsA(linitial_node(RawStmt, statements)->stmt, SelectStmt))
 		ereport(ERROR, errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				errmsg("query to be cached must be a SELECT"));
+				errmsg("query to be cached must be a SELECT"),
+				errdetail("It is another command."), errhint("Write one SELECT."));
 
 	analyzed = parse_analyze_varparams(linitial_node(RawStmt, statements), query->text,
 									   &types, &count, NULL);
 	if (analyzed->commandType != CMD_SELECT)
 		ereport(ERROR, errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				errmsg("query to be cached must not write"),
-				errdetail("It is a SELECT INTO."));
+				errdetail("It is a SELECT INTO."), errhint("Leave out INTO."));
 	if (analyzed->hasModifyingCTE)
 		ereport(ERROR, errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				errmsg("query to be cached must not write"),
-				errdetail("It has a data-modifying WITH clause."));
+				errdetail("It has a data-modifying WITH clause."),
+				errhint("Write in a statement of its own."));
 	(void) find_moving_literal((Node *) analyzed, &search);
 	error_context_stack = callback.previous;
 
@@ -366,6 +371,7 @@ cg_load_query_run(LoadQuery *query, const LoadArguments *arguments, MemoryContex
 	if (SPI_processed > 1)
 		ereport(ERROR, errcode(ERRCODE_CARDINALITY_VIOLATION),
 				errmsg("query to be cached returned more than one row"),
+				errdetail("A key has one value."),
 				errhint("Aggregate the rows, for example with jsonb_agg()."));
 
 	*isnull = true;

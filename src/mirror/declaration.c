@@ -39,9 +39,11 @@ check_mode(const char *mode)
 	if (strcmp(mode, "write-through") == 0)
 		ereport(ERROR, errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				errmsg("mode \"write-through\" is not supported yet"),
+				errdetail("No transaction waits for Redis."),
 				errhint("Use mode \"write-behind\" or \"invalidate\"."));
 	ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			errmsg("invalid mode \"%s\"", mode),
+			errdetail("A mode says what becomes of a changed row's key."),
 			errhint("Valid modes are \"write-behind\" and \"invalidate\"."));
 }
 
@@ -51,6 +53,7 @@ check_format(const char *format)
 	if (strcmp(format, "json") != 0)
 		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				errmsg("invalid format \"%s\"", format),
+				errdetail("A format says how a row is written."),
 				errhint("The only format is \"json\"."));
 }
 
@@ -68,10 +71,13 @@ check_ttl(const Interval *ttl)
 	if (ms < 1.0)
 		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				errmsg("time to live must be at least one millisecond"),
+				errdetail("Redis counts it in milliseconds."),
 				errhint("Leave \"ttl\" out, or pass NULL, for keys that never expire."));
 	if (ms > (double) MAX_TTL_MS)
 		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				errmsg("time to live is too long"),
+				errdetail("Redis counts it in milliseconds, at most %lld.",
+						  (long long) MAX_TTL_MS),
 				errhint("Leave \"ttl\" out, or pass NULL, for keys that never expire."));
 	return (int64) ms;
 }
@@ -98,11 +104,13 @@ check_table(Relation relation)
 		RelationGetNamespace(relation) == get_namespace_oid("cachegrid", true))
 		ereport(ERROR, errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				errmsg("cannot mirror \"%s\"", name),
-				errdetail("It is a system table, or one of cachegrid's own."));
+				errdetail("It is a system table, or one of cachegrid's own."),
+				errhint("Only tables of users can be mirrored."));
 	if (relation->rd_rel->relpersistence == RELPERSISTENCE_TEMP)
 		ereport(ERROR, errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				errmsg("cannot mirror temporary table \"%s\"", name),
-				errdetail("Its rows are visible to one session only."));
+				errdetail("Its rows are visible to one session only."),
+				errhint("Use a permanent table."));
 	if (relation->rd_rel->relpersistence == RELPERSISTENCE_UNLOGGED)
 		ereport(ERROR, errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				errmsg("cannot mirror unlogged table \"%s\"", name),
@@ -210,12 +218,17 @@ check_columns(Relation relation, List *columns)
 		if (attnum <= 0)
 			ereport(ERROR, errcode(ERRCODE_UNDEFINED_COLUMN),
 					errmsg("column \"%s\" of table \"%s\" does not exist", name,
-						   RelationGetRelationName(relation)));
+						   RelationGetRelationName(relation)),
+					errdetail("Argument \"columns\" names it."),
+					errhint("Column names are taken literally, with their upper and "
+							"lower case."));
 		for_each_cell(other, columns, lnext(columns, cell))
 		{
 			if (strcmp(name, lfirst(other)) == 0)
 				ereport(ERROR, errcode(ERRCODE_DUPLICATE_COLUMN),
-						errmsg("column \"%s\" is named more than once", name));
+						errmsg("column \"%s\" is named more than once", name),
+						errdetail("Argument \"columns\" names it."),
+						errhint("Name each column once."));
 		}
 	}
 }
@@ -239,6 +252,7 @@ check_others(const MirrorDefinition *definition)
 		ereport(ERROR, errcode(ERRCODE_DUPLICATE_OBJECT),
 				errmsg("table \"%s\" is already mirrored to server \"%s\"",
 					   get_rel_name(definition->relation), definition->server),
+				errdetail("A table has one mirror on a server."),
 				errhint("Use cachegrid.unmirror() first."));
 
 	other = cg_mirror_definition_of_prefix(definition->server, definition->prefix);
@@ -268,6 +282,8 @@ check_redis(const MirrorDefinition *definition, Oid server)
 		ereport(ERROR, errcode(ERRCODE_OBJECT_IN_USE),
 				errmsg("prefix \"%s\" in Redis belongs to another database or server",
 					   definition->prefix),
+				errdetail("The key \"cachegrid:owner:%s\" there says so.",
+						  definition->prefix),
 				errhint("Choose a key template with another prefix, or delete the key "
 						"\"cachegrid:owner:%s\" in Redis if its owner is gone.",
 						definition->prefix));
@@ -310,7 +326,9 @@ open_relation(Oid oid, LOCKMODE lockmode)
 
 	if (!relation)
 		ereport(ERROR, errcode(ERRCODE_UNDEFINED_TABLE),
-				errmsg("relation with OID %u does not exist", oid));
+				errmsg("relation with OID %u does not exist", oid),
+				errdetail("It may have been dropped meanwhile."),
+				errhint("Name a table that exists."));
 	return relation;
 }
 
@@ -362,6 +380,7 @@ cg_mirror_require(Oid oid, const char *server)
 		ereport(ERROR, errcode(ERRCODE_UNDEFINED_OBJECT),
 				errmsg("table \"%s\" is not mirrored to server \"%s\"",
 					   RelationGetRelationName(relation), server),
+				errdetail("The view cachegrid.stat_mirror lists the tables that are."),
 				errhint("Use cachegrid.mirror() to mirror it."));
 	relation_close(relation, NoLock);
 	return definition;

@@ -121,6 +121,7 @@ check_column(Relation relation, Form_pg_attribute attribute)
 		ereport(ERROR, errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				errmsg("cannot mirror virtual generated column \"%s\" of table \"%s\"",
 					   NameStr(attribute->attname), RelationGetRelationName(relation)),
+				errdetail("It has no value in the row that is read."),
 				errhint("Pass \"columns\" without it, or make it STORED."));
 }
 
@@ -158,7 +159,9 @@ find_column(Relation relation, const char *name)
 	if (attnum <= 0)
 		ereport(ERROR, errcode(ERRCODE_UNDEFINED_COLUMN),
 				errmsg("column \"%s\" of table \"%s\" does not exist", name,
-					   RelationGetRelationName(relation)));
+					   RelationGetRelationName(relation)),
+				errdetail("The mirror writes it."),
+				errhint("Unmirror the table, and mirror it without that column."));
 	return attnum;
 }
 

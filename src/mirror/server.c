@@ -43,6 +43,7 @@ cg_mirror_server(const char *name)
 	if (!server)
 		ereport(ERROR, errcode(ERRCODE_UNDEFINED_OBJECT),
 				errmsg("server \"%s\" does not exist", name),
+				errdetail("No foreign server of this database has that name."),
 				errhint("Create it with CREATE SERVER ... FOREIGN DATA WRAPPER " WRAPPER
 						"."));
 	if (strcmp(GetForeignDataWrapper(server->fdwid)->fdwname, WRAPPER) != 0)
@@ -215,6 +216,7 @@ refuse_option(const char *name, bool server)
 {
 	ereport(ERROR, errcode(ERRCODE_FDW_INVALID_OPTION_NAME),
 			errmsg("invalid option \"%s\"", name),
+			errdetail("The foreign-data wrapper \"" WRAPPER "\" does not know it."),
 			server ? errhint("Valid options of a server are \"mode\" and \"endpoints\".")
 				   : errhint("Valid options of a user mapping are \"username\" and "
 							 "\"password\"."));
@@ -235,6 +237,7 @@ cg_mirror_check_options(List *list, Oid catalog)
 	if (catalog == ForeignTableRelationId)
 		ereport(ERROR, errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				errmsg("foreign-data wrapper \"" WRAPPER "\" has no foreign tables"),
+				errdetail("It only declares where Redis is."),
 				errhint("Use cachegrid.mirror() to write a table's rows to Redis."));
 	if (!server && catalog != UserMappingRelationId)
 	{
@@ -242,6 +245,7 @@ cg_mirror_check_options(List *list, Oid catalog)
 			ereport(
 				ERROR, errcode(ERRCODE_FDW_INVALID_OPTION_NAME),
 				errmsg("invalid option \"%s\"", ((DefElem *) linitial(list))->defname),
+				errdetail("The foreign-data wrapper itself has none."),
 				errhint("Options belong to servers and user mappings."));
 		return;
 	}

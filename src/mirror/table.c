@@ -133,6 +133,7 @@ open_index(MirrorTable *table)
 		ereport(ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				errmsg("table \"%s\" has no unique index for its mirror's key any more",
 					   RelationGetRelationName(table->relation)),
+				errdetail("Several rows could have one key."),
 				errhint("Create it again, or unmirror the table."));
 	table->index = index_open(index, AccessShareLock);
 	prepare_lookup(table);

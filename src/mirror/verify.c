@@ -240,7 +240,8 @@ scan_redis(Verification *verification)
 			cg_redis_report(verification->grid, ERROR);
 		if (state == REDIS_SCAN_BROKEN)
 			ereport(ERROR, errcode(ERRCODE_OBJECT_IN_USE),
-					errmsg("Redis moved hash slots meanwhile"), errhint("Try again."));
+					errmsg("Redis moved hash slots meanwhile"),
+					errdetail("Keys may have been left out."), errhint("Try again."));
 		if (state == REDIS_SCAN_END)
 			break;
 		cg_mirror_batch_reset(batch);
@@ -291,7 +292,8 @@ cg_mirror_verify(Oid relation, const char *server, Tuplestorestate *problems,
 	if (verification.definition->mode == MIRROR_INVALIDATE)
 		ereport(ERROR, errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				errmsg("cannot verify a mirror in mode \"invalidate\""),
-				errdetail("It writes no values to Redis."));
+				errdetail("It writes no values to Redis."),
+				errhint("Verify mirrors in mode \"write-behind\"."));
 	verification.suspects = cg_mirror_batch(CurrentMemoryContext);
 	verification.grid = cg_redis_open(
 		CurrentMemoryContext,

@@ -133,7 +133,8 @@ cg_outbox_require_database(void)
 		ereport(ERROR, errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 				errmsg("too many databases have mirrors"),
 				errdetail("At most %d databases of a server can have mirrors.",
-						  CG_OUTBOX_MAX_DATABASES));
+						  CG_OUTBOX_MAX_DATABASES),
+				errhint("Call cachegrid.unmirror() for all mirrors of one of them."));
 }
 
 /* Forget a database that is no more. */

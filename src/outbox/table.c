@@ -78,6 +78,7 @@ cg_outbox_open(int table, LOCKMODE lockmode)
 	if (!OidIsValid(relation))
 		ereport(ERROR, errcode(ERRCODE_UNDEFINED_TABLE),
 				errmsg("table \"cachegrid.outbox_%d\" does not exist", table),
+				errdetail("The extension has been damaged by hand."),
 				errhint("Create the extension cachegrid anew."));
 	return table_open(relation, lockmode);
 }
@@ -114,6 +115,7 @@ find_index(Relation table)
 		ereport(ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				errmsg("table \"%s\" has no index on column \"xid\"",
 					   RelationGetRelationName(table)),
+				errdetail("The extension has been damaged by hand."),
 				errhint("Create the extension cachegrid anew."));
 	return found;
 }
@@ -160,6 +162,7 @@ open_indexes(Relation table, OpenIndexes *open)
 					errmsg("table \"%s\" must have no index \"%s\"",
 						   RelationGetRelationName(table),
 						   RelationGetRelationName(index)),
+					errdetail("Only its own is kept up to date."),
 					errhint("Drop the index."));
 		open->indexes[open->count] = index;
 		open->infos[open->count++] = BuildIndexInfo(index);

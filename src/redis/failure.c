@@ -25,23 +25,28 @@ typedef struct KnownError
 } KnownError;
 
 #define CANNOT_SERVE "Redis node \"%s\" cannot serve at the moment"
+#define TRY_AGAIN	 "Try again when the node says that it can."
 #define BAD_PASSWORD "Redis node \"%s\" refused the user name or the password"
 
 static const KnownError known_errors[] = {
 	{"MOVED", REDIS_ERROR_MOVED},
 	{"ASK", REDIS_ERROR_ASK},
-	{"TRYAGAIN", REDIS_ERROR_TROUBLE, ERRCODE_CONNECTION_FAILURE, CANNOT_SERVE, NULL},
+	{"TRYAGAIN", REDIS_ERROR_TROUBLE, ERRCODE_CONNECTION_FAILURE, CANNOT_SERVE,
+	 TRY_AGAIN},
 	{"CLUSTERDOWN", REDIS_ERROR_TROUBLE, ERRCODE_CONNECTION_FAILURE,
-	 "Redis Cluster is down, says node \"%s\"", NULL},
-	{"LOADING", REDIS_ERROR_TROUBLE, ERRCODE_CONNECTION_FAILURE, CANNOT_SERVE, NULL},
-	{"MASTERDOWN", REDIS_ERROR_TROUBLE, ERRCODE_CONNECTION_FAILURE, CANNOT_SERVE, NULL},
+	 "Redis Cluster is down, says node \"%s\"", TRY_AGAIN},
+	{"LOADING", REDIS_ERROR_TROUBLE, ERRCODE_CONNECTION_FAILURE, CANNOT_SERVE, TRY_AGAIN},
+	{"MASTERDOWN", REDIS_ERROR_TROUBLE, ERRCODE_CONNECTION_FAILURE, CANNOT_SERVE,
+	 TRY_AGAIN},
 	{"READONLY", REDIS_ERROR_TROUBLE, ERRCODE_CONNECTION_FAILURE,
-	 "Redis node \"%s\" is a replica", NULL},
-	{"BUSY", REDIS_ERROR_TROUBLE, ERRCODE_CONNECTION_FAILURE, CANNOT_SERVE, NULL},
-	{"MISCONF", REDIS_ERROR_TROUBLE, ERRCODE_CONNECTION_FAILURE, CANNOT_SERVE, NULL},
-	{"NOREPLICAS", REDIS_ERROR_TROUBLE, ERRCODE_CONNECTION_FAILURE, CANNOT_SERVE, NULL},
+	 "Redis node \"%s\" is a replica", TRY_AGAIN},
+	{"BUSY", REDIS_ERROR_TROUBLE, ERRCODE_CONNECTION_FAILURE, CANNOT_SERVE, TRY_AGAIN},
+	{"MISCONF", REDIS_ERROR_TROUBLE, ERRCODE_CONNECTION_FAILURE, CANNOT_SERVE, TRY_AGAIN},
+	{"NOREPLICAS", REDIS_ERROR_TROUBLE, ERRCODE_CONNECTION_FAILURE, CANNOT_SERVE,
+	 TRY_AGAIN},
 	{"DENIED", REDIS_ERROR_TROUBLE, ERRCODE_CONNECTION_FAILURE,
-	 "Redis node \"%s\" refuses connections", NULL},
+	 "Redis node \"%s\" refuses connections",
+	 "Set a password there, or let it listen to this server: see its protected mode."},
 	{"OOM", REDIS_ERROR_TROUBLE, ERRCODE_OUT_OF_MEMORY,
 	 "Redis node \"%s\" is out of memory",
 	 "Increase \"maxmemory\" of the Redis server, or let it evict keys."},
@@ -51,7 +56,8 @@ static const KnownError known_errors[] = {
 	{"WRONGPASS", REDIS_ERROR_TROUBLE, ERRCODE_INVALID_PASSWORD, BAD_PASSWORD,
 	 "Check the options \"username\" and \"password\" in the user mapping."},
 	{"NOPERM", REDIS_ERROR_COMMAND, ERRCODE_INSUFFICIENT_PRIVILEGE,
-	 "Redis node \"%s\" does not permit a command", NULL},
+	 "Redis node \"%s\" does not permit a command",
+	 "Grant it to the Redis user of the user mapping, by ACL SETUSER."},
 };
 
 static const KnownError other_error = {NULL, REDIS_ERROR_COMMAND,
@@ -202,7 +208,7 @@ cg_redis_error(const RedisGrid *grid)
 
 /*
  * Raises, or only logs, what cg_redis_error says.  The one place where trouble
- * with Redis becomes an ereport.
+ * with Redis becomes an ereport.  Who calls it has changed nothing yet.
  */
 void
 cg_redis_report(const RedisGrid *grid, int elevel)
@@ -212,6 +218,9 @@ cg_redis_report(const RedisGrid *grid, int elevel)
 	if (!error)
 		elog(ERROR, "no trouble with Redis to report");
 	ereport(elevel, errcode(error->sqlstate), errmsg_internal("%s", error->message),
-			error->detail ? errdetail_internal("%s", error->detail) : 0,
-			error->hint ? errhint("%s", error->hint) : 0);
+			error->detail ? errdetail_internal("%s", error->detail)
+						  : errdetail("Nothing was changed."),
+			error->hint ? errhint("%s", error->hint)
+						: errhint("Check that Redis runs there, and that this server can "
+								  "reach it."));
 }

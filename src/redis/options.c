@@ -104,6 +104,7 @@ set_mode(RedisOptions *options, const char *value)
 	else
 		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				errmsg("invalid value for option \"mode\": \"%s\"", value),
+				errdetail("It says what kind of Redis listens at the endpoints."),
 				errhint("Valid values are \"cluster\" and \"single\"."));
 }
 
@@ -113,6 +114,7 @@ set_endpoints(RedisOptions *options, const char *value)
 	if (cg_redis_parse_endpoints(value) == NIL)
 		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				errmsg("invalid value for option \"endpoints\": \"%s\"", value),
+				errdetail("It is no list of hosts and ports."),
 				errhint("Write host:port, several of them with commas between, and IPv6 "
 						"addresses in brackets."));
 	options->endpoints = value;
@@ -124,7 +126,9 @@ checked_credential(const char *name, const char *value)
 {
 	if (value[0] == '\0')
 		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				errmsg("option \"%s\" must not be empty", name));
+				errmsg("option \"%s\" must not be empty", name),
+				errdetail("Redis has no empty names or passwords."),
+				errhint("Leave the option out if Redis asks for none."));
 	return value;
 }
 
@@ -145,7 +149,9 @@ cg_redis_set_option(RedisOptions *options, RedisOptionPlace place, const char *n
 			set_endpoints(options, value);
 		else if (strcmp(name, "tls") == 0)
 			ereport(ERROR, errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					errmsg("TLS connections to Redis are not supported"));
+					errmsg("TLS connections to Redis are not supported"),
+					errdetail("The connection is not encrypted."),
+					errhint("Use a tunnel, or a network that you trust."));
 		else
 			return false;
 	}
@@ -171,11 +177,14 @@ cg_redis_check_options(const RedisOptions *options)
 	if (!options->endpoints)
 		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				errmsg("option \"endpoints\" is missing"),
+				errdetail("Nothing says where Redis is."),
 				errhint("Name at least one Redis node: OPTIONS (endpoints "
 						"'host:port')."));
 	if (options->mode == REDIS_MODE_SINGLE &&
 		list_length(cg_redis_parse_endpoints(options->endpoints)) > 1)
 		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				errmsg("a single Redis server has one endpoint"),
+				errdetail("%d endpoints are named.",
+						  list_length(cg_redis_parse_endpoints(options->endpoints))),
 				errhint("Name one endpoint, or set the option \"mode\" to 'cluster'."));
 }

@@ -263,6 +263,7 @@ fail_map_reply(RedisNode *source, const RedisReply *reply)
 	{
 		cg_redis_fail(grid, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
 					  "Redis node \"%s\" is not part of a cluster", source->name);
+		cg_redis_fail_detail(grid, "It says that it supports none.");
 		cg_redis_fail_hint(grid, "Set the option \"mode\" of the server to 'single'.");
 	}
 	else
@@ -295,6 +296,7 @@ ask_for_map(RedisNode *source)
 		cg_redis_fail(grid, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
 					  "Redis node \"%s\" knows no hash slot that is served",
 					  source->name);
+		cg_redis_fail_detail(grid, "Its map of the cluster is empty.");
 		cg_redis_fail_hint(grid, "Make a cluster of the Redis nodes first.");
 		pfree(slots);
 		return false;
@@ -330,6 +332,7 @@ ask_single_server(RedisGrid *grid)
 	{
 		cg_redis_fail(grid, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
 					  "Redis node \"%s\" is part of a cluster", node->name);
+		cg_redis_fail_detail(grid, "It holds the keys of some hash slots only.");
 		cg_redis_fail_hint(grid, "Set the option \"mode\" of the server to 'cluster'.");
 		return false;
 	}

@@ -82,6 +82,10 @@ typedef StoreVerdict (*StoreJudge)(const StoreEntry *present, StoreEntry *next,
 /* May an entry be thrown away, though it has not expired?  Same rules. */
 typedef bool (*StoreIsDead)(const StoreKey *key, const StoreEntry *entry);
 
+/*
+ * Each function's contract stands at its body.
+ */
+
 /* Functions in shmem.c */
 extern void cg_store_shmem_request(void);
 extern void cg_store_shmem_init(void);
@@ -103,7 +107,6 @@ extern void cg_store_drop(uint64 hash);
 
 /* Functions in sweep.c */
 extern int64 cg_store_sweep(uint32 pages, StoreIsDead is_dead);
-extern uint32 cg_store_page_count(void);
 
 /* Functions in scan.c */
 typedef struct StoreScan StoreScan;

@@ -95,10 +95,3 @@ cg_store_sweep(uint32 pages, StoreIsDead is_dead)
 	}
 	return freed;
 }
-
-/* How many pages there are to visit. */
-uint32
-cg_store_page_count(void)
-{
-	return store->page_count - 1;
-}

@@ -140,7 +140,7 @@ CREATE TEMP VIEW caller AS
         AS caller (rank, role, title);
 
 SELECT plan((4 * (SELECT count(*) FROM promised_function)
-             + (SELECT count(*) FROM promised_view) + 20)::int);
+             + (SELECT count(*) FROM promised_view) + 22)::int);
 
 -- Functions.
 
@@ -214,6 +214,17 @@ SELECT ok(NOT has_foreign_data_wrapper_privilege('contract_stranger', 'cachegrid
 
 -- What holds for each function and view.
 
+SELECT is_empty($$SELECT p.oid::regprocedure FROM extension_function p
+                  WHERE has_function_privilege('cachegrid_admin', p.oid, 'EXECUTE')
+                    AND p.oid NOT IN (SELECT oid FROM kept_function WHERE oid IS NOT NULL)
+                    AND p.proname NOT IN ('capture', 'capture_statement', 'check_policy', 'mirror_status')
+                    AND p.proname NOT IN (SELECT name FROM promised_view)$$,
+                'no function may be called that is not promised, but what these stand on');
+SELECT is_empty($$SELECT r.oid::regclass FROM extension_relation r
+                  WHERE has_table_privilege('cachegrid_admin', r.oid, 'SELECT')
+                    AND r.relkind <> 'S' AND r.relname <> 'cache'
+                    AND r.relname NOT IN (SELECT name FROM promised_view)$$,
+                'no view may be read that is not promised');
 SELECT is_empty($$SELECT p.oid::regprocedure FROM kept_function f JOIN pg_proc p USING (oid)
                   WHERE p.proparallel = 's'$$,
                 'no promised function runs in parallel workers');

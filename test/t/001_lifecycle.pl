@@ -15,6 +15,8 @@ $node->init;
 $node->append_conf('postgresql.conf', <<'CONF');
 max_prepared_transactions = 10
 restart_after_crash = on
+wal_level = replica
+max_wal_senders = 1
 CONF
 $node->start;
 
@@ -138,6 +140,28 @@ is(fetch_product(), '30 miss', 'again a restart over a prepared change');
 sql(q{ROLLBACK PREPARED 'forty'});
 is(fetch_product(), '30 miss', 'rolled back, the old value');
 is(fetch_product(), '30 hit', '... is kept');
+
+# A commit that waits, for a standby that there is not, while a cache is dropped
+
+sql(q{SELECT cachegrid.create_cache('short'); SELECT cachegrid.set('k', 'old'); SELECT cachegrid.set('l', 'old')});
+sql(q{ALTER SYSTEM SET synchronous_standby_names = 'nobody'});
+sql(q{SELECT pg_reload_conf()});
+ok($node->poll_query_until('postgres', q{SHOW synchronous_standby_names}, 'nobody'), 'commits wait');
+$session = $node->background_psql('postgres');
+$session->query_until(qr/waiting/, q{BEGIN; UPDATE product SET price = 31; SELECT cachegrid.set('k', 'new');
+\\echo waiting
+COMMIT;
+});
+ok($node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep'}),
+	'one has stamped and does');
+is(sql(q{SELECT cachegrid.get('k')}), 'old', 'the old value is there');
+sql(q{SET synchronous_commit = local; SELECT cachegrid.drop_cache('short')});
+sql(q{ALTER SYSTEM RESET synchronous_standby_names});
+sql(q{SELECT pg_reload_conf()});
+$session->quit;
+isnt(sql(q{SELECT cachegrid.get('k')}), 'old', 'after the commit it is not');
+is(sql(q{SELECT cachegrid.get('l')}), 'old', 'other keys are as they were');
+is(fetch_product(), '31 miss', 'and what was changed is computed');
 
 # Databases
 

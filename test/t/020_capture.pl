@@ -107,7 +107,7 @@ $node->safe_psql('postgres', q{
 });
 is($node->safe_psql('postgres', 'SELECT sum(amount) FROM sale'), '42', 'watched tables can be changed on a server that did not load the library');
 my ($code, $out, $error) = $node->psql('postgres', q{SELECT cachegrid.watch('sale')});
-like($error, qr/ERROR:  cachegrid is not loaded.*HINT:  Add cachegrid to shared_preload_libraries/s, 'but not be put under watch');
+like($error, qr/ERROR:  cachegrid must be loaded via "shared_preload_libraries".*HINT:  Add cachegrid to "shared_preload_libraries"/s, 'but not be put under watch');
 $node->stop;
 
 done_testing();

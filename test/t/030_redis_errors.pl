@@ -42,6 +42,8 @@ sub refusal
 	$node->psql(
 		'postgres', "\\set VERBOSITY verbose\nSELECT cachegrid.mirror('item', 's')",
 		stderr => \$stderr);
+	like($stderr, qr/^(\N*ERROR:  \w{5}: \N+\nDETAIL:  \N+\nHINT:  \N+\nLOCATION: \N*)?$/,
+		'it says why, and what to do');
 	return $stderr;
 }
 
@@ -145,12 +147,12 @@ like(refusal(single_at($parrot->endpoint), %wrong),
 # Not of this kind
 like(
 	refusal(cluster_at($locked->endpoint), username => 'app', password => 'opensesame'),
-	qr/ERROR:  55000: Redis node "[^"]*" is not part of a cluster\nHINT:.*'single'/,
+	qr/ERROR:  55000: Redis node "[^"]*" is not part of a cluster\nDETAIL:  .*\nHINT:.*'single'/,
 	'a single server as a cluster');
 my $lonely = RedisServer->new(dir => "$folder/lonely", config => ['cluster-enabled yes']);
 like(
 	refusal(single_at($lonely->endpoint)),
-	qr/ERROR:  55000: Redis node "[^"]*" is part of a cluster\nHINT:.*'cluster'/,
+	qr/ERROR:  55000: Redis node "[^"]*" is part of a cluster\nDETAIL:  .*\nHINT:.*'cluster'/,
 	'a node of a cluster as a single server');
 like(
 	refusal(cluster_at($lonely->endpoint)),
