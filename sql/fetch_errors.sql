@@ -94,6 +94,10 @@ CREATE FUNCTION careless(int) RETURNS bigint LANGUAGE plpgsql AS 'BEGIN RETURN 1
 CREATE FUNCTION pure(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1 + 1';
 CREATE FUNCTION add_row(int, int) RETURNS int LANGUAGE sql STABLE AS 'SELECT $1 + $2';
 CREATE AGGREGATE rows_of (int) (SFUNC = add_row, STYPE = int, INITCOND = '0');
+CREATE FUNCTION chance(int, int) RETURNS int LANGUAGE sql STRICT AS 'SELECT $1 + $2 + (random() * 0)::int';
+CREATE FUNCTION subtract(int, int) RETURNS int LANGUAGE sql IMMUTABLE STRICT AS 'SELECT $1 - $2';
+CREATE AGGREGATE moving_of (int) (SFUNC = int4pl, STYPE = int, INITCOND = '0',
+    MSFUNC = chance, MINVFUNC = subtract, MSTYPE = int, MINITCOND = '0');
 CREATE OPERATOR ### (FUNCTION = reads, RIGHTARG = int);
 CREATE TABLE bad (n int, query text);
 INSERT INTO bad (query) VALUES
@@ -101,6 +105,7 @@ INSERT INTO bad (query) VALUES
     ('SELECT age(day) FROM product'), ('SELECT name FROM product WHERE day < current_date'),
     ('SELECT date ''today'''), ('SELECT ''now''::timestamptz'), ('SELECT $$Tomorrow$$::date'), ('SELECT ''{today}''::date[]'), ('SELECT ''it''''s'' || date ''today'''), ('SELECT ''it''''s today'' || date ''2024-05-31'''),
     (E'SELECT timestamp E''\\x6eow'''), (E'SELECT date U&''\\0074oday'''), (E'SELECT date ''to''\n''day'''),
+    ('SELECT timetz ''10:00 MSK'''), ('SELECT ''{10:00 MSK}''::timetz[]'), ('SELECT timetz ''10:00+03'''), ('SELECT timestamptz ''2024-05-31 10:00 MSK'''),
     ('SELECT name::date FROM product'), ('SELECT (''to'' || ''day'')::date'),
     ('SELECT to_date(name, ''YYYY'') FROM product'),
     ('SELECT txid_current()'), ('SELECT pg_backend_pid()'), ('SELECT session_user'), ('SELECT current_setting(''work_mem'')'),
@@ -110,6 +115,7 @@ INSERT INTO bad (query) VALUES
     ('SELECT count(*) FROM product TABLESAMPLE system (50)'),
     ('SELECT ctid::text FROM product'), ('SELECT count(*) FROM product WHERE xmax = ''0'''), ('SELECT tableoid > ''0'' FROM product'),
     ('SELECT reads(1)'), ('SELECT procedural(1)'), ('SELECT careless(1)'), ('SELECT pure(1)'), ('SELECT rows_of(id) FROM product'),
+    ('SELECT moving_of(id) OVER (ROWS 1 PRECEDING) FROM product'),
     ('SELECT ### 1'), ('SELECT n FROM reads(1) AS n'), ('SELECT count(*) FROM product ORDER BY reads(1)'),
     ('SELECT count(*) FILTER (WHERE random() > 2) FROM product'), ('SELECT row_number() OVER (ORDER BY random()) FROM product'),
     ('SELECT max(n) FROM generate_series(1, (random() + 1)::int) AS n'),
@@ -131,9 +137,10 @@ SELECT query, refused(query) FROM bad ORDER BY n;
 SELECT cachegrid.fetch('k', 'SELECT now() IS NULL');
 SELECT cachegrid.fetch('k', 'SELECT procedural(1)');
 SELECT cachegrid.fetch('k', 'SELECT current_setting(''work_mem'')', ttl => '1 hour');
--- Words for today among the arguments.
+-- Words for today among the arguments, and zones whose offset is today's.
 SELECT refused('SELECT $1::date', '{today}'), refused('SELECT $1::timestamptz', '{"  NOW "}'), refused('SELECT $1::date[]', '{"{yesterday}"}'),
        refused('SELECT $1::text', '{today}'), refused('SELECT $1::date', '{2024-05-31}'), refused('SELECT $1::date', '{today}', '1 hour');
+SELECT refused('SELECT $1::timetz', '{10:00 MSK}'), refused('SELECT $1::timetz', '{10:00}'), refused('SELECT $1::timetz', '{10:00 MSK}', '1 hour');
 -- With tags a stable function will do, with a ttl any.
 SELECT refused('SELECT procedural(1)', tags => '{t}'), refused('SELECT careless(1)', tags => '{t}'), refused('SELECT careless(1)', ttl => '1 hour');
 -- The cache's own ttl counts.

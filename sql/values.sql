@@ -65,6 +65,25 @@ SELECT cachegrid.set('t:span', span(ROW(1, 2)::bounds, ROW(3, 4)::bounds)), cach
 SELECT cachegrid.get('t:span'), cachegrid.get('t:spans');
 ALTER TYPE bounds ALTER ATTRIBUTE low TYPE text;
 SELECT cachegrid.get('t:span') IS NULL AND cachegrid.get('t:spans') IS NULL AS ranges_of_other_rows_are_gone;
+-- so it is however deep the altered one lies
+CREATE SCHEMA nest;
+CREATE TYPE nest.t0 AS (a int);
+DO $$
+DECLARE
+    value text := 'ROW(1)::nest.t0';
+BEGIN
+    FOR i IN 1..20 LOOP
+        EXECUTE format('CREATE TYPE nest.t%s AS (a nest.t%s, b int)', i, i - 1);
+        value := format('ROW(%s, %s)::nest.t%s', value, i, i);
+    END LOOP;
+    EXECUTE format('SELECT cachegrid.set(''t:nested'', %s)', value);
+END $$;
+SELECT ((cachegrid.get('t:nested', NULL::nest.t20)).a).b;
+ALTER TYPE nest.t0 ALTER ATTRIBUTE a TYPE text;
+SELECT cachegrid.get('t:nested') IS NULL AS altered;
+SET client_min_messages = warning;
+DROP SCHEMA nest CASCADE;
+RESET client_min_messages;
 
 -- a toasted value is kept whole, a value out of a table, too
 CREATE TABLE documents (id int, body text);

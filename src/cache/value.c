@@ -30,16 +30,15 @@
 
 #include "cache/cache_internal.h"
 
-#define SHAPE_DEPTH_MAX 16
-
-static uint32 shape_of_type(Oid type, int depth);
+static uint32 shape_of_type(Oid type, List **seen);
 
 static uint32
-shape_of_row(Oid type, int depth)
+shape_of_row(Oid type, List **seen)
 {
 	TupleDesc descriptor = lookup_rowtype_tupdesc(type, -1);
 	uint32 shape = 1;
 
+	*seen = lappend_oid(*seen, type);
 	for (int i = 0; i < descriptor->natts; i++)
 	{
 		Form_pg_attribute attribute = TupleDescAttr(descriptor, i);
@@ -49,37 +48,51 @@ shape_of_row(Oid type, int depth)
 
 		shape = hash_combine(shape, column);
 		if (!attribute->attisdropped)
-			shape = hash_combine(shape, shape_of_type(attribute->atttypid, depth + 1));
+			shape = hash_combine(shape, shape_of_type(attribute->atttypid, seen));
 	}
 	ReleaseTupleDesc(descriptor);
 	return shape | 1;
 }
 
-/* 0 for what cannot change under us: everything without a composite in it. */
+/*
+ * 0 for what cannot change under us: everything without a composite in it.  A
+ * composite that was seen counts once, or those of many columns each would
+ * take for ever.
+ */
 static uint32
-shape_of_type(Oid type, int depth)
+shape_of_type(Oid type, List **seen)
 {
 	Oid base;
 	Oid element;
 
-	if (type < FirstNormalObjectId || depth > SHAPE_DEPTH_MAX)
+	if (type < FirstNormalObjectId)
 		return 0;
 	check_stack_depth();
 	base = getBaseType(type);
 	element = get_element_type(base);
 	if (OidIsValid(element))
-		return shape_of_type(element, depth + 1);
+		return shape_of_type(element, seen);
 	switch (get_typtype(base))
 	{
 		case TYPTYPE_COMPOSITE:
-			return shape_of_row(base, depth);
+			return list_member_oid(*seen, base) ? 1 : shape_of_row(base, seen);
 		case TYPTYPE_RANGE:
-			return shape_of_type(get_range_subtype(base), depth + 1);
+			return shape_of_type(get_range_subtype(base), seen);
 		case TYPTYPE_MULTIRANGE:
-			return shape_of_type(get_multirange_range(base), depth + 1);
+			return shape_of_type(get_multirange_range(base), seen);
 		default:
 			return 0;
 	}
+}
+
+static uint32
+shape_of(Oid type)
+{
+	List *seen = NIL;
+	uint32 shape = shape_of_type(type, &seen);
+
+	list_free(seen);
+	return shape;
 }
 
 static void
@@ -116,7 +129,7 @@ facts_of_type(Oid type)
 	facts.type = InvalidOid;
 	refuse_type(type);
 	get_typlenbyval(type, &facts.length, &facts.by_value);
-	facts.shape = shape_of_type(type, 0);
+	facts.shape = shape_of(type);
 	facts.type = type;
 	return &facts;
 }
@@ -186,7 +199,7 @@ cg_value_restore(const StoreCopy *copy, uint32 shape, CacheValue *value)
 	if (copy->entry.flags & STORE_NULL)
 		return true;
 	if (type >= FirstNormalObjectId &&
-		(!get_typisdefined(type) || (shape != 0 && shape != shape_of_type(type, 0))))
+		(!get_typisdefined(type) || (shape != 0 && shape != shape_of(type))))
 		return false;
 
 	if (copy->entry.flags & STORE_VARLENA || !get_typbyval(type))

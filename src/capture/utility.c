@@ -5,8 +5,9 @@
  *
  * Roles belong to the whole cluster, and event triggers do not fire for
  * them.  DETACH PARTITION CONCURRENTLY commits in its middle, before its
- * event trigger.  And once a table is dropped nobody can tell any more what
- * its triggers reported.
+ * event trigger.  Others' event triggers may read before ours have reported.
+ * And once a table is dropped nobody can tell any more what its triggers
+ * reported.
  *
  *-------------------------------------------------------------------------
  */
@@ -49,7 +50,8 @@ creates_members(CreateRoleStmt *create)
 
 /*
  * May the command change who may read what, or what CURRENT_USER and its like
- * say, without firing event triggers?
+ * say, or what names mean (EXPLAIN ANALYZE makes the table of CREATE TABLE AS),
+ * without firing event triggers?
  */
 static bool
 changes_roles(Node *command)
@@ -72,6 +74,8 @@ changes_roles(Node *command)
 				   ((RenameStmt *) command)->renameType == OBJECT_DATABASE;
 		case T_DropStmt:
 			return ((DropStmt *) command)->removeType == OBJECT_EXTENSION;
+		case T_ExplainStmt:
+			return GetCommandLogLevel(command) == LOGSTMT_DDL;
 		default:
 			return false;
 	}
@@ -115,17 +119,30 @@ run_utility(PlannedStmt *statement, const char *query, bool read_only,
 			QueryEnvironment *environment, DestReceiver *destination,
 			QueryCompletion *completion)
 {
-	bool roles = changes_roles(statement->utilityStmt);
+	Node *command = statement->utilityStmt;
+	bool roles = changes_roles(command);
+	bool definitions = GetCommandLogLevel(command) == LOGSTMT_DDL;
 
-	before_detach(statement->utilityStmt);
-	if (commits_prepared(statement->utilityStmt))
+	before_detach(command);
+	if (commits_prepared(command))
 		cg_coherence_catalog_changes_now();
-	if (previous_utility)
-		previous_utility(statement, query, read_only, context, parameters, environment,
-						 destination, completion);
-	else
-		standard_ProcessUtility(statement, query, read_only, context, parameters,
-								environment, destination, completion);
+	if (definitions)
+		cg_coherence_catalog_command_begins();
+	PG_TRY();
+	{
+		if (previous_utility)
+			previous_utility(statement, query, read_only, context, parameters,
+							 environment, destination, completion);
+		else
+			standard_ProcessUtility(statement, query, read_only, context, parameters,
+									environment, destination, completion);
+	}
+	PG_FINALLY();
+	{
+		if (definitions)
+			cg_coherence_catalog_command_ends();
+	}
+	PG_END_TRY();
 	if (roles)
 		cg_whole_touch_privileges();
 }

@@ -20,6 +20,11 @@
  * are none of its business: they have left unsettled stamps.  COMMIT PREPARED
  * sends another transaction's messages, and announces itself for that.
  *
+ * In this session, too, the caches and the catalogs tell of what the event
+ * triggers have not reported yet: a command that changes catalogs has done so
+ * before it reports, and other event triggers and functions may read while it
+ * runs.  So as long as one is under way, nothing derived is served.
+ *
  * Shared memory: one counter, atomic.
  *
  *-------------------------------------------------------------------------
@@ -39,6 +44,9 @@ static pg_atomic_uint32 *announced = NULL;
 /* Backend-local, of the current transaction. */
 static bool changes = false;
 static bool announced_by_me = false;
+
+/* Backend-local: commands that change catalogs, one within the other. */
+static int commands = 0;
 
 Size
 cg_catalog_shmem_size(void)
@@ -85,7 +93,25 @@ cg_coherence_catalog_changes_now(void)
 bool
 cg_coherence_catalog_changed_by_me(void)
 {
-	return changes;
+	return changes || commands > 0;
+}
+
+void
+cg_coherence_catalog_command_begins(void)
+{
+	commands++;
+}
+
+void
+cg_coherence_catalog_command_ends(void)
+{
+	commands--;
+}
+
+bool
+cg_coherence_catalog_command_runs(void)
+{
+	return commands > 0;
 }
 
 bool

@@ -115,7 +115,7 @@ extern void cg_coherence_statement_ends(const Dependency *dependencies, int coun
  *
  * cg_coherence_snapshot() is the active snapshot, or NULL where the cache
  * must be bypassed for derived entries (SERIALIZABLE, none or no MVCC
- * snapshot, parallel worker, recovery).  cg_coherence_settled() reads the
+ * snapshot, parallel worker, recovery, a command that changes catalogs).  cg_coherence_settled() reads the
  * dependency's slot whole; true if settled in the snapshot; its gen into
  * *gen either way.
  */
@@ -129,7 +129,7 @@ extern FullTransactionId cg_coherence_boot_floor(void);
  *
  * changes(): this transaction changes catalogs that values depend on; the
  * same command touches what is computed by them.  changed_by_me(): has it
- * done so, be it rolled back meanwhile?  current(): receive all
+ * done so, be it rolled back meanwhile, or is it about to?  current(): receive all
  * invalidation messages of the changes that the snapshots taken so far see;
  * false if some may still be to come: then do not fill.
  */
@@ -137,6 +137,14 @@ extern void cg_coherence_catalog_changes(void);
 extern void cg_coherence_catalog_changes_now(void); /* within this command */
 extern bool cg_coherence_catalog_changed_by_me(void);
 extern bool cg_coherence_catalog_current(void);
+
+/*
+ * A command that may change catalogs runs, from its begin to its end, be that
+ * an error: what it changes is touched by its end only.  They nest.
+ */
+extern void cg_coherence_catalog_command_begins(void);
+extern void cg_coherence_catalog_command_ends(void);
+extern bool cg_coherence_catalog_command_runs(void);
 
 /* Functions in transaction.c */
 extern void

@@ -116,7 +116,7 @@ cg_coherence_snapshot(void)
 	Snapshot snapshot;
 
 	if (!ActiveSnapshotSet() || IsolationIsSerializable() || IsParallelWorker() ||
-		RecoveryInProgress())
+		RecoveryInProgress() || cg_coherence_catalog_command_runs())
 		return NULL;
 	snapshot = GetActiveSnapshot();
 	if (snapshot->snapshot_type != SNAPSHOT_MVCC || snapshot->takenDuringRecovery)

@@ -11,6 +11,8 @@
  */
 #include "postgres.h"
 
+#include <ctype.h>
+
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -32,7 +34,20 @@ contains_word(const char *text, const char *word)
 	return false;
 }
 
-/* May this literal, or a part of it, mean another value at another time? */
+static bool
+contains_letter(const char *text)
+{
+	for (; *text; text++)
+		if (isalpha((unsigned char) *text) || IS_HIGHBIT_SET(*text))
+			return true;
+	return false;
+}
+
+/*
+ * May this literal, or a part of it, mean another value at another time?  The
+ * offset of a zone that is given by name is that of the day; a time alone has
+ * none but today.
+ */
 bool
 cg_load_literal_moves(const char *literal, Oid type)
 {
@@ -41,7 +56,7 @@ cg_load_literal_moves(const char *literal, Oid type)
 	for (int i = 0; i < lengthof(moving_words); i++)
 		if (contains_word(literal, moving_words[i]))
 			return true;
-	return false;
+	return cg_load_type_has_dayless_zone(type) && contains_letter(literal);
 }
 
 static LoadArguments *

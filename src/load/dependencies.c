@@ -233,7 +233,7 @@ cg_load_dependencies_find(LoadQuery *query, const LoadArguments *arguments,
 
 	walk.found = palloc0(sizeof(LoadDependencies));
 	if (query->moving_literal || arguments->moving_literal)
-		walk.found->purity.moving = "a word for the current date or time";
+		walk.found->purity.moving = "a date or time that follows from the current one";
 
 	/* This locks the tables, and analyzes the query again if they have changed. */
 	plan = SPI_plan_get_cached_plan(query->plan);

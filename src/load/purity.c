@@ -182,25 +182,42 @@ note(char **first, const char *form, const char *name)
 		*first = psprintf(form, name);
 }
 
-/* Aggregates are all marked immutable: theirs is the volatility of their parts. */
+/* "i"mmutable, "s"table, "v"olatile; an aggregate may lack this function. */
+static char
+more_volatile(char volatility, Oid function)
+{
+	return OidIsValid(function) ? Max(volatility, func_volatile(function)) : volatility;
+}
+
+/* The most volatile of an aggregate's functions; all aggregates are marked immutable. */
+static char
+volatility_of_aggregate(Oid function)
+{
+	HeapTuple tuple = SearchSysCache1(AGGFNOID, ObjectIdGetDatum(function));
+	Form_pg_aggregate form;
+	char volatility = PROVOLATILE_IMMUTABLE;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for aggregate %u", function);
+	form = (Form_pg_aggregate) GETSTRUCT(tuple);
+	volatility = more_volatile(volatility, form->aggtransfn);
+	volatility = more_volatile(volatility, form->aggfinalfn);
+	volatility = more_volatile(volatility, form->aggcombinefn);
+	volatility = more_volatile(volatility, form->aggserialfn);
+	volatility = more_volatile(volatility, form->aggdeserialfn);
+	volatility = more_volatile(volatility, form->aggmtransfn);
+	volatility = more_volatile(volatility, form->aggminvtransfn);
+	volatility = more_volatile(volatility, form->aggmfinalfn);
+	ReleaseSysCache(tuple);
+	return volatility;
+}
+
 static char
 volatility_of(Oid function)
 {
-	HeapTuple tuple;
-	char volatility;
-
 	if (function < FirstNormalObjectId || get_func_prokind(function) != PROKIND_AGGREGATE)
 		return func_volatile(function);
-
-	tuple = SearchSysCache1(AGGFNOID, ObjectIdGetDatum(function));
-	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for aggregate %u", function);
-	volatility = func_volatile(((Form_pg_aggregate) GETSTRUCT(tuple))->aggtransfn);
-	if (OidIsValid(((Form_pg_aggregate) GETSTRUCT(tuple))->aggfinalfn) &&
-		volatility == PROVOLATILE_IMMUTABLE)
-		volatility = func_volatile(((Form_pg_aggregate) GETSTRUCT(tuple))->aggfinalfn);
-	ReleaseSysCache(tuple);
-	return volatility;
+	return volatility_of_aggregate(function);
 }
 
 /* Told of each function that a node calls; false: go on. */

@@ -36,6 +36,8 @@ extern List *cg_load_call_arguments(const FuncExpr *call);
 extern bool cg_load_type_is_written_steadily(Oid type);
 /* Does a text mean the same value of the type, always and in every session? */
 extern bool cg_load_type_is_read_steadily(Oid type);
+/* Has a value of the type a time zone, and no day to find its offset by? */
+extern bool cg_load_type_has_dayless_zone(Oid type);
 /* Does a value of the type become json without any function that a user wrote? */
 extern bool cg_load_type_is_json_by_itself(Oid type);
 

@@ -99,6 +99,12 @@ is_read_steadily(Oid type)
 		   func_volatile(input) == PROVOLATILE_IMMUTABLE;
 }
 
+static bool
+has_no_dayless_zone(Oid type)
+{
+	return type != TIMETZOID;
+}
+
 static bool holds_for_all_parts(Oid type, BaseTypeTest test);
 
 static bool
@@ -152,6 +158,12 @@ bool
 cg_load_type_is_read_steadily(Oid type)
 {
 	return holds_for_all_parts(type, is_read_steadily);
+}
+
+bool
+cg_load_type_has_dayless_zone(Oid type)
+{
+	return !holds_for_all_parts(type, has_no_dayless_zone);
 }
 
 bool
