@@ -209,6 +209,17 @@ sql("DELETE FROM visit WHERE page LIKE 'p1%'");
 ok($mirror->settle('visit'), 'it settles again');
 is($mirror->problems('visit'), '', 'it has what its table has');
 
+# A primary key that holds at commit only is one, too
+sql('CREATE TABLE place (id int PRIMARY KEY DEFERRABLE INITIALLY DEFERRED, name text)');
+sql("INSERT INTO place VALUES (1, 'first'), (2, 'second'); SELECT cachegrid.mirror('place', 'grid')");
+ok($mirror->settle('place'), 'a table with a deferrable primary key settles');
+sql("BEGIN; UPDATE place SET id = 2 WHERE name = 'first';"
+	  . " UPDATE place SET id = 1 WHERE name = 'second'; COMMIT");
+ok($mirror->settle('place'), 'rows change places');
+is($mirror->value('place:1'), '{"id":1,"name":"second"}', 'so they do in Redis');
+is($mirror->problems('place'), '', 'both');
+sql('DROP TABLE place');
+
 # More rows than the sweep looks at in one go have no key, as they are too long
 sql("CREATE TABLE page (url text PRIMARY KEY)");
 sql("INSERT INTO page SELECT repeat('a', 520) || i FROM generate_series(1, 10500) i");
