@@ -542,7 +542,7 @@ CREATE TABLE mirror_position (
     PRIMARY KEY (server, owner)
 ) WITH (fillfactor = 10);
 COMMENT ON TABLE mirror_position IS
-'How far the worker has read the outbox for each server and owner of mirrors. position: a snapshot. history: system identifier and timeline it belongs to. nodes: the Redis processes that were there.';
+'How far the worker has read the outbox for each server and owner of mirrors. position: a snapshot. history: system identifier and timeline it belongs to. nodes: the Redis processes that were there, and how often each was flushed.';
 
 CREATE TABLE mirror_progress (
     mirror integer PRIMARY KEY,
