@@ -594,7 +594,7 @@ CREATE FUNCTION verify("table" regclass, server name, OUT key text, OUT problem 
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION verify(regclass, name) IS
 $$Compares a mirrored table with Redis, both ways, and returns what differs for two seconds or longer; no row: they are equal.
-"table": a mirrored table that the caller owns. server: where it is mirrored to. A NULL is an error. problem: missing (expired, if the mirror has a ttl), differs, surplus.
+"table": a mirrored table that the caller owns. server: where it is mirrored to. A NULL is an error. problem: missing (expired, if the mirror has a ttl), differs, surplus, or cannot be encoded: and why the row cannot be made JSON.
 Example: SELECT * FROM cachegrid.verify('product', 'grid');$$;
 
 -- seeing --------------------------------------------------------------------

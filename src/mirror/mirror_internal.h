@@ -222,6 +222,9 @@ extern void cg_mirror_leave_owner(const MirrorCaller *caller);
 extern bool cg_mirror_try(void (*work)(void *argument), void *argument, char **error);
 
 /* Functions in apply.c */
+extern bool cg_mirror_try_some(void (*work)(void *argument), void *argument,
+							   bool (*is_ours)(const ErrorData *error, void *argument),
+							   char **error);
 extern void cg_mirror_flush_wal(void);
 extern void cg_mirror_send(MirrorChannel *channel);
 extern bool cg_mirror_settle(MirrorChannel *channel);

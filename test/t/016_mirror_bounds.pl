@@ -153,6 +153,23 @@ $waker->quit;
 ok($mirror->settle('diary'), 'it ends');
 is(sql("SELECT parked, sweeps $diary"), '2|1', 'and they are still, whatever the error was');
 cmp_ok(sql("SELECT applied $diary"), '<', 80000, 'the walk did not begin anew');
+
+# verify tells such rows from a cancel of its own
+my $verify = "SELECT * FROM cachegrid.verify('diary', 'grid') ORDER BY key";
+my ($code, $output, $error) = $node->psql('postgres', $verify);
+like($error, qr/cannot be told/, 'a row that cancels the query has verify end');
+like($error, qr/CONTEXT:.*row with key "diary:6"/s, 'which row it was is told');
+sql("UPDATE diary SET mood = 'bad' WHERE id IN (6, 15000)");
+is(sql($verify),
+	join("\n", map { "diary:$_|cannot be encoded: cannot be told" } 15000, 5, 6),
+	'verify shows rows that cannot be encoded, and goes on');
+sql("CREATE TABLE nap (id int PRIMARY KEY, mood mood); INSERT INTO nap VALUES (1, 'slow');"
+	  . "SELECT cachegrid.mirror('nap', 'grid')");
+ok($mirror->settle('nap'), 'a row that takes its time settles');
+($code, $output, $error) = $node->psql('postgres',
+	"SET statement_timeout = '200ms'; SELECT * FROM cachegrid.verify('nap', 'grid')");
+like($error, qr/due to statement timeout/, 'verify can be cancelled in a row');
+sql('DROP TABLE nap');
 sql('DROP TABLE diary; DROP TYPE mood CASCADE');
 ok( $node->poll_query_until('postgres', 'SELECT count(*) = 1 FROM cachegrid.mirrors'),
 	'it ends, too');
@@ -178,7 +195,7 @@ sql('DROP SERVER again');
 
 # Only the owner of a database has its worker leave
 sql('CREATE ROLE stranger LOGIN');
-my ($code, $output, $error) =
+($code, $output, $error) =
   $node->psql('template1', 'ALTER DATABASE postgres RENAME TO other',
 	extra_params => [ '-U', 'stranger' ]);
 like($error, qr/must be owner/, 'a stranger may not rename the database');
