@@ -562,7 +562,7 @@ CREATE TABLE mirror_parked (
     PRIMARY KEY (mirror, record)
 );
 COMMENT ON TABLE mirror_parked IS
-'Keys that could not be written, because their row could not be encoded or Redis refused them. They are tried again when their row changes, and by cachegrid.resync().';
+'Keys that could not be written, because their row could not be encoded or Redis refused them; whoever may read cachegrid.stat_mirror may read these. They are tried again when their row changes, and by cachegrid.resync(). key: its prefix tells the mirror. record: the key as the worker keeps it. tries: how often it failed, since: when it did at first. Example: SELECT key, error, tries FROM cachegrid.mirror_parked;';
 
 CREATE FUNCTION mirror("table" regclass, server name, key text DEFAULT NULL, mode text DEFAULT 'write-behind',
                        format text DEFAULT 'json', columns name[] DEFAULT NULL, ttl interval DEFAULT NULL) RETURNS void
@@ -676,7 +676,7 @@ GRANT SELECT ON watched TO cachegrid_reader;
 GRANT EXECUTE ON FUNCTION mirror(regclass, name, text, text, text, name[], interval), unmirror(regclass, name),
     resync(regclass, name), verify(regclass, name) TO cachegrid_writer;
 GRANT EXECUTE ON FUNCTION mirror_status(), stat_redis() TO cachegrid_reader;
-GRANT SELECT ON stat_mirror, stat_redis TO cachegrid_reader;
+GRANT SELECT ON stat_mirror, stat_redis, mirror_parked TO cachegrid_reader;
 
 -- start ---------------------------------------------------------------------
 -- What the extension had put before it was dropped is not this one's.
