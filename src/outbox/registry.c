@@ -25,16 +25,17 @@
 #include "storage/spin.h"
 #include "utils/timestamp.h"
 
+#include "base/clock.h"
 #include "base/compat.h"
 #include "outbox/outbox_internal.h"
 
 /* In shared memory. */
 typedef struct OutboxDatabaseShared
 {
-	Oid database;		  /* InvalidOid: free */
-	pid_t consumer;		  /* 0: none */
-	Latch *latch;		  /* the consumer's */
-	TimestampTz retry_at; /* an orphan before then is left alone */
+	Oid database;	/* InvalidOid: free */
+	pid_t consumer; /* 0: none */
+	Latch *latch;	/* the consumer's */
+	int64 retry_at; /* of cg_clock_ms(): an orphan before then is left alone */
 
 	volatile int current; /* table that is written; read without the lock, may be stale */
 } OutboxDatabaseShared;
@@ -154,8 +155,9 @@ cg_outbox_forget_database(Oid database)
  * CG_OUTBOX_MAX_DATABASES; returns how many were filled in.
  */
 int
-cg_outbox_orphans(TimestampTz now, Oid *databases)
+cg_outbox_orphans(Oid *databases)
 {
+	int64 now = cg_clock_ms();
 	int count = 0;
 
 	SpinLockAcquire(&shared->mutex);
@@ -170,10 +172,11 @@ cg_outbox_orphans(TimestampTz now, Oid *databases)
 	return count;
 }
 
-/* A consumer has been started: it is no orphan until retry_at. */
+/* A consumer has been started: it is no orphan for so long. */
 void
-cg_outbox_mark_started(Oid database, TimestampTz retry_at)
+cg_outbox_mark_started(Oid database, int milliseconds)
 {
+	int64 retry_at = cg_clock_ms() + milliseconds;
 	OutboxDatabaseShared *entry;
 
 	SpinLockAcquire(&shared->mutex);
@@ -274,12 +277,13 @@ cg_outbox_is_consumer(pid_t process)
 
 /*
  * End the consumer of a database that somebody needs for himself, and start
- * no other before retry_at.  It is told to die rather than asked, so that it
+ * no other for so long.  It is told to die rather than asked, so that it
  * leaves from any wait.
  */
 void
-cg_outbox_dismiss(Oid database, TimestampTz retry_at)
+cg_outbox_dismiss(Oid database, int milliseconds)
 {
+	int64 retry_at = cg_clock_ms() + milliseconds;
 	OutboxDatabaseShared *entry;
 
 	if (!shared)

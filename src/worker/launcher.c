@@ -31,7 +31,6 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
-#include "utils/timestamp.h"
 
 #include "base/compat.h"
 #include "cache/cache.h"
@@ -169,9 +168,8 @@ explore(void)
 static void
 adopt_orphans(void)
 {
-	TimestampTz now = GetCurrentTimestamp();
 	Oid databases[CG_OUTBOX_MAX_DATABASES];
-	int count = cg_outbox_orphans(now, databases);
+	int count = cg_outbox_orphans(databases);
 
 	for (int i = 0; i < count; i++)
 	{
@@ -181,8 +179,7 @@ adopt_orphans(void)
 			cg_outbox_forget_database(databases[i]);
 		}
 		else if (start_worker(databases[i], NULL))
-			cg_outbox_mark_started(databases[i],
-								   TimestampTzPlusMilliseconds(now, WORKER_RETRY_MS));
+			cg_outbox_mark_started(databases[i], WORKER_RETRY_MS);
 	}
 }
 
