@@ -633,7 +633,7 @@ CREATE VIEW stat_mirror AS
            s.sweeps, s.last_error, s.last_error_at
     FROM mirrors m JOIN mirror_status() s ON s.mirror = m.id;
 COMMENT ON VIEW stat_mirror IS
-'One row a mirror of this database. state: starting, sweeping, live, interrupted (Redis is away), sweep pending (the same, and a sweep is to come), stopped (see last_error), removing (after unmirror). waiting: changes that are committed and not applied yet. lag_seconds: age of the oldest of them. applied: keys set or deleted, retries: sent again, since the server started. parked: keys that could not be written, see cachegrid.mirror_parked. sweeps: ended ones. Example: SELECT "table", waiting, lag_seconds, last_error FROM cachegrid.stat_mirror;';
+'One row a mirror of this database. state: starting, sweeping, live, interrupted (Redis is away), sweep pending (the same, and a sweep is to come), stopped (see last_error: the table, or a lack of worker processes), removing (after unmirror). waiting: changes that are committed and not applied yet. lag_seconds: age of the oldest of them. applied: keys set or deleted, retries: sent again, since the server started. parked: keys that could not be written, see cachegrid.mirror_parked. sweeps: ended ones. Example: SELECT "table", waiting, lag_seconds, last_error FROM cachegrid.stat_mirror;';
 
 CREATE FUNCTION stat_redis(OUT server name, OUT node text, OUT role text, OUT owner regrole, OUT connected boolean, OUT slots integer,
                            OUT commands bigint, OUT errors bigint, OUT retries bigint, OUT connects bigint,

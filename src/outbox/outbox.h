@@ -121,6 +121,8 @@ extern bool cg_outbox_register_database(Oid database);
 extern void cg_outbox_forget_database(Oid database);
 extern int cg_outbox_orphans(Oid *databases);
 extern void cg_outbox_mark_started(Oid database, int milliseconds);
+extern bool cg_outbox_tell_start(bool started);
+extern bool cg_outbox_is_consumed(TimestampTz *starved_since);
 extern void cg_outbox_set_launcher(void);
 extern bool cg_outbox_attach(void);
 extern void cg_outbox_retire(void);

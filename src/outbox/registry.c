@@ -43,8 +43,9 @@ typedef struct OutboxDatabaseShared
 /* In shared memory. */
 typedef struct OutboxShared
 {
-	slock_t mutex;	 /* guards every field below but for those that say so */
-	Latch *launcher; /* NULL: not running */
+	slock_t mutex;			   /* guards every field below but for those that say so */
+	Latch *launcher;		   /* NULL: not running */
+	TimestampTz starved_since; /* there is no process for consumers; 0: there is */
 	OutboxDatabaseShared databases[CG_OUTBOX_MAX_DATABASES];
 } OutboxShared;
 
@@ -184,6 +185,47 @@ cg_outbox_mark_started(Oid database, int milliseconds)
 	if (entry)
 		entry->retry_at = retry_at;
 	SpinLockRelease(&shared->mutex);
+}
+
+/*
+ * The launcher could start a consumer, or could not, because the server has no
+ * worker process left.  Returns whether that is news.
+ */
+bool
+cg_outbox_tell_start(bool started)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	bool changed;
+
+	SpinLockAcquire(&shared->mutex);
+	changed = started == (shared->starved_since != 0);
+	if (changed)
+		shared->starved_since = started ? 0 : now;
+	SpinLockRelease(&shared->mutex);
+	return changed;
+}
+
+/*
+ * Has the current database a consumer?  If not, *starved_since is since when there
+ * is no process for one, or 0 if that is not so.
+ */
+bool
+cg_outbox_is_consumed(TimestampTz *starved_since)
+{
+	const OutboxDatabaseShared *entry;
+	bool consumed;
+
+	*starved_since = 0;
+	if (!shared)
+		return false;
+
+	SpinLockAcquire(&shared->mutex);
+	entry = find_database_locked(MyDatabaseId);
+	consumed = entry && entry->consumer != 0;
+	if (!consumed)
+		*starved_since = shared->starved_since;
+	SpinLockRelease(&shared->mutex);
+	return consumed;
 }
 
 static void

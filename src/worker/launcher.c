@@ -47,7 +47,6 @@
 /* The databases that are still to be looked into, in TopMemoryContext. */
 static List *unknown = NIL;
 static BackgroundWorkerHandle *scout = NULL; /* who looks into one, or NULL */
-static bool complained = false;				 /* about too few worker processes */
 
 /* Called once, when the library is preloaded. */
 void
@@ -86,10 +85,12 @@ start_worker(Oid database, BackgroundWorkerHandle **handle)
 	strlcpy(worker.bgw_function_name, "cg_worker_database_main", BGW_MAXLEN);
 	started = RegisterDynamicBackgroundWorker(&worker, handle);
 
-	if (!started && !complained)
-		ereport(LOG, errmsg("could not start a cachegrid worker"),
-				errhint("Increase \"max_worker_processes\"."));
-	complained = !started;
+	if (cg_outbox_tell_start(started) && !started)
+		ereport(
+			LOG, errmsg("could not start a cachegrid worker for database %u", database),
+			errdetail("The server has no worker process left.  What mirrors of the "
+					  "database are to write to Redis stays in the outbox, which grows."),
+			errhint("Increase \"max_worker_processes\"."));
 	return started;
 }
 
