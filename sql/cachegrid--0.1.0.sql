@@ -554,7 +554,7 @@ CREATE TABLE mirror_position (
     PRIMARY KEY (server, owner)
 ) WITH (fillfactor = 10);
 COMMENT ON TABLE mirror_position IS
-'How far the worker has read the outbox for each server and owner of mirrors. position: a snapshot. history: system identifier and timeline it belongs to. nodes: the Redis processes that were there.';
+'How far the worker has read the outbox for each server and owner of mirrors. position: a snapshot. history: system identifier and timeline it belongs to. nodes: the Redis processes that were there, and how often each was flushed.';
 
 CREATE TABLE mirror_progress (
     mirror integer PRIMARY KEY,
@@ -574,7 +574,7 @@ CREATE TABLE mirror_parked (
     PRIMARY KEY (mirror, record)
 );
 COMMENT ON TABLE mirror_parked IS
-'Keys that could not be written, because their row could not be encoded or Redis refused them. They are tried again when their row changes, and by cachegrid.resync().';
+'Keys that could not be written, because their row could not be encoded or Redis refused them; whoever may read cachegrid.stat_mirror may read these. They are tried again when their row changes, and by cachegrid.resync(). key: its prefix tells the mirror. record: the key as the worker keeps it. tries: how often it failed, since: when it did at first. Example: SELECT key, error, tries FROM cachegrid.mirror_parked;';
 
 CREATE FUNCTION mirror("table" regclass, server name, key text DEFAULT NULL, mode text DEFAULT 'write-behind',
                        format text DEFAULT 'json', columns name[] DEFAULT NULL, ttl interval DEFAULT NULL) RETURNS void
@@ -606,7 +606,7 @@ CREATE FUNCTION verify("table" regclass, server name, OUT key text, OUT problem 
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION verify(regclass, name) IS
 $$Compares a mirrored table with Redis, both ways, and returns what differs for two seconds or longer; no row: they are equal.
-"table": a mirrored table that the caller owns. server: where it is mirrored to. A NULL is an error. problem: missing (expired, if the mirror has a ttl), differs, surplus.
+"table": a mirrored table that the caller owns. server: where it is mirrored to. A NULL is an error. problem: missing (expired, if the mirror has a ttl), differs, surplus, or cannot be encoded: and why the row cannot be made JSON.
 Example: SELECT * FROM cachegrid.verify('product', 'grid');$$;
 
 -- seeing --------------------------------------------------------------------
@@ -645,7 +645,7 @@ CREATE VIEW stat_mirror AS
            s.sweeps, s.last_error, s.last_error_at
     FROM mirrors m JOIN mirror_status() s ON s.mirror = m.id;
 COMMENT ON VIEW stat_mirror IS
-'One row a mirror of this database. state: starting, sweeping, live, interrupted (Redis is away), sweep pending (the same, and a sweep is to come), stopped (see last_error), removing (after unmirror). waiting: changes that are committed and not applied yet. lag_seconds: age of the oldest of them. applied: keys set or deleted, retries: sent again, since the server started. parked: keys that could not be written, see cachegrid.mirror_parked. sweeps: ended ones. Example: SELECT "table", waiting, lag_seconds, last_error FROM cachegrid.stat_mirror;';
+'One row a mirror of this database. state: starting, sweeping, live, interrupted (Redis is away), sweep pending (the same, and a sweep is to come), stopped (see last_error: the table, or a lack of worker processes), removing (after unmirror). waiting: changes that are committed and not applied yet. lag_seconds: age of the oldest of them. applied: keys set or deleted, retries: sent again, since the server started. parked: keys that could not be written, see cachegrid.mirror_parked. sweeps: ended ones. Example: SELECT "table", waiting, lag_seconds, last_error FROM cachegrid.stat_mirror;';
 
 CREATE FUNCTION stat_redis(OUT server name, OUT node text, OUT role text, OUT owner regrole, OUT connected boolean, OUT slots integer,
                            OUT commands bigint, OUT errors bigint, OUT retries bigint, OUT connects bigint,
@@ -688,7 +688,7 @@ GRANT SELECT ON watched TO cachegrid_reader;
 GRANT EXECUTE ON FUNCTION mirror(regclass, name, text, text, text, name[], interval), unmirror(regclass, name),
     resync(regclass, name), verify(regclass, name) TO cachegrid_writer;
 GRANT EXECUTE ON FUNCTION mirror_status(), stat_redis() TO cachegrid_reader;
-GRANT SELECT ON stat_mirror, stat_redis TO cachegrid_reader;
+GRANT SELECT ON stat_mirror, stat_redis, mirror_parked TO cachegrid_reader;
 
 -- start ---------------------------------------------------------------------
 -- What the extension had put before it was dropped is not this one's.

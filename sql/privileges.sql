@@ -10,6 +10,8 @@ SELECT cachegrid.get('r:1');
 SET ROLE regress_reader;
 SELECT cachegrid.get('r:1');
 SELECT count(*) > 0 AS seen FROM cachegrid.stat_cache;
+SELECT parked FROM cachegrid.stat_mirror;
+SELECT key, error, tries FROM cachegrid.mirror_parked;
 SELECT cachegrid.set('r:1', 'y');
 SELECT cachegrid.add('r:2', 'y');
 SET ROLE regress_writer;

@@ -30,4 +30,11 @@ cg_clock_ticks(void)
 		   (uint64) now.tv_nsec / (1000 / CG_TICKS_PER_MICROSECOND) + CG_TICKS_BEFORE;
 }
 
+/* The same in milliseconds: for whoever waits.  Never 0. */
+static inline int64
+cg_clock_ms(void)
+{
+	return (int64) (cg_clock_ticks() / (CG_TICKS_PER_SECOND / 1000));
+}
+
 #endif /* CACHEGRID_CLOCK_H */

@@ -109,10 +109,6 @@ WaitEventExtensionNew(const char *wait_event_name)
 #if PG_VERSION_NUM < 180000
 #define index_beginscan(heap, index, snapshot, instrument, nkeys, norderbys) \
 	index_beginscan(heap, index, snapshot, nkeys, norderbys)
-
-/* Before, no index that is deferrable was ever the primary key. */
-#define RelationGetPrimaryKeyIndex(relation, deferrable_ok) \
-	(AssertMacro(!(deferrable_ok)), RelationGetPrimaryKeyIndex(relation))
 #endif
 
 /* Is it JSON_OBJECT() or another expression of SQL/JSON's own? */

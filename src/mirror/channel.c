@@ -20,8 +20,8 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
-#include "utils/timestamp.h"
 
+#include "base/clock.h"
 #include "base/compat.h"
 #include "base/settings.h"
 #include "mirror/mirror_internal.h"
@@ -80,7 +80,7 @@ static bool
 lock_table(MirrorState *mirror)
 {
 	Oid relation = mirror->definition->relation;
-	TimestampTz now;
+	int64 now;
 
 	if (ConditionalLockRelationOid(relation, AccessShareLock))
 	{
@@ -95,10 +95,10 @@ lock_table(MirrorState *mirror)
 	if (mirror->broken)
 		return true;
 
-	now = GetCurrentTimestamp();
+	now = cg_clock_ms();
 	if (mirror->locked_since == 0)
 		mirror->locked_since = now;
-	if (now < TimestampTzPlusMilliseconds(mirror->locked_since, PATIENCE_MS))
+	if (now < mirror->locked_since + PATIENCE_MS)
 		return false;
 	cg_mirror_break(mirror, "its table is locked");
 	return true;
@@ -310,16 +310,16 @@ has_unsaved(const MirrorChannel *channel)
 
 /* Save if it is time to; else tell when it will be. */
 static void
-save_if_due(MirrorChannel *channel, TimestampTz now, long *wait_ms)
+save_if_due(MirrorChannel *channel, int64 now, long *wait_ms)
 {
-	TimestampTz due = TimestampTzPlusMilliseconds(channel->saved_at, SAVE_INTERVAL_MS);
+	int64 due = channel->saved_at + SAVE_INTERVAL_MS;
 
 	if (!has_unsaved(channel))
 		return;
 	if (now >= due)
 		cg_mirror_save(channel);
 	else
-		*wait_ms = Min(*wait_ms, TimestampDifferenceMilliseconds(now, due) + 1);
+		*wait_ms = Min(*wait_ms, due - now);
 }
 
 static void
@@ -347,14 +347,14 @@ show_states(MirrorChannel *channel)
 }
 
 static RoundResult
-work_on_redis(MirrorChannel *channel, TimestampTz now)
+work_on_redis(MirrorChannel *channel, int64 now)
 {
 	RoundResult applied;
 	RoundResult swept;
 
 	if (!cg_mirror_connect(channel))
 		return ROUND_IDLE;
-	if (now >= TimestampTzPlusMilliseconds(channel->checked_at, CHECK_INTERVAL_MS))
+	if (now >= channel->checked_at + CHECK_INTERVAL_MS)
 	{
 		if (!cg_mirror_check_nodes(channel))
 		{
@@ -386,19 +386,17 @@ work_on_redis(MirrorChannel *channel, TimestampTz now)
 bool
 cg_mirror_round(MirrorChannel *channel, long *wait_ms)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	int64 now = cg_clock_ms();
 	RoundResult result = ROUND_IDLE;
 
 	if (now >= channel->retry_at)
 		result = work_on_redis(channel, now);
 	if (channel->retry_at > now)
-		*wait_ms =
-			Min(*wait_ms, TimestampDifferenceMilliseconds(now, channel->retry_at) + 1);
+		*wait_ms = Min(*wait_ms, channel->retry_at - now);
 	if (result == ROUND_BUSY)
 		*wait_ms = Min(*wait_ms, 10);
 	show_states(channel);
-	if (channel->grid &&
-		now >= TimestampTzPlusMilliseconds(channel->published_at, PUBLISH_INTERVAL_MS))
+	if (channel->grid && now >= channel->published_at + PUBLISH_INTERVAL_MS)
 		cg_mirror_publish_nodes(channel, NULL);
 	save_if_due(channel, now, wait_ms);
 	return result == ROUND_DONE;

@@ -131,11 +131,32 @@ append_literal(StringInfo out, const char *text)
 	}
 }
 
+/* InvalidOid if there is none. */
+static Oid
+find_primary_key(Relation relation)
+{
+	ListCell *cell;
+
+	/* Also one that is deferrable: it holds for whatever a snapshot shows. */
+	foreach (cell, RelationGetIndexList(relation))
+	{
+		HeapTuple tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(lfirst_oid(cell)));
+		bool is_primary =
+			HeapTupleIsValid(tuple) && ((Form_pg_index) GETSTRUCT(tuple))->indisprimary;
+
+		if (HeapTupleIsValid(tuple))
+			ReleaseSysCache(tuple);
+		if (is_primary)
+			return lfirst_oid(cell);
+	}
+	return InvalidOid;
+}
+
 /* <table>:{first column of the primary key}:{second} ... */
 static char *
 default_key(Relation relation)
 {
-	Oid primary = RelationGetPrimaryKeyIndex(relation, false);
+	Oid primary = find_primary_key(relation);
 	Form_pg_index form;
 	StringInfoData key;
 	HeapTuple tuple;

@@ -60,12 +60,14 @@ cg_mirror_leave_owner(const MirrorCaller *caller)
 }
 
 /*
- * Run work(argument) in a subtransaction.  If it raises an error, whichever, as
- * nobody cancels the worker: false, and the message into *error, palloc'd in the
- * caller's context.  Whatever work opens it must close.
+ * Run work(argument) in a subtransaction.  If it raises an error that is_ours, or
+ * whichever if that is NULL: false, and the message into *error, palloc'd in the
+ * caller's context.  Other errors are raised again.  Whatever work opens it must
+ * close.
  */
 bool
-cg_mirror_try(void (*work)(void *argument), void *argument, char **error)
+cg_mirror_try_some(void (*work)(void *argument), void *argument,
+				   bool (*is_ours)(const ErrorData *error, void *argument), char **error)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -86,6 +88,10 @@ cg_mirror_try(void (*work)(void *argument), void *argument, char **error)
 		data = CopyErrorData();
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+		if (is_ours && !is_ours(data, argument))
+			ReThrowError(data);
 		*error = MemoryContextStrdup(context, data->message);
 		FreeErrorData(data);
 	}
@@ -93,4 +99,11 @@ cg_mirror_try(void (*work)(void *argument), void *argument, char **error)
 	MemoryContextSwitchTo(context);
 	CurrentResourceOwner = owner;
 	return done;
+}
+
+/* The same for the worker: whatever is raised, as nobody cancels that. */
+bool
+cg_mirror_try(void (*work)(void *argument), void *argument, char **error)
+{
+	return cg_mirror_try_some(work, argument, NULL, error);
 }

@@ -12,8 +12,8 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
-#include "utils/timestamp.h"
 
+#include "base/clock.h"
 #include "base/compat.h"
 #include "mirror/mirror_internal.h"
 
@@ -63,8 +63,7 @@ interrupt_channel(MirrorChannel *channel, const char *message, const char *hint)
 		cg_mirror_set_error(((MirrorState *) lfirst(cell))->definition->id, message);
 	if (channel->grid)
 		cg_mirror_publish_nodes(channel, message);
-	channel->retry_at =
-		TimestampTzPlusMilliseconds(GetCurrentTimestamp(), Min(delay, LAST_RETRY_MS));
+	channel->retry_at = cg_clock_ms() + Min(delay, LAST_RETRY_MS);
 	channel->checked_at = 0;
 }
 

@@ -49,16 +49,16 @@ typedef struct MirrorState
 {
 	MirrorDefinition *definition;
 	SweepPhase phase;
-	Size last_size;	   /* of last, which is as in a record; 0: none */
-	RedisScan *scan;   /* of SWEEP_SCAN, NULL: not begun */
-	bool unsaved;	   /* phase and last differ from what is on disk */
-	bool listed;	   /* in the catalog when it was last read */
-	bool has_parked;   /* keys in cachegrid.mirror_parked */
-	bool gone;		   /* the table or the mirror is: remove the keys, then the row */
-	char *broken;	   /* why it cannot be worked on until the next reload, or NULL */
-	char *reported;	   /* the last such reason that was logged, or NULL */
-	const char *shown; /* state that stat_mirror shows */
-	TimestampTz locked_since;			/* its table, by somebody else; 0: not now */
+	Size last_size;		/* of last, which is as in a record; 0: none */
+	RedisScan *scan;	/* of SWEEP_SCAN, NULL: not begun */
+	bool unsaved;		/* phase and last differ from what is on disk */
+	bool listed;		/* in the catalog when it was last read */
+	bool has_parked;	/* keys in cachegrid.mirror_parked */
+	bool gone;			/* the table or the mirror is: remove the keys, then the row */
+	char *broken;		/* why it cannot be worked on until the next reload, or NULL */
+	char *reported;		/* the last such reason that was logged, or NULL */
+	const char *shown;	/* state that stat_mirror shows */
+	int64 locked_since; /* its table, by somebody else; 0: not now */
 	char last[CG_OUTBOX_MAX_KEY_BYTES]; /* key that the walk has come to */
 } MirrorState;
 
@@ -130,13 +130,15 @@ typedef struct MirrorChannel
 	OutboxPosition *position; /* read and applied up to here; NULL: not loaded */
 	OutboxPosition *saved;	  /* the same, as it is on disk */
 	bool unsaved;			  /* there were rows since then */
-	TimestampTz saved_at;
-	char *nodes; /* which Redis processes were there last, NULL: not known */
-	TimestampTz checked_at;
-	TimestampTz published_at; /* its nodes, for stat_redis */
-	TimestampTz retry_at;	  /* 0: no trouble */
-	int failures;			  /* in a row */
-	bool overflowed;		  /* in this outage: it was told */
+	char *nodes; /* masters that were there last, see nodes.c, NULL: not known */
+
+	/* Times are milliseconds of cg_clock_ms(); 0: long ago. */
+	int64 saved_at;
+	int64 checked_at;
+	int64 published_at; /* its nodes, for stat_redis */
+	int64 retry_at;		/* 0: no trouble */
+	int failures;		/* in a row */
+	bool overflowed;	/* in this outage: it was told */
 } MirrorChannel;
 
 /* A mirrored table, opened for one transaction and one snapshot. */
@@ -220,6 +222,9 @@ extern void cg_mirror_commit(void);
 extern void cg_mirror_enter_owner(Relation relation, MirrorCaller *caller);
 extern void cg_mirror_leave_owner(const MirrorCaller *caller);
 extern bool cg_mirror_try(void (*work)(void *argument), void *argument, char **error);
+extern bool cg_mirror_try_some(void (*work)(void *argument), void *argument,
+							   bool (*is_ours)(const ErrorData *error, void *argument),
+							   char **error);
 
 /* Functions in apply.c */
 extern void cg_mirror_flush_wal(void);

@@ -20,6 +20,7 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "base/clock.h"
 #include "base/compat.h"
 #include "mirror/mirror_internal.h"
 
@@ -183,7 +184,7 @@ cg_mirror_publish_nodes(MirrorChannel *channel, const char *error)
 	SpinLockAcquire(&shared->mutex);
 	leave_others_locked(channel, error, now);
 	SpinLockRelease(&shared->mutex);
-	channel->published_at = now;
+	channel->published_at = cg_clock_ms();
 }
 
 /* The channel is no more. */

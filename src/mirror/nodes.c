@@ -2,8 +2,14 @@
  *
  * nodes.c
  *	  Is Redis still what we wrote to?  A master that was restarted or
- *	  replaced may have lost what it had acknowledged; so may a server that
+ *	  replaced may have lost what it had acknowledged; so has one that
  *	  somebody flushed.  Then everything is swept.
+ *
+ * Every master is asked for the id of its process and how often that was
+ * flushed since it began: an id or a count that is new is a loss.  Who resets
+ * the counts, by CONFIG RESETSTAT, causes a sweep at worst; a flush before the
+ * next look that brings the count to where it was is missed.  Who may not ask,
+ * by INFO, has only the mark of ownership, which lies on one master.
  *
  *-------------------------------------------------------------------------
  */
@@ -17,79 +23,122 @@
 #define RUN_ID		 "run_id:"
 #define RUN_ID_BYTES 40
 
+/* "run id/flushes" */
+#define MAX_IDENTITY_BYTES (RUN_ID_BYTES + 24)
+
 #define WORD(text) ((RedisString){.data = (text), .size = strlen(text)})
 
 /*
- * The id of the node's process, palloc'd; "" if we may not ask for it; NULL
- * if the node does not answer.
+ * A section of what the node tells of itself, until the next call; "" if we may
+ * not ask for it; NULL if the node does not answer.
  */
-static char *
-ask_run_id(RedisGrid *grid, int node)
+static const char *
+ask_info(RedisGrid *grid, int node, const char *section)
 {
-	RedisString info[] = {WORD("INFO"), WORD("server")};
+	RedisString info[] = {WORD("INFO"), WORD(section)};
 	const RedisReply *reply = cg_redis_call_node(grid, node, lengthof(info), info);
-	const char *id;
 
 	if (!reply)
 		return NULL;
-	id = reply->kind == REDIS_STRING ? strstr(reply->data, RUN_ID) : NULL;
-	return id ? pnstrdup(id + strlen(RUN_ID), RUN_ID_BYTES) : pstrdup("");
+	return reply->kind == REDIS_STRING ? reply->data : "";
 }
 
-/* The ids of all masters, with commas between; NULL if one does not answer. */
-static char *
-ask_run_ids(RedisGrid *grid)
+/* How often the node's process was emptied, as its statistics tell. */
+static uint64
+count_flushes(const char *statistics)
 {
-	StringInfoData ids;
+	static const char *const commands[] = {
+		"cmdstat_flushall:calls=", "cmdstat_flushdb:calls=", "cmdstat_swapdb:calls="};
+	uint64 count = 0;
 
-	initStringInfo(&ids);
+	for (int i = 0; i < lengthof(commands); i++)
+	{
+		const char *found = strstr(statistics, commands[i]);
+
+		if (found)
+			count += strtou64(found + strlen(commands[i]), NULL, 10);
+	}
+	return count;
+}
+
+/* Who the node is, and how often it was emptied; "" if we may not ask; see above. */
+static bool
+ask_identity(RedisGrid *grid, int node, char *identity)
+{
+	const char *answer = ask_info(grid, node, "server");
+	char id[RUN_ID_BYTES + 1] = "";
+
+	if (!answer)
+		return false;
+	identity[0] = '\0';
+	answer = strstr(answer, RUN_ID);
+	if (!answer)
+		return true;
+	strlcpy(id, answer + strlen(RUN_ID), sizeof(id));
+
+	answer = ask_info(grid, node, "commandstats");
+	if (!answer)
+		return false;
+	snprintf(identity, MAX_IDENTITY_BYTES, "%s/" UINT64_FORMAT, id,
+			 count_flushes(answer));
+	return true;
+}
+
+/* All masters' identities, each between commas; NULL if one does not answer. */
+static char *
+ask_identities(RedisGrid *grid)
+{
+	StringInfoData identities;
+
+	initStringInfo(&identities);
+	appendStringInfoChar(&identities, ',');
 	for (int i = 0; i < cg_redis_node_count(grid); i++)
 	{
-		char *id = ask_run_id(grid, i);
+		char identity[MAX_IDENTITY_BYTES];
 
-		if (!id)
+		if (!ask_identity(grid, i, identity))
 			return NULL;
-		appendStringInfo(&ids, "%s%s", i > 0 ? "," : "", id);
+		appendStringInfo(&identities, "%s,", identity);
 	}
-	return ids.data;
+	return identities.data;
 }
 
-/* Is there an id among these that was not among those? */
+/* Is there an identity among these that was not among those? */
 static bool
-has_new_id(const char *ids, const char *known)
+has_new_identity(const char *identities, const char *known)
 {
-	char *list = pstrdup(ids);
+	char *list = pstrdup(identities);
 	char *rest = NULL;
 
-	for (char *id = strtok_r(list, ",", &rest); id; id = strtok_r(NULL, ",", &rest))
+	for (char *one = strtok_r(list, ",", &rest); one; one = strtok_r(NULL, ",", &rest))
 	{
-		if (!strstr(known, id))
+		if (!strstr(known, psprintf(",%s,", one)))
 			return true;
 	}
 	return false;
 }
 
 static bool
-check_run_ids(MirrorChannel *channel)
+check_identities(MirrorChannel *channel)
 {
-	char *ids = ask_run_ids(channel->grid);
+	char *identities = ask_identities(channel->grid);
 
-	if (!ids)
+	if (!identities)
 		return false;
-	if (channel->nodes && strcmp(channel->nodes, ids) == 0)
+	if (channel->nodes && strcmp(channel->nodes, identities) == 0)
 		return true;
 
-	if (channel->nodes && has_new_id(ids, channel->nodes))
+	if (channel->nodes && has_new_identity(identities, channel->nodes))
 	{
-		ereport(
-			LOG,
-			errmsg("server \"%s\" has restarted or changed its masters", channel->server),
-			errdetail("Its mirrors will be swept."));
+		ereport(LOG,
+				errmsg("server \"%s\" has restarted, changed or flushed its masters",
+					   channel->server),
+				errdetail("Its mirrors will be swept."));
 		cg_mirror_want_sweeps(channel);
 	}
 	if (channel->nodes)
 		pfree(channel->nodes);
-	channel->nodes = MemoryContextStrdup(channel->context, ids);
+	channel->nodes = MemoryContextStrdup(channel->context, identities);
 	channel->unsaved = true;
 	return true;
 }
@@ -123,7 +172,7 @@ cg_mirror_check_nodes(MirrorChannel *channel)
 {
 	ListCell *cell;
 
-	if (!check_run_ids(channel))
+	if (!check_identities(channel))
 		return false;
 	foreach (cell, channel->mirrors)
 	{

@@ -21,8 +21,8 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
-#include "utils/timestamp.h"
 
+#include "base/clock.h"
 #include "base/compat.h"
 #include "mirror/mirror_internal.h"
 
@@ -218,7 +218,7 @@ cg_mirror_save(MirrorChannel *channel)
 	channel->saved = cg_outbox_position_copy(channel->position);
 	MemoryContextSwitchTo(previous);
 	channel->unsaved = false;
-	channel->saved_at = GetCurrentTimestamp();
+	channel->saved_at = cg_clock_ms();
 }
 
 /* The channel has no mirror left. */

@@ -260,6 +260,24 @@ count_waiting(const MirrorDefinition *definition)
 	return waiting;
 }
 
+/* Without a worker nothing is as it was when the last one showed it. */
+static void
+correct_status(MirrorStatus *status)
+{
+	TimestampTz starved_since;
+
+	if (cg_outbox_is_consumed(&starved_since))
+		return;
+	status->state = "starting";
+	if (starved_since == 0)
+		return;
+	status->state = "stopped";
+	strlcpy(status->last_error,
+			"could not start a worker: \"max_worker_processes\" is too low",
+			sizeof(status->last_error));
+	status->last_error_at = starved_since;
+}
+
 static void
 put_status(const MirrorDefinition *definition, Tuplestorestate *rows, TupleDesc desc)
 {
@@ -267,8 +285,10 @@ put_status(const MirrorDefinition *definition, Tuplestorestate *rows, TupleDesc 
 	Waiting waiting = count_waiting(definition);
 	Datum values[9];
 	bool nulls[9] = {false};
-	bool known = copy_status(definition->id, &status);
 
+	if (!copy_status(definition->id, &status))
+		memset(&status, 0, sizeof(status));
+	correct_status(&status);
 	values[0] = Int32GetDatum(definition->id);
 	values[1] = CStringGetTextDatum(status.state ? status.state : "starting");
 	values[2] = Int64GetDatum(waiting.count);
@@ -277,7 +297,7 @@ put_status(const MirrorDefinition *definition, Tuplestorestate *rows, TupleDesc 
 	values[4] = Int64GetDatum(status.applied);
 	values[5] = Int64GetDatum(status.retries);
 	values[6] = Int64GetDatum(status.sweeps);
-	nulls[7] = nulls[8] = !known || status.last_error_at == 0;
+	nulls[7] = nulls[8] = status.last_error_at == 0;
 	if (!nulls[7])
 		values[7] = CStringGetTextDatum(status.last_error);
 	values[8] = TimestampTzGetDatum(status.last_error_at);

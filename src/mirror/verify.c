@@ -5,7 +5,8 @@
  *
  * Rows and keys go on changing meanwhile, and Redis follows a little later:
  * so what looks wrong is looked at again, and is reported only if it never
- * was right.
+ * was right.  Rows are read before anything is asked of Redis, in a
+ * subtransaction: a cast to json may fail.
  *
  *-------------------------------------------------------------------------
  */
@@ -51,6 +52,17 @@ typedef struct Comparison
 	const char *problem; /* NULL: none */
 } Comparison;
 
+/* Touches whose rows are read together, and what becomes of them. */
+typedef struct Reading
+{
+	const MirrorDefinition *definition;
+	MemoryContext context;
+	MirrorTouch *touches;
+	Comparison *comparisons; /* of each touch */
+	int count;
+	const Comparison *encoding; /* whose row, now; NULL: none */
+} Reading;
+
 static void
 compare(const RedisResult *result, void *user_data)
 {
@@ -74,30 +86,103 @@ compare(const RedisResult *result, void *user_data)
 		comparison->problem = "differs";
 }
 
+/* What the table says of a touch, into its comparison. */
 static void
-start_comparison(Verification *verification, MirrorTable *table, Comparison *comparison,
-				 MirrorTouch *touch)
+read_row(Reading *reading, MirrorTable *table, int number)
 {
+	Comparison *comparison = &reading->comparisons[number];
+	MirrorTouch *touch = &reading->touches[number];
 	char key[CG_KEY_MAX_BYTES];
+	StringInfoData value;
 
 	comparison->touch = touch;
+	comparison->ttl_ms = reading->definition->ttl_ms;
+	comparison->value = NULL;
 	comparison->key_size = cg_mirror_table_render(table, touch, key);
-	comparison->ttl_ms = verification->definition->ttl_ms;
 	if (comparison->key_size == 0)
 		return;
 	comparison->key = pnstrdup(key, comparison->key_size);
-	if (cg_mirror_table_fetch(table, touch))
-	{
-		StringInfoData value;
+	if (!cg_mirror_table_fetch(table, touch))
+		return;
 
-		initStringInfo(&value);
-		cg_mirror_encode(table->encoder, table->slot, &value);
-		comparison->value = value.data;
-		comparison->size = value.len;
+	initStringInfo(&value);
+	reading->encoding = comparison;
+	cg_mirror_encode(table->encoder, table->slot, &value);
+	reading->encoding = NULL;
+	comparison->value = value.data;
+	comparison->size = value.len;
+}
+
+static void
+read_rows(void *argument)
+{
+	Reading *reading = argument;
+	MemoryContext previous = MemoryContextSwitchTo(reading->context);
+	MirrorTable *table = cg_mirror_table_open(reading->definition, GetActiveSnapshot());
+	MirrorCaller caller;
+
+	cg_mirror_enter_owner(table->relation, &caller);
+	for (int i = 0; i < reading->count; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		read_row(reading, table, i);
 	}
-	cg_redis_queue_get(verification->grid,
-					   (RedisString){comparison->key, comparison->key_size},
-					   (RedisHandler){compare, comparison});
+	cg_mirror_leave_owner(&caller);
+	cg_mirror_table_close(table);
+	MemoryContextSwitchTo(previous);
+}
+
+/* Is it the row's own error?  A cancel may be meant for the whole statement. */
+static bool
+is_of_row(const ErrorData *error, void *argument)
+{
+	const Reading *reading = argument;
+
+	return reading->encoding && error->sqlerrcode != ERRCODE_QUERY_CANCELED;
+}
+
+static void
+name_row(void *argument)
+{
+	const Reading *reading = argument;
+
+	if (reading->encoding)
+		errcontext("JSON of the row with key \"%.*s\"", reading->encoding->key_size,
+				   reading->encoding->key);
+}
+
+/*
+ * Read the rows under the active snapshot, together, or else one by one: one that
+ * cannot be encoded is a problem of its key.
+ */
+static void
+read_or_blame(Reading *reading)
+{
+	ErrorContextCallback context = {error_context_stack, name_row, reading};
+	char *error;
+	bool done;
+
+	error_context_stack = &context;
+	done = cg_mirror_try_some(read_rows, reading, is_of_row, &error);
+	error_context_stack = context.previous;
+	if (done)
+		return;
+	if (reading->count == 1)
+	{
+		reading->comparisons->value = NULL;
+		reading->comparisons->problem = psprintf("cannot be encoded: %s", error);
+		return;
+	}
+	for (int i = 0; i < reading->count; i++)
+	{
+		Reading single = {.definition = reading->definition,
+						  .context = reading->context,
+						  .touches = &reading->touches[i],
+						  .comparisons = &reading->comparisons[i],
+						  .count = 1};
+
+		read_or_blame(&single);
+	}
 }
 
 /* Compare some touches under a new snapshot; results into comparisons. */
@@ -105,20 +190,24 @@ static void
 compare_touches(Verification *verification, MirrorTouch *touches, int count,
 				Comparison *comparisons)
 {
-	MirrorTable *table;
-	MirrorCaller caller;
+	Reading reading = {.definition = verification->definition,
+					   .context = CurrentMemoryContext,
+					   .touches = touches,
+					   .comparisons = comparisons,
+					   .count = count};
 
 	PushActiveSnapshot(GetLatestSnapshot());
-	table = cg_mirror_table_open(verification->definition, GetActiveSnapshot());
-	cg_mirror_enter_owner(table->relation, &caller);
+	read_or_blame(&reading);
+	PopActiveSnapshot();
 	for (int i = 0; i < count; i++)
 	{
-		CHECK_FOR_INTERRUPTS();
-		start_comparison(verification, table, &comparisons[i], &touches[i]);
+		Comparison *comparison = &comparisons[i];
+
+		if (comparison->key_size > 0 && !comparison->problem)
+			cg_redis_queue_get(verification->grid,
+							   (RedisString){comparison->key, comparison->key_size},
+							   (RedisHandler){compare, comparison});
 	}
-	cg_mirror_leave_owner(&caller);
-	cg_mirror_table_close(table);
-	PopActiveSnapshot();
 	if (!cg_redis_drain(verification->grid))
 		cg_redis_report(verification->grid, ERROR);
 }
@@ -277,7 +366,8 @@ try_suspects(Verification *verification)
 
 /*
  * Put the mirror's problems, (key text, problem text), into problems:
- * "missing" or "expired" keys, keys whose value "differs", "surplus" keys.
+ * "missing" or "expired" keys, keys whose value "differs", "surplus" keys, keys
+ * of rows that "cannot be encoded: ...".
  * Waits a little for Redis to catch up.
  */
 void

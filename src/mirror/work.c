@@ -16,8 +16,8 @@
 #include "miscadmin.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
-#include "utils/timestamp.h"
 
+#include "base/clock.h"
 #include "base/compat.h"
 #include "base/settings.h"
 #include "mirror/mirror_internal.h"
@@ -27,7 +27,7 @@
 /* The worker's own; everything in TopMemoryContext or below. */
 static List *channels = NIL; /* of MirrorChannel * */
 static MemoryContext definitions_context = NULL;
-static TimestampTz reload_at = 0;
+static int64 reload_at = 0; /* of cg_clock_ms() */
 
 /* Read the catalog again before the next round. */
 void
@@ -249,17 +249,17 @@ keep_house(void)
 bool
 cg_mirror_work(bool *more, long *wait_ms)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	int64 now = cg_clock_ms();
 	ListCell *cell;
 
 	if (now >= reload_at)
 	{
-		reload_at = TimestampTzPlusMilliseconds(now, RELOAD_INTERVAL_MS);
+		reload_at = now + RELOAD_INTERVAL_MS;
 		keep_house();
 	}
 
 	*more = false;
-	*wait_ms = Max(1, TimestampDifferenceMilliseconds(now, reload_at));
+	*wait_ms = Max(1, reload_at - now);
 	foreach (cell, channels)
 	{
 		if (cg_mirror_round(lfirst(cell), wait_ms))

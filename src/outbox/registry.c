@@ -25,16 +25,17 @@
 #include "storage/spin.h"
 #include "utils/timestamp.h"
 
+#include "base/clock.h"
 #include "base/compat.h"
 #include "outbox/outbox_internal.h"
 
 /* In shared memory. */
 typedef struct OutboxDatabaseShared
 {
-	Oid database;		  /* InvalidOid: free */
-	pid_t consumer;		  /* 0: none */
-	Latch *latch;		  /* the consumer's */
-	TimestampTz retry_at; /* an orphan before then is left alone */
+	Oid database;	/* InvalidOid: free */
+	pid_t consumer; /* 0: none */
+	Latch *latch;	/* the consumer's */
+	int64 retry_at; /* of cg_clock_ms(): an orphan before then is left alone */
 
 	volatile int current; /* table that is written; read without the lock, may be stale */
 } OutboxDatabaseShared;
@@ -42,8 +43,9 @@ typedef struct OutboxDatabaseShared
 /* In shared memory. */
 typedef struct OutboxShared
 {
-	slock_t mutex;	 /* guards every field below but for those that say so */
-	Latch *launcher; /* NULL: not running */
+	slock_t mutex;			   /* guards every field below but for those that say so */
+	Latch *launcher;		   /* NULL: not running */
+	TimestampTz starved_since; /* there is no process for consumers; 0: there is */
 	OutboxDatabaseShared databases[CG_OUTBOX_MAX_DATABASES];
 } OutboxShared;
 
@@ -155,8 +157,9 @@ cg_outbox_forget_database(Oid database)
  * CG_OUTBOX_MAX_DATABASES; returns how many were filled in.
  */
 int
-cg_outbox_orphans(TimestampTz now, Oid *databases)
+cg_outbox_orphans(Oid *databases)
 {
+	int64 now = cg_clock_ms();
 	int count = 0;
 
 	SpinLockAcquire(&shared->mutex);
@@ -171,10 +174,11 @@ cg_outbox_orphans(TimestampTz now, Oid *databases)
 	return count;
 }
 
-/* A consumer has been started: it is no orphan until retry_at. */
+/* A consumer has been started: it is no orphan for so long. */
 void
-cg_outbox_mark_started(Oid database, TimestampTz retry_at)
+cg_outbox_mark_started(Oid database, int milliseconds)
 {
+	int64 retry_at = cg_clock_ms() + milliseconds;
 	OutboxDatabaseShared *entry;
 
 	SpinLockAcquire(&shared->mutex);
@@ -182,6 +186,47 @@ cg_outbox_mark_started(Oid database, TimestampTz retry_at)
 	if (entry)
 		entry->retry_at = retry_at;
 	SpinLockRelease(&shared->mutex);
+}
+
+/*
+ * The launcher could start a consumer, or could not, because the server has no
+ * worker process left.  Returns whether that is news.
+ */
+bool
+cg_outbox_tell_start(bool started)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	bool changed;
+
+	SpinLockAcquire(&shared->mutex);
+	changed = started == (shared->starved_since != 0);
+	if (changed)
+		shared->starved_since = started ? 0 : now;
+	SpinLockRelease(&shared->mutex);
+	return changed;
+}
+
+/*
+ * Has the current database a consumer?  If not, *starved_since is since when there
+ * is no process for one, or 0 if that is not so.
+ */
+bool
+cg_outbox_is_consumed(TimestampTz *starved_since)
+{
+	const OutboxDatabaseShared *entry;
+	bool consumed;
+
+	*starved_since = 0;
+	if (!shared)
+		return false;
+
+	SpinLockAcquire(&shared->mutex);
+	entry = find_database_locked(MyDatabaseId);
+	consumed = entry && entry->consumer != 0;
+	if (!consumed)
+		*starved_since = shared->starved_since;
+	SpinLockRelease(&shared->mutex);
+	return consumed;
 }
 
 static void
@@ -275,12 +320,13 @@ cg_outbox_is_consumer(pid_t process)
 
 /*
  * End the consumer of a database that somebody needs for himself, and start
- * no other before retry_at.  It is told to die rather than asked, so that it
+ * no other for so long.  It is told to die rather than asked, so that it
  * leaves from any wait.
  */
 void
-cg_outbox_dismiss(Oid database, TimestampTz retry_at)
+cg_outbox_dismiss(Oid database, int milliseconds)
 {
+	int64 retry_at = cg_clock_ms() + milliseconds;
 	OutboxDatabaseShared *entry;
 
 	if (!shared)

@@ -31,7 +31,6 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
-#include "utils/timestamp.h"
 
 #include "base/compat.h"
 #include "cache/cache.h"
@@ -48,7 +47,6 @@
 /* The databases that are still to be looked into, in TopMemoryContext. */
 static List *unknown = NIL;
 static BackgroundWorkerHandle *scout = NULL; /* who looks into one, or NULL */
-static bool complained = false;				 /* about too few worker processes */
 
 /* Called once, when the library is preloaded. */
 void
@@ -87,10 +85,12 @@ start_worker(Oid database, BackgroundWorkerHandle **handle)
 	strlcpy(worker.bgw_function_name, "cg_worker_database_main", BGW_MAXLEN);
 	started = RegisterDynamicBackgroundWorker(&worker, handle);
 
-	if (!started && !complained)
-		ereport(LOG, errmsg("could not start a cachegrid worker"),
-				errhint("Increase \"max_worker_processes\"."));
-	complained = !started;
+	if (cg_outbox_tell_start(started) && !started)
+		ereport(
+			LOG, errmsg("could not start a cachegrid worker for database %u", database),
+			errdetail("The server has no worker process left.  What mirrors of the "
+					  "database are to write to Redis stays in the outbox, which grows."),
+			errhint("Increase \"max_worker_processes\"."));
 	return started;
 }
 
@@ -169,9 +169,8 @@ explore(void)
 static void
 adopt_orphans(void)
 {
-	TimestampTz now = GetCurrentTimestamp();
 	Oid databases[CG_OUTBOX_MAX_DATABASES];
-	int count = cg_outbox_orphans(now, databases);
+	int count = cg_outbox_orphans(databases);
 
 	for (int i = 0; i < count; i++)
 	{
@@ -181,8 +180,7 @@ adopt_orphans(void)
 			cg_outbox_forget_database(databases[i]);
 		}
 		else if (start_worker(databases[i], NULL))
-			cg_outbox_mark_started(databases[i],
-								   TimestampTzPlusMilliseconds(now, WORKER_RETRY_MS));
+			cg_outbox_mark_started(databases[i], WORKER_RETRY_MS);
 	}
 }
 

@@ -24,7 +24,6 @@
 #include "nodes/parsenodes.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"
-#include "utils/timestamp.h"
 
 #include "base/compat.h"
 #include "outbox/outbox.h"
@@ -41,8 +40,7 @@ static void
 dismiss(Oid database, int milliseconds)
 {
 	if (OidIsValid(database))
-		cg_outbox_dismiss(
-			database, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), milliseconds));
+		cg_outbox_dismiss(database, milliseconds);
 }
 
 static void

@@ -115,8 +115,8 @@ sub settle
 
 =item $mirror->problems(table, server)
 
-What C<cachegrid.verify> finds, a line each. The server is C<grid> if it is not
-named.
+What C<cachegrid.verify> finds, a line each; dies if it does not end. The server is
+C<grid> if it is not named.
 
 =cut
 
@@ -126,7 +126,8 @@ sub problems
 
 	$server //= 'grid';
 	return $self->node->safe_psql('postgres',
-		"SELECT key, problem FROM cachegrid.verify('$table', '$server') ORDER BY 1");
+			"SET statement_timeout = '${PostgreSQL::Test::Utils::timeout_default}s';"
+		  . "SELECT key, problem FROM cachegrid.verify('$table', '$server') ORDER BY 1");
 }
 
 =pod

@@ -146,14 +146,21 @@ INSERT INTO shade VALUES ('red', ARRAY[('green', 2)::pair]);
 SELECT cachegrid.mirror('shade', 'grid');
 EOS
 ok($mirror->settle('shade'), 'a table of an enum settles');
-sql("ALTER TYPE color RENAME VALUE 'red' TO 'rouge'");
-sql("ALTER TYPE color RENAME VALUE 'green' TO 'vert'");
-sql('ALTER TYPE pair RENAME ATTRIBUTE two TO deux');
-ok($mirror->settle('shade'), 'renamed labels settle');
-is($mirror->problems('shade'), '', 'renamed labels: Redis has what the table has');
-is( $mirror->value('shade:rouge'),
-	'{"color":"rouge","pairs":[{"one":"vert","deux":2}]}',
-	'values and keys are as the type is now');
+foreach my $change (
+	[ "ALTER TYPE color RENAME VALUE 'red' TO 'rouge'", 'rouge', 'green', 'two":2' ],
+	[ "ALTER TYPE color RENAME VALUE 'green' TO 'vert'", 'rouge', 'vert', 'two":2' ],
+	[ 'ALTER TYPE pair RENAME ATTRIBUTE two TO deux', 'rouge', 'vert', 'deux":2' ],
+	[ 'ALTER TYPE pair ADD ATTRIBUTE three int', 'rouge', 'vert', 'deux":2,"three":null' ])
+{
+	my ($statement, $key_label, $label, $rest) = @$change;
+
+	sql($statement);
+	ok($mirror->settle('shade'), "$statement: it settles");
+	is( $mirror->value("shade:$key_label"),
+		qq[{"color":"$key_label","pairs":[{"one":"$label","$rest}]}],
+		"$statement: keys and values are as the type is now");
+	is($mirror->problems('shade'), '', "$statement: Redis has what the table has");
+}
 is($mirror->value('shade:red'), '', 'the old key is gone');
 sql('DROP TABLE shade');
 ok($node->poll_query_until('postgres', 'SELECT count(*) = 1 FROM cachegrid.stat_mirror'),
@@ -201,6 +208,17 @@ sql("INSERT INTO visit SELECT '2024-06-01', gen_random_uuid(), 'p' || i"
 sql("DELETE FROM visit WHERE page LIKE 'p1%'");
 ok($mirror->settle('visit'), 'it settles again');
 is($mirror->problems('visit'), '', 'it has what its table has');
+
+# A primary key that holds at commit only is one, too
+sql('CREATE TABLE place (id int PRIMARY KEY DEFERRABLE INITIALLY DEFERRED, name text)');
+sql("INSERT INTO place VALUES (1, 'first'), (2, 'second'); SELECT cachegrid.mirror('place', 'grid')");
+ok($mirror->settle('place'), 'a table with a deferrable primary key settles');
+sql("BEGIN; UPDATE place SET id = 2 WHERE name = 'first';"
+	  . " UPDATE place SET id = 1 WHERE name = 'second'; COMMIT");
+ok($mirror->settle('place'), 'rows change places');
+is($mirror->value('place:1'), '{"id":1,"name":"second"}', 'so they do in Redis');
+is($mirror->problems('place'), '', 'both');
+sql('DROP TABLE place');
 
 # More rows than the sweep looks at in one go have no key, as they are too long
 sql("CREATE TABLE page (url text PRIMARY KEY)");

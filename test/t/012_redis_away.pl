@@ -100,11 +100,25 @@ $mirror->is_equal('after Redis was full');
 is($mirror->logged('is interrupted', $place), 1, 'one line when it begins, once more');
 is($mirror->logged('goes on', $place), 1, 'and one when it ends');
 
-# Somebody empties a node
-$mirror->redis->node($_)->command('FLUSHALL') foreach 0 .. 2;
-ok( $node->poll_query_until(
-		'postgres', "SELECT count(*) = 0 FROM cachegrid.verify('item', 'grid')"),
-	'an emptied Redis is filled again');
+# Somebody empties a node: whichever, it need not be the one with the mark
+$place = -s $node->logfile;
+my $marked = $mirror->redis->owner_of($mirror->redis->slot_of('cachegrid:owner:item'));
+foreach my $flush (
+	[ ($marked + 1) % 3, 'FLUSHALL' ],
+	[ ($marked + 2) % 3, 'FLUSHDB', 'ASYNC' ],
+	[ $marked, 'FLUSHALL' ])
+{
+	my ($number, @command) = @$flush;
+	my $sweeps = sql('SELECT sweeps FROM cachegrid.stat_mirror');
+
+	$mirror->redis->node($number)->command(@command);
+	ok( $node->poll_query_until(
+			'postgres', "SELECT sweeps > $sweeps FROM cachegrid.stat_mirror"),
+		"@command of node $number is noticed");
+	$mirror->is_equal("after @command of node $number");
+}
+
+is($mirror->logged('flushed its masters', $place), 3, 'each is noticed once');
 
 # A slot moves while it is written to
 my $slot = $mirror->redis->slot_of('item:7');

@@ -116,31 +116,60 @@ EOS
 ok( $node->poll_query_until('postgres', 'SELECT count(*) = 1 FROM cachegrid.mirrors'),
 	'they end');
 
-# A walk that goes on after a restart knows what it parked before
+# A walk that goes on after a restart knows what it parked before.  It pauses at a
+# late row, so that what it did before is saved, and stops at a later one.
 sql(<<'EOS');
-CREATE TYPE mood AS ENUM ('good', 'bad', 'worse');
+CREATE TYPE mood AS ENUM ('good', 'bad', 'worse', 'slow', 'asleep');
 CREATE FUNCTION tell(mood) RETURNS json LANGUAGE plpgsql AS $$
 BEGIN
     IF $1 = 'bad' THEN RAISE 'cannot be told'; END IF;
     IF $1 = 'worse' THEN RAISE 'cannot be told' USING ERRCODE = 'query_canceled'; END IF;
+    IF $1 = 'slow' THEN PERFORM pg_sleep(0.5); END IF;
+    IF $1 = 'asleep' THEN PERFORM pg_advisory_xact_lock_shared(1); END IF;
     RETURN to_json($1::text);
 END $$;
 CREATE CAST (mood AS json) WITH FUNCTION tell(mood);
 CREATE TABLE diary (id int PRIMARY KEY, mood mood);
-INSERT INTO diary SELECT i, CASE i WHEN 5 THEN 'bad' WHEN 6 THEN 'worse' ELSE 'good' END::mood
-    FROM generate_series(1, 100000) i;
-SELECT cachegrid.mirror('diary', 'grid');
+INSERT INTO diary SELECT i, CASE i WHEN 5 THEN 'bad' WHEN 6 THEN 'worse'
+                                   WHEN 15000 THEN 'slow' WHEN 35000 THEN 'asleep'
+                                   ELSE 'good' END::mood
+    FROM generate_series(1, 40000) i;
 EOS
-ok( $node->poll_query_until(
-		'postgres',
-		'SELECT EXISTS (SELECT FROM cachegrid.mirror_progress WHERE last IS NOT NULL)'
-		  . " OR EXISTS (SELECT FROM cachegrid.stat_mirror WHERE \"table\" = 'diary'::regclass"
-		  . " AND state = 'live')"),
-	'a walk is under way');
-sql("SELECT pg_terminate_backend($worker)");
-ok($mirror->settle('diary'), 'it goes on');
-is(sql("SELECT parked FROM cachegrid.stat_mirror WHERE \"table\" = 'diary'::regclass"),
-	2, 'and keys parked before are parked still, whatever the error was');
+my $diary = q{FROM cachegrid.stat_mirror WHERE "table" = 'diary'::regclass};
+my $waker = $node->background_psql('postgres', on_error_stop => 1);
+$waker->query_safe('SELECT pg_advisory_lock(1)');
+sql("SELECT cachegrid.mirror('diary', 'grid')");
+my $is_asleep = "SELECT count(*) = 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted";
+ok($node->poll_query_until('postgres', $is_asleep), 'a walk is under way');
+is(sql('SELECT count(*) FROM cachegrid.mirror_progress WHERE last IS NOT NULL'),
+	1, 'where it was is saved');
+is(sql("SELECT parked $diary"), 2, 'so is what it parked');
+sql("SELECT pg_terminate_backend($worker, 60000)");
+isnt($mirror->worker, $worker, 'another worker comes');
+ok($node->poll_query_until('postgres', $is_asleep), 'the walk goes on');
+is(sql("SELECT parked $diary"), 2, 'keys parked before are parked still');
+$waker->query_safe('SELECT pg_advisory_unlock(1)');
+$waker->quit;
+ok($mirror->settle('diary'), 'it ends');
+is(sql("SELECT parked, sweeps $diary"), '2|1', 'and they are still, whatever the error was');
+cmp_ok(sql("SELECT applied $diary"), '<', 80000, 'the walk did not begin anew');
+
+# verify tells such rows from a cancel of its own
+my $verify = "SELECT * FROM cachegrid.verify('diary', 'grid') ORDER BY key";
+my ($code, $output, $error) = $node->psql('postgres', $verify);
+like($error, qr/cannot be told/, 'a row that cancels the query has verify end');
+like($error, qr/CONTEXT:.*row with key "diary:6"/s, 'which row it was is told');
+sql("UPDATE diary SET mood = 'bad' WHERE id IN (6, 15000)");
+is(sql($verify),
+	join("\n", map { "diary:$_|cannot be encoded: cannot be told" } 15000, 5, 6),
+	'verify shows rows that cannot be encoded, and goes on');
+sql("CREATE TABLE nap (id int PRIMARY KEY, mood mood); INSERT INTO nap VALUES (1, 'slow');"
+	  . "SELECT cachegrid.mirror('nap', 'grid')");
+ok($mirror->settle('nap'), 'a row that takes its time settles');
+($code, $output, $error) = $node->psql('postgres',
+	"SET statement_timeout = '200ms'; SELECT * FROM cachegrid.verify('nap', 'grid')");
+like($error, qr/due to statement timeout/, 'verify can be cancelled in a row');
+sql('DROP TABLE nap');
 sql('DROP TABLE diary; DROP TYPE mood CASCADE');
 ok( $node->poll_query_until('postgres', 'SELECT count(*) = 1 FROM cachegrid.mirrors'),
 	'it ends, too');
@@ -166,7 +195,7 @@ sql('DROP SERVER again');
 
 # Only the owner of a database has its worker leave
 sql('CREATE ROLE stranger LOGIN');
-my ($code, $output, $error) =
+($code, $output, $error) =
   $node->psql('template1', 'ALTER DATABASE postgres RENAME TO other',
 	extra_params => [ '-U', 'stranger' ]);
 like($error, qr/must be owner/, 'a stranger may not rename the database');
