@@ -31,9 +31,21 @@
 
 #define MAX_TEMPLATES 32
 
+/* Nothing of a table that is gone. */
+static void
+require_owner(Oid relid)
+{
+	char *name = get_rel_name(relid);
+
+	if (name != NULL && !object_ownercheck(RelationRelationId, relid, GetUserId()))
+		aclcheck_error(ACLCHECK_NOT_OWNER, get_relkind_objtype(get_rel_relkind(relid)),
+					   name);
+}
+
 /*
- * Open and lock the table.  Who does not own it gets to lock nothing.  NULL
- * if it does not exist and that is allowed.
+ * Open and lock the table.  Who does not own it gets to lock nothing, and who
+ * does not any more when the lock is had, to change nothing.  NULL if it does
+ * not exist and that is allowed.
  */
 static Relation
 open_owned(Oid relid, LOCKMODE mode, bool missing_ok)
@@ -41,12 +53,9 @@ open_owned(Oid relid, LOCKMODE mode, bool missing_ok)
 	Relation relation;
 
 	cg_cache_require_loaded();
-	if (get_rel_name(relid) != NULL &&
-		!object_ownercheck(RelationRelationId, relid, GetUserId()))
-		aclcheck_error(ACLCHECK_NOT_OWNER, get_relkind_objtype(get_rel_relkind(relid)),
-					   get_rel_name(relid));
-
+	require_owner(relid);
 	relation = try_relation_open(relid, mode);
+	require_owner(relid);
 	if (relation == NULL && !missing_ok)
 		ereport(ERROR, errcode(ERRCODE_UNDEFINED_TABLE),
 				errmsg("relation with OID %u does not exist", relid),
