@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include <limits.h>
+#include <unistd.h>
 
 #include "utils/guc.h"
 
@@ -20,6 +21,21 @@ int cg_slots = 0;
 int cg_outbox_limit = 1024;
 int cg_redis_connect_timeout = 2000;
 int cg_redis_timeout = 5000;
+
+/* More than the machine has would be given, and found missing when it is used. */
+static bool
+check_memory(int *megabytes, void **extra, GucSource source)
+{
+	long pages = sysconf(_SC_PHYS_PAGES);
+	long page_bytes = sysconf(_SC_PAGESIZE);
+	uint64 present = (uint64) pages * page_bytes / (1024 * 1024);
+
+	if (pages <= 0 || page_bytes <= 0 || *megabytes < present)
+		return true;
+	GUC_check_errdetail("The machine has " UINT64_FORMAT " MB of memory.", present);
+	GUC_check_errhint("Leave some to the rest of the server.");
+	return false;
+}
 
 void
 cg_settings_init(void)
@@ -38,7 +54,7 @@ cg_settings_init(void)
 	DefineCustomIntVariable("cachegrid.memory",
 							"Sets the size of the shared-memory cache.",
 							"Entries are evicted when it is full.", &cg_memory, 128, 8,
-							65536, PGC_POSTMASTER, GUC_UNIT_MB, NULL, NULL, NULL);
+							65536, PGC_POSTMASTER, GUC_UNIT_MB, check_memory, NULL, NULL);
 
 	DefineCustomIntVariable(
 		"cachegrid.outbox_limit", "Sets how large the outbox of a database may grow.",

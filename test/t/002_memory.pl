@@ -60,5 +60,41 @@ is(sql("SELECT cachegrid.add('huge', repeat('z', 16 * 1024 * 1024))"), 'f', 'a v
 is(sql("SELECT sum(entries) FROM cachegrid.stat_cache"), $entries, 'nothing was thrown out for it');
 is(is_exact(), 't', 'accounting is exact after all');
 
+# What the log says since then.
+sub log_since
+{
+	return substr(slurp_file($node->logfile), shift);
+}
+
+# A size that is no size is told in the log, and the server has the usual one.
+foreach my $bad (
+	[ '4MB', qr/4 MB is outside the valid range for parameter "cachegrid.memory"/ ],
+	[ more_than_ram(), qr/The machine has \d+ MB of memory|is outside the valid range/ ])
+{
+	my ($size, $message) = @$bad;
+	my $offset = -s $node->logfile;
+
+	$node->adjust_conf('postgresql.conf', 'cachegrid.memory', "'$size'");
+	$node->restart;
+	like(log_since($offset), $message, "a size of $size is refused");
+	is(sql('SHOW cachegrid.memory'), '128MB', "and the usual one taken instead of $size");
+}
+
+sub more_than_ram
+{
+	my ($kilobytes) = slurp_file('/proc/meminfo') =~ /^MemTotal:\s+(\d+)/;
+
+	return int($kilobytes / 1024 + 1024) . 'MB';
+}
+
+# It cannot change while the server runs.
+my $offset = -s $node->logfile;
+$node->adjust_conf('postgresql.conf', 'cachegrid.memory', "'16MB'");
+$node->reload;
+$node->wait_for_log(qr/parameter "cachegrid.memory" cannot be changed without restarting the server/, $offset);
+is(sql('SHOW cachegrid.memory'), '128MB', 'a reload does not change it');
+is(sql("SELECT sum(used_bytes + free_bytes) = pg_size_bytes('128MB') FROM cachegrid.stat_memory"),
+	't', 'nor what there is');
+
 $node->stop;
 done_testing();
