@@ -101,6 +101,16 @@ SELECT cachegrid.fill('count:1', 42, token) FROM cachegrid.lookup('count:1');
 SET ROLE lookup_other;
 SELECT cachegrid.incr('count:1', 0);
 RESET ROLE;
+-- To add, to replace and to delete it is as absent as to get.
+SELECT cachegrid.create_cache('at once', transactional => false);
+SELECT key, cachegrid.fill(key, 'mine', token) FROM unnest('{page:11,page:12,page:13,at once:2}'::text[]) AS key, cachegrid.lookup(key);
+SELECT version FROM cachegrid.gets('page:13') \gset
+SET ROLE lookup_other;
+SELECT cachegrid.replace('page:11', 'other'), cachegrid.add('page:12', 'other'), cachegrid.cas('page:13', 'other', :version), cachegrid.delete('at once:2');
+RESET ROLE;
+SELECT cachegrid.mget('{page:11,page:12,page:13,at once:2}');
+SELECT cachegrid.replace('page:11', 'again'), cachegrid.add('page:13', 'again'), cachegrid.cas('page:13', 'again', :version);
+SELECT cachegrid.drop_cache('at once');
 DROP ROLE lookup_other;
 
 -- A token that was cut short: its value would outlive the cache.

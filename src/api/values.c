@@ -156,13 +156,16 @@ static Datum
 put_if(FunctionCallInfo fcinfo, CacheCondition condition)
 {
 	CacheKey key = cg_api_key(fcinfo, 0);
-	int64 ttl = cg_api_ttl(fcinfo, 2, &key);
+	CachePut put = {.key = &key, .condition = condition};
 	CacheValue value;
 	CacheKey *tags;
-	int tag_count = cg_api_names(fcinfo, 3, true, &tags);
 
+	put.ttl = cg_api_ttl(fcinfo, 2, &key);
+	put.tag_count = cg_api_names(fcinfo, 3, true, &tags);
+	put.tags = tags;
 	cg_api_value(fcinfo, 1, &value);
-	PG_RETURN_BOOL(cg_cache_put_now(&key, &value, ttl, tags, tag_count, condition, 0));
+	put.value = &value;
+	PG_RETURN_BOOL(cg_cache_put_now(&put));
 }
 
 /* add(key text, value, ttl interval, tags text[]) -> boolean */
@@ -210,17 +213,19 @@ Datum
 cachegrid_cas(PG_FUNCTION_ARGS)
 {
 	CacheKey key = cg_api_key(fcinfo, 0);
-	int64 ttl = cg_api_ttl(fcinfo, 3, &key);
+	CachePut put = {.key = &key, .condition = CACHE_IF_VERSION};
 	CacheValue value;
 
+	put.ttl = cg_api_ttl(fcinfo, 3, &key);
 	cg_api_value(fcinfo, 1, &value);
+	put.value = &value;
 	if (PG_ARGISNULL(2))
 		ereport(ERROR, errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				errmsg("version must not be null"),
 				errdetail("There is nothing to compare the entry's with."),
 				errhint("Take it from cachegrid.gets(key)."));
-	PG_RETURN_BOOL(cg_cache_put_now(&key, &value, ttl, NULL, 0, CACHE_IF_VERSION,
-									(uint64) PG_GETARG_INT64(2)));
+	put.version = (uint64) PG_GETARG_INT64(2);
+	PG_RETURN_BOOL(cg_cache_put_now(&put));
 }
 
 static int64

@@ -131,9 +131,19 @@ typedef enum CacheCondition
 	CACHE_IF_PRESENT,
 	CACHE_IF_VERSION
 } CacheCondition;
-extern bool cg_cache_put_now(const CacheKey *key, const CacheValue *value, int64 ttl,
-							 const CacheKey *tags, int tag_count,
-							 CacheCondition condition, uint64 version);
+
+/* What is to be put, and when.  Everything belongs to the caller and is only read. */
+typedef struct CachePut
+{
+	const CacheKey *key;
+	const CacheValue *value;
+	int64 ttl;
+	const CacheKey *tags;
+	int tag_count;
+	CacheCondition condition;
+	uint64 version; /* for CACHE_IF_VERSION */
+} CachePut;
+extern bool cg_cache_put_now(const CachePut *put);
 extern int64 cg_cache_increment(const CacheKey *key, int64 by, int64 ttl);
 extern bool cg_cache_expire(const CacheKey *key, int64 ttl);
 

@@ -109,6 +109,9 @@ extern void cg_fill_inherit_plain(CacheFill *fill);
 extern void cg_fill_spoil(CacheFill *fill);
 extern void cg_fill_forget(int level);
 
+/* Functions in immediate.c */
+extern bool cg_immediate_remove(const StoreKey *key);
+
 /* Functions in own.c */
 typedef enum OwnAnswer
 {

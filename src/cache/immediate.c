@@ -22,32 +22,45 @@
 typedef struct Condition
 {
 	const StoreKey *key;
-	CacheCondition condition;
-	uint64 version;
+	const CachePut *put;
+	Oid role; /* who asks */
 } Condition;
 
-/* Is it more than a shell: nothing it depends on has been stamped since? */
+/*
+ * Is it more than a shell, nothing it depends on having been stamped since, and
+ * not what another role has computed?  That is none of ours, as for a read: or
+ * its presence would tell what he has asked.
+ */
 static inline bool
-is_current(const StoreKey *key, const StoreEntry *present)
+is_ours(const StoreKey *key, const StoreEntry *present, Oid role)
 {
-	return present != NULL && cg_meta_is_current(key, present);
+	return present != NULL && cg_meta_is_current(key, present) &&
+		   ((present->flags & STORE_DERIVED) == 0 ||
+			((const EntryMeta *) present->meta)->role == role);
 }
+
+typedef struct Removal
+{
+	const StoreKey *key;
+	Oid role; /* who asks */
+	bool ours;
+} Removal;
 
 static StoreVerdict
 judge_condition(const StoreEntry *present, StoreEntry *next, void *arg)
 {
 	const Condition *wanted = arg;
-	bool current = is_current(wanted->key, present);
+	bool ours = is_ours(wanted->key, present, wanted->role);
 
-	switch (wanted->condition)
+	switch (wanted->put->condition)
 	{
 		case CACHE_IF_ABSENT:
-			return current ? STORE_LEAVE : STORE_REPLACE;
+			return ours ? STORE_LEAVE : STORE_REPLACE;
 		case CACHE_IF_PRESENT:
-			return current ? STORE_REPLACE : STORE_LEAVE;
+			return ours ? STORE_REPLACE : STORE_LEAVE;
 		case CACHE_IF_VERSION:
-			return current && present->id == wanted->version ? STORE_REPLACE
-															 : STORE_LEAVE;
+			return ours && present->id == wanted->put->version ? STORE_REPLACE
+															   : STORE_LEAVE;
 		case CACHE_ALWAYS:
 			break;
 	}
@@ -55,19 +68,19 @@ judge_condition(const StoreEntry *present, StoreEntry *next, void *arg)
 }
 
 /*
- * Meta of an entry that depends on its home and these tags, as of now, into the
+ * Meta of an entry that depends on its home and its tags, as of now, into the
  * entry.  Where there is nothing else to say its id says all.
  */
 static void
-build_meta(StoreEntry *entry, const CachePolicy *policy, const CacheKey *key,
-		   const CacheKey *tags, int tag_count, uint32 shape)
+build_meta(StoreEntry *entry, const CachePolicy *policy, const CachePut *put,
+		   uint32 shape)
 {
 	MetaBuilder builder;
 
-	if (tag_count == 0 && shape == 0)
+	if (put->tag_count == 0 && shape == 0)
 		return;
 	cg_meta_init(&builder, CurrentMemoryContext, 0, InvalidOid);
-	(void) cg_meta_add_set(&builder, policy, key, tags, tag_count, NULL);
+	(void) cg_meta_add_set(&builder, policy, put->key, put->tags, put->tag_count, NULL);
 	builder.meta.shape = shape;
 	entry->meta = cg_meta_finish(&builder);
 	entry->meta_size = cg_meta_size(&builder);
@@ -75,34 +88,43 @@ build_meta(StoreEntry *entry, const CachePolicy *policy, const CacheKey *key,
 
 /* Put the value now, if the condition holds.  True if it was put. */
 bool
-cg_cache_put_now(const CacheKey *key, const CacheValue *value, int64 ttl,
-				 const CacheKey *tags, int tag_count, CacheCondition condition,
-				 uint64 version)
+cg_cache_put_now(const CachePut *put)
 {
-	const CachePolicy *policy = cg_cache_policy(key);
-	StoreKey store_key = cg_policy_store_key(policy, key, cg_dependency_of_key(key));
-	Condition wanted = {&store_key, condition, version};
+	const CachePolicy *policy = cg_cache_policy(put->key);
+	StoreKey key = cg_policy_store_key(policy, put->key, cg_dependency_of_key(put->key));
+	Condition wanted = {.key = &key, .put = put, .role = GetUserId()};
 	StoreEntry entry = {0};
 	FlatValue flat;
 
 	cg_store_count(policy->number, COUNT_SETS, 1);
-	cg_value_flatten(value, &flat);
-	build_meta(&entry, policy, key, tags, tag_count, flat.shape);
+	cg_value_flatten(put->value, &flat);
+	build_meta(&entry, policy, put, flat.shape);
 	entry.type = flat.type;
 	entry.flags = flat.flags;
-	entry.expires_at = cg_policy_expiry(ttl);
+	entry.expires_at = cg_policy_expiry(put->ttl);
 	entry.value = flat.data;
 	entry.value_size = flat.size;
-	return cg_store_put(&store_key, &entry, judge_condition, &wanted);
+	return cg_store_put(&key, &entry, judge_condition, &wanted);
 }
 
-/* A derived entry of another role is none of ours, as for a read. */
-static inline bool
-is_ours(const StoreKey *key, const StoreEntry *present, Oid role)
+static StoreVerdict
+judge_removal(const StoreEntry *present, StoreEntry *next, void *arg)
 {
-	return is_current(key, present) &&
-		   ((present->flags & STORE_DERIVED) == 0 ||
-			((const EntryMeta *) present->meta)->role == role);
+	Removal *removal = arg;
+
+	removal->ours = is_ours(removal->key, present, removal->role);
+	return present ? STORE_REMOVE : STORE_LEAVE;
+}
+
+/* Remove the entry now.  True if there was one for us. */
+bool
+cg_immediate_remove(const StoreKey *key)
+{
+	Removal removal = {.key = key, .role = GetUserId()};
+
+	cg_coherence_move(key->hash);
+	(void) cg_store_judge(key, NULL, judge_removal, &removal);
+	return removal.ours;
 }
 
 typedef struct Increment

@@ -184,7 +184,10 @@ cg_cache_set(const CacheKey *key, const CacheValue *value, int64 ttl,
 
 	if (!policy->transactional)
 	{
-		(void) cg_cache_put_now(key, value, ttl, tags, tag_count, CACHE_ALWAYS, 0);
+		CachePut put = {
+			.key = key, .value = value, .ttl = ttl, .tags = tags, .tag_count = tag_count};
+
+		(void) cg_cache_put_now(&put);
 		return;
 	}
 	cg_value_flatten(value, &flat);
@@ -198,12 +201,6 @@ cg_cache_set(const CacheKey *key, const CacheValue *value, int64 ttl,
 	own->closings = cg_store_cache_closings();
 	push_write(own, write);
 	cg_store_count(policy->number, COUNT_SETS, 1);
-}
-
-static StoreVerdict
-judge_removal(const StoreEntry *present, StoreEntry *next, void *arg)
-{
-	return present ? STORE_REMOVE : STORE_LEAVE;
 }
 
 /*
@@ -224,10 +221,7 @@ cg_cache_delete(const CacheKey *key)
 	bool found;
 
 	if (!transactional)
-	{
-		cg_coherence_move(dependency);
-		return cg_store_judge(&store_key, NULL, judge_removal, NULL) == STORE_REMOVE;
-	}
+		return cg_immediate_remove(&store_key);
 
 	begin_own_writes();
 	found = cg_cache_inspect(key, &value, &info) == CACHE_HIT;

@@ -321,32 +321,34 @@ partition_of(uint64 hash)
 	return &store_partitions[hash & (store->partition_count - 1)];
 }
 
-/* The hash of a key has 61 bits that count: 6 choose the partition, then ... */
+/* The hash of a key has 61 bits that count: 6 choose the partition, 8 its tag ... */
 static inline uint8
 tag_of(uint64 hash)
 {
 	return 1 + ((hash >> 6) & 0xff) % 254;
 }
 
-/* Its two buckets; they may be one and the same. */
+/* ... and twice 23 its two buckets, which may be one and the same. */
 static inline Bucket *
-first_bucket(uint64 hash)
+bucket_from_bit(uint64 hash, int bit)
 {
 	uint32 partition = hash & (store->partition_count - 1);
-	uint64 place = (hash >> 14) & 0x7fffff;
+	uint64 place = (hash >> bit) & 0x7fffff;
 
 	return &store_buckets[(Size) partition * store->buckets_per_partition +
 						  (place * store->buckets_per_partition >> 23)];
 }
 
 static inline Bucket *
+first_bucket(uint64 hash)
+{
+	return bucket_from_bit(hash, 14);
+}
+
+static inline Bucket *
 second_bucket(uint64 hash)
 {
-	uint32 partition = hash & (store->partition_count - 1);
-	uint64 place = (hash >> 37) & 0x7fffff;
-
-	return &store_buckets[(Size) partition * store->buckets_per_partition +
-						  (place * store->buckets_per_partition >> 23)];
+	return bucket_from_bit(hash, 37);
 }
 
 static inline uint64
