@@ -25,10 +25,8 @@ changes_types(Node *command)
 {
 	if (IsA(command, AlterEnumStmt))
 		return ((AlterEnumStmt *) command)->oldVal != NULL;
-	if (IsA(command, RenameStmt))
-		return ((RenameStmt *) command)->renameType == OBJECT_ATTRIBUTE;
-	return IsA(command, AlterTableStmt) &&
-		   ((AlterTableStmt *) command)->objtype == OBJECT_TYPE;
+	return IsA(command, RenameStmt) &&
+		   ((RenameStmt *) command)->renameType == OBJECT_ATTRIBUTE;
 }
 
 static bool
@@ -39,7 +37,7 @@ selects_rows(const char *query)
 	return SPI_processed > 0;
 }
 
-/* Is the row type of a changed table used by something? */
+/* Is the row type of a changed table, or the changed type, used by something? */
 static bool
 changes_row_type(void)
 {
@@ -90,7 +88,7 @@ cg_reshape_touch_all(void)
 
 /*
  * At the end of a command: if rows may look otherwise, have them sent again.
- * columns_changed: of a table.  Needs SPI.
+ * columns_changed: of a table or a composite type.  Needs SPI.
  */
 void
 cg_reshape_follow(Node *command, bool columns_changed)
