@@ -207,6 +207,10 @@ is($mirror->value('shade:red'), '', 'the old key is gone');
 # A crash empties a table that was made unlogged
 sql('ALTER TABLE shade SET UNLOGGED');
 ok($mirror->settle('shade'), 'a table that is unlogged now settles');
+ok( $node->poll_query_until(
+		'postgres', 'SELECT bool_and(phase = 0) FROM cachegrid.mirror_progress'),
+	'that its sweep is over is saved');
+sql('CHECKPOINT');
 $node->stop('immediate');
 $node->start;
 is(sql('SELECT count(*) FROM shade'), 0, 'it is empty after a crash');
