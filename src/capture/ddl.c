@@ -21,6 +21,7 @@
 #include "access/relation.h"
 #include "access/table.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_cast.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_event_trigger.h"
 #include "catalog/pg_foreign_data_wrapper.h"
@@ -45,6 +46,7 @@
 #include "capture/arguments.h"
 #include "capture/capture.h"
 #include "capture/place.h"
+#include "capture/reshape.h"
 #include "capture/triggers.h"
 #include "capture/whole.h"
 #include "store/store.h"
@@ -310,6 +312,11 @@ change_of_part(const AlterTableCmd *part)
 		case AT_AttachPartition:
 		case AT_DetachPartition:
 		case AT_DetachPartitionFinalize:
+		case AT_EnableTrig: /* they changed unseen before */
+		case AT_EnableAlwaysTrig:
+		case AT_EnableReplicaTrig:
+		case AT_EnableTrigAll:
+		case AT_EnableTrigUser:
 			return CHANGED_ROWS;
 		default:
 			return CHANGED_OTHERWISE;
@@ -329,18 +336,6 @@ change_of(Node *command)
 		foreach (cell, ((AlterTableStmt *) command)->cmds)
 			change = Max(change, change_of_part(lfirst_node(AlterTableCmd, cell)));
 	return change;
-}
-
-/* Do values of a type look otherwise after this command, wherever they are? */
-static bool
-changes_values(Node *command)
-{
-	if (IsA(command, AlterEnumStmt))
-		return ((AlterEnumStmt *) command)->oldVal != NULL;
-	if (IsA(command, RenameStmt))
-		return ((RenameStmt *) command)->renameType == OBJECT_ATTRIBUTE;
-	return IsA(command, AlterTableStmt) &&
-		   ((AlterTableStmt *) command)->objtype == OBJECT_TYPE;
 }
 
 static void
@@ -389,17 +384,6 @@ object_changed(Oid class, Oid object, RelationChange change)
 		cg_whole_touch_privileges();
 }
 
-/* Within domains, arrays and composites a type is hard to find: take them all. */
-static void
-touch_captured_tables(void)
-{
-	run_query("SELECT tgrelid FROM pg_catalog.pg_trigger"
-			  " WHERE tgfoid OPERATOR(pg_catalog.=)"
-			  " 'cachegrid.capture()'::pg_catalog.regprocedure");
-	for (uint64 i = 0; i < SPI_processed; i++)
-		cg_whole_touch_oid(oid_of_row(i, 1), true);
-}
-
 /* capture_command(): ON ddl_command_end. */
 Datum
 cachegrid_capture_command(PG_FUNCTION_ARGS)
@@ -416,8 +400,7 @@ cachegrid_capture_command(PG_FUNCTION_ARGS)
 	run_query("SELECT classid, objid FROM pg_catalog.pg_event_trigger_ddl_commands()");
 	for (uint64 i = 0; i < SPI_processed; i++)
 		object_changed(oid_of_row(i, 1), oid_of_row(i, 2), change);
-	if (changes_values(event->parsetree))
-		touch_captured_tables();
+	cg_reshape_follow(event->parsetree, change == CHANGED_COLUMNS);
 	SPI_finish();
 
 	follow_partitions(event->parsetree);
@@ -443,6 +426,8 @@ object_dropped(Oid class, Oid object, Oid column)
 Datum
 cachegrid_capture_drop(PG_FUNCTION_ARGS)
 {
+	bool cast_dropped = false;
+
 	(void) checked_event(fcinfo);
 	if (!cg_store_attached())
 		PG_RETURN_NULL();
@@ -460,7 +445,12 @@ cachegrid_capture_drop(PG_FUNCTION_ARGS)
 		"'pg_catalog.pg_collation', 'pg_catalog.pg_extension', 'pg_catalog.pg_type'"
 		"]::pg_catalog.regclass[]::pg_catalog.oid[])");
 	for (uint64 i = 0; i < SPI_processed; i++)
+	{
 		object_dropped(oid_of_row(i, 1), oid_of_row(i, 2), oid_of_row(i, 3));
+		cast_dropped |= oid_of_row(i, 1) == CastRelationId;
+	}
+	if (cast_dropped)
+		cg_reshape_touch_all();
 	SPI_finish();
 	PG_RETURN_NULL();
 }

@@ -12,12 +12,14 @@
  */
 #include "postgres.h"
 
+#include "access/table.h"
 #include "access/xact.h"
 #include "catalog/pg_class.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
 #include "utils/memutils.h"
+#include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
@@ -71,6 +73,37 @@ cg_mirror_break(MirrorState *mirror, const char *error)
 	cg_mirror_want_sweep(mirror);
 }
 
+/* A REINDEX leaves the table open to readers, and locks what they look for rows in. */
+static bool
+lock_indexes(Oid relid)
+{
+	Relation relation = table_open(relid, NoLock);
+	List *indexes = RelationGetIndexList(relation);
+	bool locked = true;
+	ListCell *cell;
+
+	foreach (cell, indexes)
+		locked = locked && ConditionalLockRelationOid(lfirst_oid(cell), AccessShareLock);
+	list_free(indexes);
+	table_close(relation, NoLock);
+	return locked;
+}
+
+/* Lock a mirror's table, and what it takes to read it, if nobody else has. */
+static bool
+try_to_lock(MirrorState *mirror)
+{
+	Oid relation = mirror->definition->relation;
+
+	if (!ConditionalLockRelationOid(relation, AccessShareLock))
+		return false;
+	if (SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relation)))
+		return mirror->definition->mode == MIRROR_INVALIDATE || lock_indexes(relation);
+	mirror->gone = true;
+	cg_mirror_want_sweep(mirror);
+	return true;
+}
+
 /*
  * Lock a mirror's table; false if it is to be waited for, because somebody else has
  * locked it.  Who keeps it for long, or waits for it behind a third, must not hold
@@ -79,17 +112,11 @@ cg_mirror_break(MirrorState *mirror, const char *error)
 static bool
 lock_table(MirrorState *mirror)
 {
-	Oid relation = mirror->definition->relation;
 	int64 now;
 
-	if (ConditionalLockRelationOid(relation, AccessShareLock))
+	if (try_to_lock(mirror))
 	{
 		mirror->locked_since = 0;
-		if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relation)))
-		{
-			mirror->gone = true;
-			cg_mirror_want_sweep(mirror);
-		}
 		return true;
 	}
 	if (mirror->broken)

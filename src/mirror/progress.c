@@ -12,8 +12,10 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
@@ -21,6 +23,7 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 
 #include "base/clock.h"
 #include "base/compat.h"
@@ -103,7 +106,24 @@ cg_mirror_load_channel(MirrorChannel *channel)
 	MemoryContextSwitchTo(previous);
 }
 
-/* Load a mirror's sweep; one that never was swept begins now. */
+/* A crash empties an unlogged table, and tells nobody. */
+static bool
+may_have_been_emptied(Oid relation)
+{
+	HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
+	bool unlogged =
+		HeapTupleIsValid(tuple) &&
+		((Form_pg_class) GETSTRUCT(tuple))->relpersistence == RELPERSISTENCE_UNLOGGED;
+
+	if (HeapTupleIsValid(tuple))
+		ReleaseSysCache(tuple);
+	return unlogged;
+}
+
+/*
+ * Load a mirror's sweep; one that never was swept begins now, and so does that of
+ * a table that was made unlogged: this may be the first worker after a crash.
+ */
 void
 cg_mirror_load_mirror(MirrorState *mirror)
 {
@@ -132,6 +152,8 @@ cg_mirror_load_mirror(MirrorState *mirror)
 		cg_mirror_execute("SELECT FROM cachegrid.mirror_parked WHERE mirror = $1 LIMIT 1",
 						  1, &type, &value, NULL) > 0;
 	cg_mirror_catalog_end();
+	if (may_have_been_emptied(mirror->definition->relation))
+		cg_mirror_want_sweep(mirror);
 }
 
 static void

@@ -141,27 +141,83 @@ like($mirror->value('item:5000000000'), qr/"far"/, 'the new type is written');
 sql(<<'EOS');
 CREATE TYPE color AS ENUM ('red', 'green');
 CREATE TYPE pair AS (one color, two int);
-CREATE TABLE shade (color color PRIMARY KEY, pairs pair[]);
-INSERT INTO shade VALUES ('red', ARRAY[('green', 2)::pair]);
+CREATE TABLE rows (a int);
+CREATE FUNCTION tell(color) RETURNS json LANGUAGE sql AS 'SELECT to_json(1)';
+CREATE TABLE shade (color color PRIMARY KEY, pairs pair[], row rows);
+INSERT INTO shade VALUES ('red', ARRAY[('green', 2)::pair], ROW(1));
 SELECT cachegrid.mirror('shade', 'grid');
 EOS
 ok($mirror->settle('shade'), 'a table of an enum settles');
-foreach my $change (
-	[ "ALTER TYPE color RENAME VALUE 'red' TO 'rouge'", 'rouge', 'green', 'two":2' ],
-	[ "ALTER TYPE color RENAME VALUE 'green' TO 'vert'", 'rouge', 'vert', 'two":2' ],
-	[ 'ALTER TYPE pair RENAME ATTRIBUTE two TO deux', 'rouge', 'vert', 'deux":2' ],
-	[ 'ALTER TYPE pair ADD ATTRIBUTE three int', 'rouge', 'vert', 'deux":2,"three":null' ])
+
+sub shade_becomes
 {
-	my ($statement, $key_label, $label, $rest) = @$change;
+	my ($statement, $key, $value) = @_;
 
 	sql($statement);
 	ok($mirror->settle('shade'), "$statement: it settles");
-	is( $mirror->value("shade:$key_label"),
-		qq[{"color":"$key_label","pairs":[{"one":"$label","$rest}]}],
-		"$statement: keys and values are as the type is now");
+	is($mirror->value("shade:$key"), $value, "$statement: keys and values are as the types are");
 	is($mirror->problems('shade'), '', "$statement: Redis has what the table has");
+	return;
 }
+
+shade_becomes(@$_) foreach (
+	[
+		"ALTER TYPE color RENAME VALUE 'red' TO 'rouge'", 'rouge',
+		'{"color":"rouge","pairs":[{"one":"green","two":2}],"row":{"a":1}}'
+	],
+	[
+		"ALTER TYPE color RENAME VALUE 'green' TO 'vert'", 'rouge',
+		'{"color":"rouge","pairs":[{"one":"vert","two":2}],"row":{"a":1}}'
+	],
+	[
+		'ALTER TYPE pair RENAME ATTRIBUTE two TO deux', 'rouge',
+		'{"color":"rouge","pairs":[{"one":"vert","deux":2}],"row":{"a":1}}'
+	],
+	[
+		'ALTER TYPE pair DROP ATTRIBUTE deux', 'rouge',
+		'{"color":"rouge","pairs":[{"one":"vert"}],"row":{"a":1}}'
+	],
+	[
+		'ALTER TABLE rows RENAME COLUMN a TO b', 'rouge',
+		'{"color":"rouge","pairs":[{"one":"vert"}],"row":{"b":1}}'
+	],
+	[
+		'ALTER TABLE rows ADD COLUMN c int', 'rouge',
+		'{"color":"rouge","pairs":[{"one":"vert"}],"row":{"b":1,"c":null}}'
+	],
+	[
+		'CREATE CAST (color AS json) WITH FUNCTION tell(color)', 'rouge',
+		'{"color":1,"pairs":[{"one":1}],"row":{"b":1,"c":null}}'
+	],
+	[
+		q{CREATE OR REPLACE FUNCTION tell(color) RETURNS json LANGUAGE sql AS 'SELECT to_json(2)'},
+		'rouge', '{"color":2,"pairs":[{"one":2}],"row":{"b":1,"c":null}}'
+	],
+	[
+		'DROP CAST (color AS json)', 'rouge',
+		'{"color":"rouge","pairs":[{"one":"vert"}],"row":{"b":1,"c":null}}'
+	],
+	[
+		'BEGIN; ALTER TABLE shade DISABLE TRIGGER ALL; UPDATE shade SET row = NULL;'
+		  . ' ALTER TABLE shade ENABLE TRIGGER ALL; COMMIT',
+		'rouge', '{"color":"rouge","pairs":[{"one":"vert"}],"row":null}'
+	]);
 is($mirror->value('shade:red'), '', 'the old key is gone');
+
+# A crash empties a table that was made unlogged
+sql('ALTER TABLE shade SET UNLOGGED');
+ok($mirror->settle('shade'), 'a table that is unlogged now settles');
+ok( $node->poll_query_until(
+		'postgres', 'SELECT bool_and(phase = 0) FROM cachegrid.mirror_progress'),
+	'that its sweep is over is saved');
+sql('CHECKPOINT');
+$node->stop('immediate');
+$node->start;
+is(sql('SELECT count(*) FROM shade'), 0, 'it is empty after a crash');
+ok( $node->poll_query_until(
+		'postgres', "SELECT count(*) = 0 FROM cachegrid.verify('shade', 'grid')"),
+	'so is what Redis has of it');
+$mirror->is_equal('after the crash');
 sql('DROP TABLE shade');
 ok($node->poll_query_until('postgres', 'SELECT count(*) = 1 FROM cachegrid.stat_mirror'),
 	'its mirror ends');

@@ -83,6 +83,18 @@ $locker->query_safe("UPDATE item SET name = 'changed under the lock' WHERE id = 
 $locker->query_safe('COMMIT');
 $locker->quit;
 $mirror->is_equal('after the lock');
+
+# ... nor for one whose index is made anew
+$locker = $node->background_psql('postgres', on_error_stop => 1);
+$locker->query_safe('BEGIN');
+$locker->query_safe('REINDEX INDEX item_pkey');
+sql("SELECT cachegrid.resync('item', 'grid')");
+sql('INSERT INTO beside VALUES (2)');
+ok($mirror->settle('beside'), 'another table goes on beside a REINDEX');
+isnt($mirror->value('beside:2'), '', 'in Redis, too');
+$locker->query_safe('COMMIT');
+$locker->quit;
+$mirror->is_equal('after the REINDEX');
 sql('DROP TABLE beside');
 ok( $node->poll_query_until('postgres', 'SELECT count(*) = 1 FROM cachegrid.mirrors'),
 	'a dropped table leaves no mirror');
