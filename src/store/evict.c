@@ -130,7 +130,7 @@ cg_evict_item_locked(Partition *partition, ItemRef ref)
 	if (!cg_index_locate_locked(hash, ref, &slot))
 		return;
 	if (cg_store_is_alive(&view))
-		cg_index_bury_locked(&slot, hash, zone, partition->evicted[zone]++);
+		cg_index_bury_locked(partition, &slot, hash, zone, partition->evicted[zone]++);
 	else
 		cg_index_remove_locked(partition, &slot, hash);
 	cg_item_retire_locked(partition, ref);

@@ -178,17 +178,6 @@ pick_slot(const Bucket *bucket, uint32 match)
 	return pg_rightmost_one_pos32(empty ? empty : match);
 }
 
-/* Put what is left of an evicted item into its slot. */
-void
-cg_index_bury_locked(const IndexSlot *slot, uint64 hash, Zone zone, uint32 sequence)
-{
-	uint32 ghost = GHOST | (zone == ZONE_MAIN ? GHOST_MAIN : 0) | ghost_hash(hash) |
-				   (sequence & GHOST_SEQUENCE);
-
-	pg_atomic_write_u32(&slot->bucket->refs[slot->slot], ghost);
-	pg_write_barrier();
-}
-
 static bool
 exorcise_bucket(Bucket *bucket, uint64 hash, uint32 *ghost)
 {
@@ -322,43 +311,80 @@ cg_index_insert_locked(uint64 hash, ItemRef ref, ItemRef *cell)
 	enter(bucket, pick_slot(bucket, match_free(bucket)), tag_of(hash), ref);
 }
 
-/* The bucket before this one in the chain that begins here; NULL if it is not there. */
+/* The head of the chain that the bucket is in, where a key with this hash stood. */
 static Bucket *
-bucket_before(Bucket *head, const Bucket *bucket)
+head_of(Bucket *bucket, uint64 hash)
 {
-	Bucket *before = head;
+	Bucket *head = first_bucket(hash);
 
-	while (before && cg_index_next(before) != bucket)
-		before = cg_index_next(before);
-	return before;
+	for (Bucket *next = head; next; next = cg_index_next(next))
+		if (next == bucket)
+			return head;
+	return second_bucket(hash);
 }
 
 /*
- * Take a reference out, of an item with this hash.  A bucket at the end of a chain
- * that runs empty is given back.
+ * A slot has become free somewhere in a chain: an item of its last bucket comes
+ * forward, and a last bucket without items is given back, ghosts and all.  Else where
+ * entries come and go there would soon be a chain at every bucket.
  */
+static void
+shorten(Partition *partition, Bucket *head)
+{
+	Bucket *before = NULL;
+	Bucket *last = head;
+	Bucket *room = find_room(head);
+	uint32 items;
+
+	for (Bucket *next = cg_index_next(head); next; next = cg_index_next(next))
+	{
+		before = last;
+		last = next;
+	}
+	if (before == NULL)
+		return;
+	items = ALL_SLOTS & ~match_free(last);
+	if (items != 0 && (room == last || match_free(room) == 0))
+		return;
+	move_version(head);
+	if (items != 0)
+	{
+		int i = pg_rightmost_one_pos32(items);
+
+		enter(room, pick_slot(room, match_free(room)), last->tags[i],
+			  pg_atomic_read_u32(&last->refs[i]));
+		pg_write_barrier();
+		last->tags[i] = TAG_NONE;
+		items &= items - 1;
+	}
+	if (items == 0)
+		before->tags[BUCKET_SLOTS - 1] = TAG_NONE;
+	pg_write_barrier();
+	move_version(head);
+	if (items == 0)
+		cg_arena_free_locked(partition,
+							 pg_atomic_read_u32(&before->refs[BUCKET_SLOTS - 1]),
+							 sizeof(Bucket));
+}
+
+/* Put what is left of an evicted item into its slot. */
+void
+cg_index_bury_locked(Partition *partition, const IndexSlot *slot, uint64 hash, Zone zone,
+					 uint32 sequence)
+{
+	uint32 ghost = GHOST | (zone == ZONE_MAIN ? GHOST_MAIN : 0) | ghost_hash(hash) |
+				   (sequence & GHOST_SEQUENCE);
+
+	pg_atomic_write_u32(&slot->bucket->refs[slot->slot], ghost);
+	pg_write_barrier();
+	shorten(partition, head_of(slot->bucket, hash));
+}
+
+/* Take a reference out, of an item with this hash. */
 void
 cg_index_remove_locked(Partition *partition, IndexSlot *slot, uint64 hash)
 {
-	Bucket *bucket = slot->bucket;
-	Bucket *head = first_bucket(hash);
-	Bucket *before;
-
-	bucket->tags[slot->slot] = TAG_NONE;
+	slot->bucket->tags[slot->slot] = TAG_NONE;
 	pg_write_barrier();
-	if ((char *) bucket < store_arena || match_free(bucket) != ALL_SLOTS)
-		return;
-
-	before = bucket_before(head, bucket);
-	if (before == NULL)
-	{
-		head = second_bucket(hash);
-		before = bucket_before(head, bucket);
-	}
-	move_version(head);
-	before->tags[BUCKET_SLOTS - 1] = TAG_NONE;
-	pg_write_barrier();
-	move_version(head);
-	cg_arena_free_locked(partition, pg_atomic_read_u32(&before->refs[BUCKET_SLOTS - 1]),
-						 sizeof(Bucket));
+	shorten(partition, head_of(slot->bucket, hash));
 }

@@ -452,8 +452,8 @@ extern ItemRef cg_index_find_hash_locked(const Partition *partition, uint64 hash
 extern bool cg_index_is_full_locked(uint64 hash);
 extern void cg_index_insert_locked(uint64 hash, ItemRef ref, ItemRef *cell);
 extern void cg_index_remove_locked(Partition *partition, IndexSlot *slot, uint64 hash);
-extern void cg_index_bury_locked(const IndexSlot *slot, uint64 hash, Zone zone,
-								 uint32 sequence);
+extern void cg_index_bury_locked(Partition *partition, const IndexSlot *slot, uint64 hash,
+								 Zone zone, uint32 sequence);
 extern bool cg_index_exorcise_locked(const Partition *partition, uint64 hash, Zone *zone,
 									 uint32 *age);
 extern bool cg_index_locate_locked(uint64 hash, ItemRef ref, IndexSlot *slot);
