@@ -169,13 +169,37 @@ match_free(const Bucket *bucket)
 	return match;
 }
 
-/* A slot of these to put something into: one with nothing, or any ghost's. */
+/* How useless a ghost is: those of the main ring are of use a shorter time only. */
+static uint32
+staleness(const Partition *partition, uint32 ghost)
+{
+	Zone zone = ghost & GHOST_MAIN ? ZONE_MAIN : ZONE_SMALL;
+	uint32 age = (partition->evicted[zone] - ghost) & GHOST_SEQUENCE;
+
+	return zone == ZONE_MAIN ? age * GHOST_MAIN_AGES : age;
+}
+
+/* A slot of these to put something into: one with nothing, or that of the oldest ghost. */
 static int
-pick_slot(const Bucket *bucket, uint32 match)
+pick_slot(const Partition *partition, const Bucket *bucket, uint32 match)
 {
 	uint32 empty = match_tags(bucket, TAG_NONE);
+	uint32 most = 0;
+	int picked = pg_rightmost_one_pos32(empty ? empty : match);
 
-	return pg_rightmost_one_pos32(empty ? empty : match);
+	if (empty)
+		return picked;
+	for (; match != 0; match &= match - 1)
+	{
+		int i = pg_rightmost_one_pos32(match);
+		uint32 ghost = pg_atomic_read_u32((pg_atomic_uint32 *) &bucket->refs[i]);
+
+		if (staleness(partition, ghost) < most)
+			continue;
+		most = staleness(partition, ghost);
+		picked = i;
+	}
+	return picked;
 }
 
 static bool
@@ -308,7 +332,8 @@ cg_index_insert_locked(uint64 hash, ItemRef ref, ItemRef *cell)
 		move_version(head);
 		*cell = 0;
 	}
-	enter(bucket, pick_slot(bucket, match_free(bucket)), tag_of(hash), ref);
+	enter(bucket, pick_slot(partition_of(hash), bucket, match_free(bucket)), tag_of(hash),
+		  ref);
 }
 
 /* The head of the chain that the bucket is in, where a key with this hash stood. */
@@ -351,7 +376,7 @@ shorten(Partition *partition, Bucket *head)
 	{
 		int i = pg_rightmost_one_pos32(items);
 
-		enter(room, pick_slot(room, match_free(room)), last->tags[i],
+		enter(room, pick_slot(partition, room, match_free(room)), last->tags[i],
 			  pg_atomic_read_u32(&last->refs[i]));
 		pg_write_barrier();
 		last->tags[i] = TAG_NONE;

@@ -64,6 +64,7 @@ typedef uint32 ItemRef;
 #define GHOST_MAIN		 0x40000000
 #define GHOST_HASH_SHIFT 22
 #define GHOST_SEQUENCE	 ((1 << GHOST_HASH_SHIFT) - 1)
+#define GHOST_MAIN_AGES	 20 /* those of main rings age so much faster */
 
 /* Versions that are no entry's. */
 #define VERSION_FREE	0
