@@ -144,7 +144,10 @@ find_in_chain(const Bucket *bucket, const StoreKey *key, Sighting *sighting)
 	return again ? FOUND_AGAIN : FOUND_NO;
 }
 
-/* Look the key up in one of its buckets. */
+/*
+ * Look the key up in one of its buckets.  That it is not there may be believed only
+ * if the chain was not being changed, when the version is odd, nor has been.
+ */
 static Found
 find_in_bucket(const Bucket *head, const StoreKey *key, Sighting *sighting)
 {
@@ -156,7 +159,8 @@ find_in_bucket(const Bucket *head, const StoreKey *key, Sighting *sighting)
 	if (found != FOUND_NO)
 		return found;
 	pg_read_barrier();
-	return pg_atomic_read_u32((pg_atomic_uint32 *) &head->version) == version
+	return (version & 1) == 0 &&
+				   pg_atomic_read_u32((pg_atomic_uint32 *) &head->version) == version
 			   ? FOUND_NO
 			   : FOUND_AGAIN;
 }

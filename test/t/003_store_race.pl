@@ -38,18 +38,28 @@ CREATE FUNCTION judge(key text, value text) RETURNS bigint LANGUAGE sql AS $$
                 WHEN value <> repeat(left(value, 1), length(value)) THEN torn(key, value)
                 ELSE 1 END
 $$;
-SELECT count(cachegrid.set('small:' || i, 'x')) FROM generate_series(1, 100000) i;
+SELECT count(cachegrid.set('small:' || i, 'x')) FROM generate_series(1, 400000) i;
 SELECT count(cachegrid.set('page:' || i, repeat('x', 7000))) FROM generate_series(0, 1) i;
 SELECT count(cachegrid.set('large:' || i, repeat('x', 100000))) FROM generate_series(0, 3) i;
 SQL
 
-# Buckets hold several keys: so many stand there. Eight of them are written.
+# There are more small keys than the index has slots, so many stand in chains of
+# buckets, which others make longer and shorter.  Eight of them are written.
 my %scripts = (
 	read_small => <<'SQL',
 SELECT count(judge('small:' || i % 8 + 1, cachegrid.get('small:' || i % 8 + 1))) FROM generate_series(1, 3000) i;
 SQL
 	write_small => <<'SQL',
 SELECT count(cachegrid.replace('small:' || i % 8 + 1, repeat(chr(65 + i % 26), 1 + i % 90))) FROM generate_series(1, 3000) i;
+SQL
+	read_any => <<'SQL',
+SELECT count(judge('small:' || k, cachegrid.get('small:' || k)))
+  FROM (SELECT 1 + (random() * 399999)::int AS k FROM generate_series(1, 3000)) random;
+SQL
+	chain => <<'SQL',
+\set first random(1, 1000000)
+SELECT count(cachegrid.add('chain:' || i, 'x')) FROM generate_series(:first + 1, :first + 3000) i;
+SELECT cachegrid.delete(VARIADIC array_agg('chain:' || i)) FROM generate_series(:first + 1, :first + 3000) i;
 SQL
 	# Written over in its cell.
 	read_page => <<'SQL',
@@ -77,7 +87,7 @@ my $before = $node->safe_psql('postgres', $hits);
 my ($output, $error) = ('', '');
 IPC::Run::run(
 	[
-		'pgbench', '--no-vacuum', '--time=8', '--client=6', '--jobs=2', @files,
+		'pgbench', '--no-vacuum', '--time=10', '--client=8', '--jobs=2', @files,
 		$node->connstr('postgres')
 	],
 	'<', \undef, '>', \$output, '2>', \$error);
@@ -88,8 +98,8 @@ is(join("\n", grep { /ERROR|FATAL|PANIC/ && !/torn|missing/ } split(/\n/, $error
 cmp_ok($node->safe_psql('postgres', $hits) - $before, '>', 50_000, 'enough hits were looked at');
 is($node->safe_psql('postgres', 'SELECT sum(evictions) FROM cachegrid.stat_cache'),
 	'0', 'nothing was evicted');
-is($node->safe_psql('postgres', q{SELECT count(cachegrid.get('small:' || i)) FROM generate_series(1, 100000) i}),
-	'100000', 'at rest everything is there');
+is($node->safe_psql('postgres', q{SELECT count(cachegrid.get('small:' || i)) FROM generate_series(1, 400000) i}),
+	'400000', 'at rest everything is there');
 
 $node->stop;
 done_testing();
