@@ -27,6 +27,7 @@
 
 #include "base/clock.h"
 #include "base/compat.h"
+#include "cache/cache.h"
 #include "outbox/outbox_internal.h"
 
 /* In shared memory. */
@@ -124,13 +125,7 @@ cg_outbox_register_database(Oid database)
 void
 cg_outbox_require_database(void)
 {
-	if (!shared)
-		ereport(ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				errmsg("cachegrid must be loaded via \"shared_preload_libraries\""),
-				errdetail("What is mirrored is remembered in shared memory that is set "
-						  "aside when the server starts."),
-				errhint("Add cachegrid to \"shared_preload_libraries\" and restart the "
-						"server."));
+	cg_cache_require_loaded();
 	if (!cg_outbox_register_database(MyDatabaseId))
 		ereport(ERROR, errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 				errmsg("too many databases have mirrors"),
