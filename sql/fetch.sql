@@ -234,6 +234,18 @@ SELECT fetched('locale', 'SELECT jsonb_build_array(locale_for(n), to_char(n, ''9
 SHOW lc_numeric;
 RESET lc_numeric;
 
+-- An index is asked for all that it has.
+CREATE TABLE labelled (id int, labels int[]);
+INSERT INTO labelled SELECT n, ARRAY[1, n] FROM generate_series(1, 5000) n;
+CREATE INDEX ON labelled USING gin (labels);
+VACUUM ANALYZE labelled;
+SELECT cachegrid.watch('labelled');
+SET enable_seqscan = off;
+SET gin_fuzzy_search_limit = 1;
+SELECT fetched('labelled', 'SELECT count(*) FROM labelled WHERE labels @> ARRAY[1]');
+RESET gin_fuzzy_search_limit;
+RESET enable_seqscan;
+
 -- The search path is part of what is asked; a temporary table hides nothing.
 CREATE SCHEMA other;
 CREATE TABLE other.plain (n int);
