@@ -44,6 +44,27 @@ SELECT cachegrid.fetch('secret:1', 'SELECT text FROM secret WHERE id = 1');
 RESET ROLE;
 GRANT SELECT ON secret TO fetch_bob;
 
+-- What a query may look into is decided when it is prepared: a session that
+-- changes its role prepares it anew.
+CREATE SCHEMA test_inside;
+CREATE TABLE test_inside.shelf (n int);
+INSERT INTO test_inside.shelf VALUES (1);
+SELECT cachegrid.watch('test_inside.shelf');
+CREATE FUNCTION next(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1 + 1';
+REVOKE EXECUTE ON FUNCTION next FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION next TO fetch_alice;
+GRANT SELECT ON test_inside.shelf TO fetch_alice, fetch_bob;
+GRANT USAGE ON SCHEMA test_inside TO fetch_alice;
+SET ROLE fetch_alice;
+SELECT cachegrid.fetch('prepared:1', 'SELECT next(1)'), cachegrid.fetch('prepared:2', 'SELECT n FROM test_inside.shelf');
+SET ROLE fetch_bob;
+SELECT cachegrid.fetch('prepared:1', 'SELECT next(1)');
+SELECT cachegrid.fetch('prepared:2', 'SELECT n FROM test_inside.shelf');
+RESET ROLE;
+SET client_min_messages = warning;
+DROP SCHEMA test_inside CASCADE;
+RESET client_min_messages;
+
 -- Row-level security by role.
 ALTER TABLE secret ENABLE ROW LEVEL SECURITY;
 CREATE POLICY own ON secret USING (owner = current_user);
@@ -136,9 +157,13 @@ CREATE TYPE cage AS (trap trap);
 CREATE FUNCTION spring(trap) RETURNS json LANGUAGE plpgsql AS
     $$ BEGIN RETURN to_json('run as ' || current_user); END $$;
 CREATE CAST (trap AS json) WITH FUNCTION spring(trap);
+CREATE TYPE net AS (mesh int);
+CREATE FUNCTION spring(net) RETURNS json LANGUAGE sql AS 'SELECT to_json(current_user)';
+CREATE CAST (net AS json) WITH FUNCTION spring(net);
+SELECT cachegrid.set('bait:5', ROW(1)::net);
 SELECT cachegrid.set('bait:1', 'shut'::trap), cachegrid.set('bait:2', ARRAY['shut'::trap]), cachegrid.set('bait:3', ROW('shut')::cage);
 SET ROLE fetch_bob;
-SELECT cachegrid.fetch('bait:1', 'SELECT 1'), cachegrid.fetch('bait:2', 'SELECT 1'), cachegrid.fetch('bait:3', 'SELECT 1');
+SELECT cachegrid.fetch('bait:1', 'SELECT 1'), cachegrid.fetch('bait:2', 'SELECT 1'), cachegrid.fetch('bait:3', 'SELECT 1'), cachegrid.fetch('bait:5', 'SELECT 1');
 -- Nor is what such a function says kept for good.
 SELECT cachegrid.fetch('bait:4', $$SELECT 'shut'::trap$$);
 RESET ROLE;

@@ -36,6 +36,7 @@ static const PinnedSetting pinned_settings[] = {
 	{"array_nulls", "on"},
 	{"bytea_output", "hex"},
 	{"extra_float_digits", "1"},
+	{"gin_fuzzy_search_limit", "0"},
 	{"quote_all_identifiers", "off"},
 	{"standard_conforming_strings", "on"},
 	{"timezone_abbreviations", "Default"},

@@ -20,6 +20,7 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
+#include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "parser/analyze.h"
@@ -270,6 +271,10 @@ is_text(const LoadQuery *query, const char *text, int size)
 	return strncmp(query->text, text, size) == 0 && query->text[size] == '\0';
 }
 
+/*
+ * Of text, search path and role: schemas are looked into, and functions taken
+ * for their results, by the rights of who prepares the query.
+ */
 static uint64
 hash_query(const char *text, int size)
 {
@@ -277,12 +282,12 @@ hash_query(const char *text, int size)
 	int count = fetch_search_path_array(schemas, MAX_SCHEMAS);
 
 	return cg_hash(text, size,
-				   cg_hash(schemas, sizeof(Oid) * Min(count, MAX_SCHEMAS), 0));
+				   cg_hash(schemas, sizeof(Oid) * Min(count, MAX_SCHEMAS), GetUserId()));
 }
 
 /*
- * The prepared query of this text under the present search path, made or
- * kept.  One whose tables have changed, or whose names may mean something
+ * The prepared query of this text under the present search path and role, made
+ * or kept.  One whose tables have changed, or whose names may mean something
  * else, is made anew, and its parameters may have other types then.  A nested
  * load, whose outer one may be running the kept one, leaves that alone and
  * makes one for itself, until SPI_finish.

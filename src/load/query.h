@@ -21,7 +21,7 @@
  */
 typedef struct LoadQuery
 {
-	uint64 hash;	  /* of text and search path: what it is kept by */
+	uint64 hash;	  /* of text, search path and role: what it is kept by */
 	const char *text; /* terminated */
 	SPIPlanPtr plan;  /* saved */
 	int parameter_count;
