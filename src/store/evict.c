@@ -17,7 +17,10 @@
  * small ring begins in the main one.  And ghosts steer (ARC, Megiddo and Modha
  * 2003): one that is so young that a few more cells in its zone would have kept the
  * entry says that this zone is too small.  The step down is larger than the one up,
- * since ghosts of the main ring are fewer than its hits.
+ * since ghosts of the main ring are fewer than its hits.  In a store of more than a few
+ * hundred entries a step is a number of them (ARC: one), not a share: the larger the
+ * store, the more ghosts have something to say while it turns over once, and with steps
+ * that are a share the border would swing from end to end.
  *
  * The wider probation is, the less counters matter: where half of all entries are
  * there, the traffic likes the latest, and the main ring is a plain clock.  That is
@@ -50,10 +53,11 @@
 #define PIECE_TRIES 16	/* entries thrown out to free a piece */
 
 /* Steering, in parts of all entries. */
-#define PROBATION_ALL (1 << 20)
+#define PROBATION_ALL (1 << 24)
 #define STEP_UP		  (PROBATION_ALL / 10240 * 5)
 #define STEP_DOWN	  (PROBATION_ALL / 10240 * 8)
-#define YOUNG_PART	  20 /* a ghost is young up to a twentieth of all entries */
+#define STEP_ENTRIES  400 /* more than that: smaller steps, since ghosts are more, too */
+#define YOUNG_PART	  20  /* a ghost is young up to a twentieth of all entries */
 #define YOUNG_MIN	  4
 
 void
@@ -65,9 +69,10 @@ cg_evict_init_partition(Partition *partition)
 
 /* Move the border between the zones, and with it the ceiling of the counters. */
 static void
-steer(Partition *partition, int step)
+steer(Partition *partition, int64 step)
 {
-	int64 share = (int64) partition->probation + step;
+	int64 all = Max(partition->entries, STEP_ENTRIES);
+	int64 share = (int64) partition->probation + step * STEP_ENTRIES / all;
 	uint64 ratio;
 
 	share = Max(share, PROBATION_ALL / 100);
