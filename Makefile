@@ -35,7 +35,7 @@ endif
 # Bitcode for inlining buys nothing here and would need clang on every machine.
 override with_llvm = no
 
-EXTRA_CLEAN = demo/replay bench/bench bench/array.so
+EXTRA_CLEAN = demo/replay bench/bench bench/inside.so
 
 # These goals need no PostgreSQL at hand: they find or install one, or none.
 SCRIPTED = test matrix demo bench check-model mutants format format-check floors-check
@@ -50,16 +50,16 @@ $(OBJS): $(wildcard src/*/*.h)
 
 # The clients of demo and bench; demo/run and bench/run build and use them.
 CLIENT_CFLAGS = -O2 -g -Wall -Wextra -I$(shell $(PG_CONFIG) --includedir)
-BENCH_CLIENT = $(filter-out bench/array.c,$(wildcard bench/*.c))
 
 demo/replay: $(wildcard demo/*.[ch])
 	$(CC) $(CLIENT_CFLAGS) -o $@ $(filter %.c,$^) -lpq -lhiredis -lpthread -lm
 
-bench/bench: $(BENCH_CLIENT) bench/bench.h
+bench/bench: $(wildcard bench/*.[ch])
 	$(CC) $(CLIENT_CFLAGS) -o $@ $(filter %.c,$^) -lpq -lhiredis -lpthread -lm
 
-bench/array.so: bench/array.c
-	$(CC) $(CFLAGS) $(CFLAGS_SL) $(CPPFLAGS) -shared -o $@ $<
+# What the bench does inside a session.
+bench/inside.so: $(wildcard bench/inside/*.[ch])
+	$(CC) $(CFLAGS) $(CFLAGS_SL) $(CPPFLAGS) -shared -o $@ $(filter %.c,$^)
 endif
 
 FORMATTER ?= clang-format

@@ -14,8 +14,6 @@
 
 #include "bench.h"
 
-#define MAX_ROUNDS 101
-
 double
 bench_now(void)
 {
@@ -48,8 +46,8 @@ bench_sort(double *numbers, int count)
 }
 
 /* NAN if one of the numbers is. */
-static double
-median(double *numbers, int count)
+double
+bench_middle(double *numbers, int count)
 {
 	for (int i = 0; i < count; i++)
 		if (isnan(numbers[i]))
@@ -77,7 +75,7 @@ bench_compare(Bench *bench, Side ours, const void *our_what, Side theirs,
 			our_time = ours(bench, our_what);
 		ratios[i] = their_time / our_time;
 	}
-	return median(ratios, bench->rounds);
+	return bench_middle(ratios, bench->rounds);
 }
 
 double
@@ -88,7 +86,7 @@ bench_median(Bench *bench, Side side, const void *what)
 	side(bench, what);
 	for (int i = 0; i < bench->rounds; i++)
 		times[i] = side(bench, what);
-	return median(times, bench->rounds);
+	return bench_middle(times, bench->rounds);
 }
 
 bool
