@@ -35,10 +35,10 @@ endif
 # Bitcode for inlining buys nothing here and would need clang on every machine.
 override with_llvm = no
 
-EXTRA_CLEAN = demo/replay bench/bench bench/array.so
+EXTRA_CLEAN = demo/replay bench/bench bench/inside.so
 
 # These goals need no PostgreSQL at hand: they find or install one, or none.
-SCRIPTED = test matrix demo bench check-model mutants format format-check floors-check
+SCRIPTED = test matrix demo bench bench-scale check-model mutants format format-check floors-check
 
 ifneq ($(filter-out $(SCRIPTED),$(or $(MAKECMDGOALS),all)),)
 PG_CONFIG ?= pg_config
@@ -50,16 +50,16 @@ $(OBJS): $(wildcard src/*/*.h)
 
 # The clients of demo and bench; demo/run and bench/run build and use them.
 CLIENT_CFLAGS = -O2 -g -Wall -Wextra -I$(shell $(PG_CONFIG) --includedir)
-BENCH_CLIENT = $(filter-out bench/array.c,$(wildcard bench/*.c))
 
 demo/replay: $(wildcard demo/*.[ch])
 	$(CC) $(CLIENT_CFLAGS) -o $@ $(filter %.c,$^) -lpq -lhiredis -lpthread -lm
 
-bench/bench: $(BENCH_CLIENT) bench/bench.h
+bench/bench: $(wildcard bench/*.[ch])
 	$(CC) $(CLIENT_CFLAGS) -o $@ $(filter %.c,$^) -lpq -lhiredis -lpthread -lm
 
-bench/array.so: bench/array.c
-	$(CC) $(CFLAGS) $(CFLAGS_SL) $(CPPFLAGS) -shared -o $@ $<
+# What the bench does inside a session.
+bench/inside.so: $(wildcard bench/inside/*.[ch])
+	$(CC) $(CFLAGS) $(CFLAGS_SL) $(CPPFLAGS) -shared -o $@ $(filter %.c,$^)
 endif
 
 FORMATTER ?= clang-format
@@ -83,6 +83,11 @@ demo:
 # `make bench ONLY=mget` prints the rows whose names hold the words.
 bench:
 	@bench/run $(if $(QUICK),--quick) $(if $(ONLY),"$(ONLY)")
+
+# The time of a call by the number of entries, and what many sessions do at once;
+# draws docs/scale.svg and docs/contention.svg.
+bench-scale:
+	@bench/run $(if $(QUICK),--quick) --curves
 
 # Makes one mistake after the other, to see the tests fail; ONLY names some.
 mutants:

@@ -14,8 +14,6 @@
 
 #include "bench.h"
 
-#define MAX_ROUNDS 101
-
 double
 bench_now(void)
 {
@@ -30,6 +28,23 @@ bench_fail(Bench *bench, const char *what, const char *why)
 {
 	snprintf(bench->why, sizeof(bench->why), "%.200s: %s", what, why);
 	return NAN;
+}
+
+void
+bench_data(const char *picture, const char *series, double x, double y)
+{
+	const char *folder = getenv("BENCH_DATA");
+	char path[512];
+	FILE *file;
+
+	if (!folder)
+		return;
+	snprintf(path, sizeof(path), "%s/%s.tsv", folder, picture);
+	file = fopen(path, "a");
+	if (!file)
+		return;
+	fprintf(file, "%s\t%g\t%g\n", series, x, y);
+	fclose(file);
 }
 
 static int
@@ -48,8 +63,8 @@ bench_sort(double *numbers, int count)
 }
 
 /* NAN if one of the numbers is. */
-static double
-median(double *numbers, int count)
+double
+bench_middle(double *numbers, int count)
 {
 	for (int i = 0; i < count; i++)
 		if (isnan(numbers[i]))
@@ -77,7 +92,7 @@ bench_compare(Bench *bench, Side ours, const void *our_what, Side theirs,
 			our_time = ours(bench, our_what);
 		ratios[i] = their_time / our_time;
 	}
-	return median(ratios, bench->rounds);
+	return bench_middle(ratios, bench->rounds);
 }
 
 double
@@ -88,7 +103,7 @@ bench_median(Bench *bench, Side side, const void *what)
 	side(bench, what);
 	for (int i = 0; i < bench->rounds; i++)
 		times[i] = side(bench, what);
-	return median(times, bench->rounds);
+	return bench_middle(times, bench->rounds);
 }
 
 bool

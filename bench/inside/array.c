@@ -8,9 +8,8 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "postgres.h"
+#include "inside.h"
 
-#include "fmgr.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
