@@ -413,6 +413,26 @@ CREATE FUNCTION inner_meaning(int) RETURNS text IMMUTABLE LANGUAGE sql AS $$ SEL
 SELECT fetched('names:4', $$SELECT cachegrid.fetch('names:5', 'SELECT inner_meaning(1)')$$);
 SELECT fetched('names:5', 'SELECT inner_meaning(1)');
 
+-- What is dropped may be how a type is compared, though no query names it.
+SET client_min_messages = warning;
+CREATE TYPE own;
+CREATE FUNCTION own_in(cstring) RETURNS own LANGUAGE internal IMMUTABLE STRICT AS 'int4in';
+CREATE FUNCTION own_out(own) RETURNS cstring LANGUAGE internal IMMUTABLE STRICT AS 'int4out';
+CREATE TYPE own (INPUT = own_in, OUTPUT = own_out, LIKE = int4);
+CREATE FUNCTION own_lt(own, own) RETURNS boolean LANGUAGE internal IMMUTABLE STRICT AS 'int4lt';
+CREATE FUNCTION own_eq(own, own) RETURNS boolean LANGUAGE internal IMMUTABLE STRICT AS 'int4eq';
+CREATE FUNCTION own_cmp(own, own) RETURNS int LANGUAGE internal IMMUTABLE STRICT AS 'btint4cmp';
+CREATE OPERATOR < (LEFTARG = own, RIGHTARG = own, FUNCTION = own_lt);
+CREATE OPERATOR = (LEFTARG = own, RIGHTARG = own, FUNCTION = own_eq);
+CREATE OPERATOR CLASS own_ops DEFAULT FOR TYPE own USING btree AS OPERATOR 1 <, OPERATOR 3 =, FUNCTION 1 own_cmp(own, own);
+CREATE TABLE owned (value own);
+INSERT INTO owned VALUES ('1'), ('2'), ('1');
+SELECT cachegrid.watch('owned');
+SELECT fetched('owned', 'SELECT count(DISTINCT value) FROM owned');
+DROP OPERATOR FAMILY own_ops USING btree;
+SELECT fetched('owned', 'SELECT count(DISTINCT value) FROM owned');
+RESET client_min_messages;
+
 -- A row type is another one: of its own, of a table that is not read, of a typed table.
 CREATE TYPE spot AS (x int, y int);
 CREATE TABLE site (x int, y int);

@@ -414,7 +414,7 @@ object_dropped(Oid class, Oid object, Oid column)
 		relation_changed(object, CHANGED_COLUMNS);
 	else if (class == RelationRelationId)
 		cg_whole_touch_oid(object, false);
-	else
+	else if (!is_beside_queries(class))
 		cg_whole_touch_privileges();
 }
 
@@ -438,11 +438,8 @@ cachegrid_capture_drop(PG_FUNCTION_ARGS)
 		" FROM pg_catalog.pg_event_trigger_dropped_objects()"
 		" WHERE NOT is_temporary AND (original OR"
 		" classid OPERATOR(pg_catalog.<>) 'pg_catalog.pg_type'::pg_catalog.regclass)"
-		" AND classid OPERATOR(pg_catalog.=) ANY (ARRAY["
-		"'pg_catalog.pg_class', 'pg_catalog.pg_proc', 'pg_catalog.pg_policy',"
-		"'pg_catalog.pg_rewrite', 'pg_catalog.pg_namespace',"
-		"'pg_catalog.pg_operator', 'pg_catalog.pg_cast',"
-		"'pg_catalog.pg_collation', 'pg_catalog.pg_extension', 'pg_catalog.pg_type'"
+		" AND classid OPERATOR(pg_catalog.<>) ALL (ARRAY["
+		"'pg_catalog.pg_constraint', 'pg_catalog.pg_attrdef', 'pg_catalog.pg_trigger'"
 		"]::pg_catalog.regclass[]::pg_catalog.oid[])");
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
