@@ -143,6 +143,23 @@ SELECT refused('SELECT $1::date', '{today}'), refused('SELECT $1::timestamptz', 
 SELECT refused('SELECT $1::timetz', '{10:00 MSK}'), refused('SELECT $1::timetz', '{10:00}'), refused('SELECT $1::timetz', '{10:00 MSK}', '1 hour');
 -- With tags a stable function will do, with a ttl any.
 SELECT refused('SELECT procedural(1)', tags => '{t}'), refused('SELECT careless(1)', tags => '{t}'), refused('SELECT careless(1)', ttl => '1 hour');
+-- What the session alone has, even for a ttl.
+CREATE FUNCTION pg_temp.mine() RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 1';
+CREATE TYPE pg_temp.my_row AS (a int);
+CREATE DOMAIN pg_temp.my_number AS int;
+CREATE TEMP VIEW my_view AS SELECT 1 AS n;
+SELECT query, refused(query, args, '1 hour') FROM (VALUES ('SELECT pg_temp.mine()', '{}'::text[]), ('SELECT 1::my_number', '{}'), ('SELECT $1::my_number', '{1}'),
+    ('SELECT ROW(1)::my_row', '{}'), ('SELECT ''{(1)}''::my_row[]', '{}'), ('SELECT NULL::my_row', '{}'), ('SELECT name::my_row FROM product', '{}'),
+    ('SELECT n FROM my_view', '{}')) AS v (query, args);
+-- Domains that allow by what the tables have.
+CREATE FUNCTION is_product(int) RETURNS boolean LANGUAGE plpgsql STABLE AS 'BEGIN RETURN EXISTS (SELECT FROM product WHERE id = $1); END';
+CREATE DOMAIN product_id AS int CHECK (is_product(VALUE));
+CREATE DOMAIN positive_id AS int CHECK (VALUE > 0);
+CREATE TYPE product_ref AS (id product_id);
+SELECT query, refused(query, args) FROM (VALUES ('SELECT 1::product_id', '{}'::text[]), ('SELECT $1::product_id', '{1}'), ('SELECT ''{1}''::product_id[]', '{}'),
+    ('SELECT id::product_id FROM product', '{}'), ('SELECT ''(1)''::product_ref', '{}'), ('SELECT name::product_id FROM product', '{}'),
+    ('SELECT id::positive_id FROM product', '{}')) AS v (query, args);
+SELECT refused('SELECT 1::product_id', ttl => '1 hour');
 -- The cache's own ttl counts.
 SELECT cachegrid.create_cache('short', ttl => '1 minute');
 SELECT cachegrid.fetch('short:1', 'SELECT count(*) FROM unwatched');

@@ -110,9 +110,6 @@ add_table(DependencyWalk *walk, Relation relation, const Query *level, Index rti
 {
 	CaptureSpec *spec = can_be_watched(relation) ? cg_capture_spec(relation) : NULL;
 
-	if (relation->rd_rel->relpersistence == RELPERSISTENCE_TEMP &&
-		!walk->found->temporary)
-		walk->found->temporary = pstrdup(RelationGetRelationName(relation));
 	if (!spec)
 	{
 		add_unwatched(walk, relation);
@@ -134,6 +131,9 @@ visit_relation(DependencyWalk *walk, Oid oid, const Query *level, Index rtindex)
 
 	walk->seen = list_append_unique_oid(walk->seen, oid);
 	note_detachment(walk, relation);
+	if (relation->rd_rel->relpersistence == RELPERSISTENCE_TEMP &&
+		!walk->found->temporary)
+		walk->found->temporary = pstrdup(RelationGetRelationName(relation));
 	if (relation->rd_rel->relkind == RELKIND_VIEW)
 		add_relation(walk, oid);
 	else
@@ -298,8 +298,8 @@ cg_load_dependencies_check(const LoadDependencies *dependencies, const LoadTarge
 	if (dependencies->temporary)
 		ereport(
 			ERROR, errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-			errmsg("temporary table \"%s\" cannot be cached", dependencies->temporary),
-			errdetail("Other sessions have no such table, or another one."),
+			errmsg("temporary relation \"%s\" cannot be cached", dependencies->temporary),
+			errdetail("Other sessions have no such relation, or another one."),
 			errhint("Use a permanent or an unlogged table."));
 	if (!has_ttl)
 		check_watched(dependencies);

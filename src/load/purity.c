@@ -17,6 +17,7 @@
 #include "access/sysattr.h"
 #include "access/transam.h"
 #include "catalog/heap.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_aggregate.h"
 #include "catalog/pg_proc.h"
 #include "nodes/nodeFuncs.h"
@@ -174,6 +175,14 @@ is_fetch(Oid function)
 	return name && space && strcmp(name, "fetch") == 0 && strcmp(space, "cachegrid") == 0;
 }
 
+/* Other sessions have none in pg_temp, or another one. */
+static bool
+is_temporary_function(Oid function)
+{
+	return function >= FirstNormalObjectId &&
+		   isAnyTempNamespace(get_func_namespace(function));
+}
+
 /* The first of its sort is remembered. */
 static void
 note(char **first, const char *form, const char *name)
@@ -227,6 +236,8 @@ judge_function(Oid function, void *context)
 	LoadPurity *purity = context;
 	char volatility = volatility_of(function);
 
+	if (is_temporary_function(function))
+		note(&purity->session, "temporary function %s", get_func_name(function));
 	if (volatility == PROVOLATILE_IMMUTABLE ||
 		is_among(function, steady_functions, lengthof(steady_functions)) ||
 		is_fetch(function))
@@ -263,12 +274,23 @@ judge_value_function(SQLValueFunction *function, LoadPurity *purity)
 	}
 }
 
+/* The type of a value that the query makes, and its name. */
+static void
+judge_made_type(Oid type, LoadPurity *purity)
+{
+	if (cg_load_type_is_temporary(type))
+		note(&purity->session, "temporary type %s", format_type_be(type));
+	if (!cg_load_type_is_checked_steadily(type))
+		note(&purity->moving, "the constraints of type %s", format_type_be(type));
+}
+
 /* A cast through text. */
 static void
 judge_text_cast(CoerceViaIO *cast, LoadPurity *purity)
 {
 	Oid from = exprType((Node *) cast->arg);
 
+	judge_made_type(cast->resulttype, purity);
 	if (!cg_load_type_is_written_steadily(from))
 		note(&purity->moving, "type %s", format_type_be(from));
 	if (!cg_load_type_is_read_steadily(cast->resulttype))
@@ -334,11 +356,17 @@ cg_load_purity_of_node(Node *node, LoadPurity *purity)
 			judge_column((Var *) node, purity);
 			judge_type(node, purity);
 			break;
+		case T_RowExpr:
+		case T_ArrayExpr:
+		case T_ConvertRowtypeExpr:
+			judge_made_type(exprType(node), purity);
+			break;
 		case T_Const:
 		case T_Param:
 		case T_RelabelType:
 		case T_ArrayCoerceExpr:
 		case T_CoerceToDomain:
+			judge_made_type(exprType(node), purity);
 			judge_type(node, purity);
 			break;
 		case T_FuncExpr:

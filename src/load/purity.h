@@ -38,6 +38,10 @@ extern bool cg_load_type_is_written_steadily(Oid type);
 extern bool cg_load_type_is_read_steadily(Oid type);
 /* Has a value of the type a time zone, and no day to find its offset by? */
 extern bool cg_load_type_has_dayless_zone(Oid type);
+/* Does the session alone know the type, or its elements? */
+extern bool cg_load_type_is_temporary(Oid type);
+/* Are the same values allowed, always and in every session, where it has domains in it? */
+extern bool cg_load_type_is_checked_steadily(Oid type);
 /* Does a value of the type become json without any function that a user wrote? */
 extern bool cg_load_type_is_json_by_itself(Oid type);
 

@@ -9,22 +9,26 @@
 #include "postgres.h"
 
 #include "access/transam.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
+#include "nodes/execnodes.h"
+#include "optimizer/optimizer.h"
 #include "parser/parse_coerce.h"
 #include "utils/lsyscache.h"
+#include "utils/syscache.h"
 #include "utils/typcache.h"
 
 #include "load/purity.h"
 
 typedef bool (*BaseTypeTest)(Oid type);
 
-/* Does to_jsonb() call a function of the user's for it, and which? */
+/* Does to_jsonb() call a function of the user's for it, and which?  For rows it asks none. */
 static bool
 has_cast_to_json(Oid type, Oid *function)
 {
-	return type >= FirstNormalObjectId &&
+	return type >= FirstNormalObjectId && !type_is_rowtype(type) &&
 		   find_coercion_pathway(JSONOID, type, COERCION_EXPLICIT, function) ==
 			   COERCION_PATH_FUNC;
 }
@@ -105,6 +109,41 @@ has_no_dayless_zone(Oid type)
 	return type != TIMETZOID;
 }
 
+static bool
+is_lasting(Oid type)
+{
+	HeapTuple tuple;
+	bool temporary;
+
+	if (type < FirstNormalObjectId)
+		return true;
+	tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(type));
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for type %u", type);
+	temporary = isAnyTempNamespace(((Form_pg_type) GETSTRUCT(tuple))->typnamespace);
+	ReleaseSysCache(tuple);
+	return !temporary;
+}
+
+/* What a domain's CHECK constraints ask may be more than the value. */
+static bool
+is_checked_steadily(Oid type)
+{
+	DomainConstraintRef *constraints;
+	ListCell *cell;
+
+	if (get_typtype(type) != TYPTYPE_DOMAIN)
+		return true;
+	/* The context's end looks at it again. */
+	constraints = palloc(sizeof(DomainConstraintRef));
+	InitDomainConstraintRef(type, constraints, CurrentMemoryContext, false);
+	foreach (cell, constraints->constraints)
+		if (contain_mutable_functions(
+				(Node *) ((DomainConstraintState *) lfirst(cell))->check_expr))
+			return false;
+	return true;
+}
+
 static bool holds_for_all_parts(Oid type, BaseTypeTest test);
 
 static bool
@@ -133,9 +172,9 @@ holds_for_all_parts(Oid type, BaseTypeTest test)
 	switch (get_typtype(type))
 	{
 		case TYPTYPE_COMPOSITE:
-			return holds_for_all_columns(type, test);
+			return test(type) && holds_for_all_columns(type, test);
 		case TYPTYPE_DOMAIN:
-			return holds_for_all_parts(getBaseType(type), test);
+			return test(type) && holds_for_all_parts(getBaseType(type), test);
 		case TYPTYPE_RANGE:
 			return test(type) && holds_for_all_parts(get_range_subtype(type), test);
 		case TYPTYPE_MULTIRANGE:
@@ -164,6 +203,18 @@ bool
 cg_load_type_has_dayless_zone(Oid type)
 {
 	return !holds_for_all_parts(type, has_no_dayless_zone);
+}
+
+bool
+cg_load_type_is_temporary(Oid type)
+{
+	return !holds_for_all_parts(type, is_lasting);
+}
+
+bool
+cg_load_type_is_checked_steadily(Oid type)
+{
+	return holds_for_all_parts(type, is_checked_steadily);
 }
 
 bool
