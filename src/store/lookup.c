@@ -24,7 +24,6 @@
 
 #define LOOKUP_TRIES   4
 #define CHAIN_MAX	   64
-#define LOCKED_TRIES   8
 #define PREFETCH_LINES 3
 
 typedef enum Found
@@ -85,11 +84,19 @@ prefetch_lines(const char *item)
 		__builtin_prefetch(item + line * LINE_BYTES);
 }
 
-/* Look at the item of a reference: is it this key's? */
+/*
+ * Look at the item that a slot of the index names: is it this key's?  That it is not
+ * counts only if the slot still names it: the key's own item may have moved to another
+ * cell, and somebody else's into its old one.
+ */
 static Found
-sight(ItemRef ref, const StoreKey *key, Sighting *sighting)
+sight(const pg_atomic_uint32 *slot, const StoreKey *key, Sighting *sighting)
 {
+	ItemRef ref = pg_atomic_read_u32((pg_atomic_uint32 *) slot);
 	uint32 cell_bytes;
+
+	if (ref & GHOST)
+		return FOUND_NO;
 
 	sighting->item = safe_address(ref, &sighting->stamp, &cell_bytes);
 	if (sighting->item == NULL)
@@ -105,7 +112,10 @@ sight(ItemRef ref, const StoreKey *key, Sighting *sighting)
 		return FOUND_AGAIN;
 	if (sighting->view.cache != key->cache || sighting->view.key_size != key->size ||
 		memcmp(sighting->view.key, key->data, key->size) != 0)
-		return still_the_same(sighting) ? FOUND_NO : FOUND_AGAIN;
+		return pg_atomic_read_u32((pg_atomic_uint32 *) slot) == ref &&
+					   still_the_same(sighting)
+				   ? FOUND_NO
+				   : FOUND_AGAIN;
 	return still_the_same(sighting) ? FOUND_YES : FOUND_AGAIN;
 }
 
@@ -125,8 +135,7 @@ find_in_chain(const Bucket *bucket, const StoreKey *key, Sighting *sighting)
 		for (; match != 0; match &= match - 1)
 		{
 			int slot = pg_rightmost_one_pos32(match);
-			ItemRef ref = pg_atomic_read_u32((pg_atomic_uint32 *) &bucket->refs[slot]);
-			Found found = ref & GHOST ? FOUND_NO : sight(ref, key, sighting);
+			Found found = sight(&bucket->refs[slot], key, sighting);
 
 			if (found == FOUND_YES)
 				return FOUND_YES;
@@ -217,6 +226,8 @@ copy_body(const Sighting *sighting, StoreCopy *copy)
 				   view_before(sighting->item, view);
 	char *value = copy->value + (view->flags & STORE_VARLENA ? VARHDRSZ : 0);
 
+	if (view->flags & STORE_VARLENA)
+		SET_VARSIZE(copy->value, (Size) view->value_size + VARHDRSZ);
 	memcpy(copy->meta, view->meta, view->meta_size);
 	memcpy(value, view->value, in_cell);
 	if (in_cell < view->value_size &&
@@ -240,15 +251,12 @@ fill_entry(const ItemView *view, StoreEntry *entry)
 	entry->value_size = view->value_size;
 }
 
-/* Memory for what was sighted; it may be more than a value can have, if it is garbage. */
 static void
-make_room(const ItemView *view, StoreCopy *copy)
+make_room(Size value_size, Size meta_size, StoreCopy *copy)
 {
-	copy->meta = view->meta_size <= sizeof(copy->meta_inline) ? copy->meta_inline
-															  : palloc(view->meta_size);
-	copy->value = palloc((Size) view->value_size + VARHDRSZ);
-	if (view->flags & STORE_VARLENA)
-		SET_VARSIZE(copy->value, (Size) view->value_size + VARHDRSZ);
+	copy->meta =
+		meta_size <= sizeof(copy->meta_inline) ? copy->meta_inline : palloc(meta_size);
+	copy->value = palloc(value_size + VARHDRSZ);
 }
 
 static void
@@ -278,7 +286,7 @@ copy_found(const Sighting *sighting, StoreCopy *copy)
 {
 	if (!cg_store_is_alive(&sighting->view))
 		return FOUND_NO;
-	make_room(&sighting->view, copy);
+	make_room(sighting->view.value_size, sighting->view.meta_size, copy);
 	if (!copy_body(sighting, copy))
 	{
 		free_room(copy);
@@ -290,44 +298,48 @@ copy_found(const Sighting *sighting, StoreCopy *copy)
 }
 
 /*
- * With the lock, an item stays, but memory for the copy is better found
- * without: look how much is needed, let go, allocate, and see whether it is
- * still the same entry.
+ * With the lock, an item stays, but memory for the copy is better found without:
+ * look how much is needed, let go, allocate, and see whether what is there by then
+ * fits.  Each time there is twice the room, so that an entry which is replaced all
+ * the time is found all the same.
  */
 static bool
 lookup_locked(const StoreKey *key, StoreCopy *copy)
 {
 	Partition *partition = partition_of(key->hash);
-	uint64 prepared_for = 0;
+	Size value_room = 0;
+	Size meta_room = 0;
+	bool has_room = false;
 
-	for (int tries = 0; tries < LOCKED_TRIES; tries++)
+	for (;;)
 	{
 		Sighting sighting;
+		const ItemView *view = &sighting.view;
 		bool found;
 		bool copied = false;
 
 		LWLockAcquire(partition->lock, LW_SHARED);
-		found = find(key, &sighting) == FOUND_YES && cg_store_is_alive(&sighting.view);
-		if (found && sighting.view.id == prepared_for)
+		found = find(key, &sighting) == FOUND_YES && cg_store_is_alive(view);
+		if (found && has_room && view->value_size <= value_room &&
+			view->meta_size <= meta_room)
 			copied = copy_body(&sighting, copy);
 		if (copied)
 			mark_read(&sighting);
 		LWLockRelease(partition->lock);
 
 		if (copied)
-		{
-			fill_entry(&sighting.view, &copy->entry);
-			return true;
-		}
-		if (prepared_for != 0)
+			fill_entry(view, &copy->entry);
+		else if (has_room)
 			free_room(copy);
-		if (!found)
-			return false;
-		prepared_for = sighting.view.id;
-		make_room(&sighting.view, copy);
+		if (copied || !found)
+			return copied;
+		value_room = Min(Max(view->value_size, 2 * value_room), CG_STORE_VALUE_MAX);
+		meta_room = view->meta_size <= sizeof(copy->meta_inline)
+						? Max(meta_room, sizeof(copy->meta_inline))
+						: CG_STORE_META_MAX;
+		make_room(value_room, meta_room, copy);
+		has_room = true;
 	}
-	free_room(copy);
-	return false;
 }
 
 /*
