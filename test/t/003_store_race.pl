@@ -39,7 +39,7 @@ CREATE FUNCTION judge(key text, value text) RETURNS bigint LANGUAGE sql AS $$
                 ELSE 1 END
 $$;
 SELECT count(cachegrid.set('small:' || i, 'x')) FROM generate_series(1, 400000) i;
-SELECT count(cachegrid.set('page:' || i, repeat('x', 7000 + i * 1100))) FROM generate_series(0, 1) i;
+SELECT count(cachegrid.set('page:' || i, repeat('x', 7000 + i / 2 * 1100))) FROM generate_series(0, 2) i;
 SELECT count(cachegrid.set('large:' || i, repeat('x', 100000))) FROM generate_series(0, 3) i;
 SQL
 
@@ -61,12 +61,13 @@ SQL
 SELECT count(cachegrid.add('chain:' || i, 'x')) FROM generate_series(:first + 1, :first + 3000) i;
 SELECT cachegrid.delete(VARIADIC array_agg('chain:' || i)) FROM generate_series(:first + 1, :first + 3000) i;
 SQL
-	# The one is written over in its cell, the other has a new one each time.
+	# The last one is written over in its cell, the others have new ones each time,
+	# and the one gets what was the other's.
 	read_page => <<'SQL',
-SELECT count(judge('page:' || i % 2, cachegrid.get('page:' || i % 2))) FROM generate_series(1, 3000) i;
+SELECT count(judge('page:' || i % 3, cachegrid.get('page:' || i % 3))) FROM generate_series(1, 3000) i;
 SQL
 	write_page => <<'SQL',
-SELECT count(cachegrid.replace('page:' || i % 2, repeat(chr(65 + i % 26), 7000 + i % 2 * 1100))) FROM generate_series(1, 3000) i;
+SELECT count(cachegrid.replace('page:' || i % 3, repeat(chr(65 + i % 26), 7000 + i % 3 / 2 * 1100))) FROM generate_series(1, 3000) i;
 SQL
 	read_large => <<'SQL',
 SELECT count(judge('large:' || i % 4, cachegrid.get('large:' || i % 4))) FROM generate_series(1, 50) i;
