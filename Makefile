@@ -38,7 +38,7 @@ override with_llvm = no
 EXTRA_CLEAN = demo/replay bench/bench bench/inside.so
 
 # These goals need no PostgreSQL at hand: they find or install one, or none.
-SCRIPTED = test matrix demo bench check-model mutants format format-check floors-check
+SCRIPTED = test matrix demo bench bench-scale check-model mutants format format-check floors-check
 
 ifneq ($(filter-out $(SCRIPTED),$(or $(MAKECMDGOALS),all)),)
 PG_CONFIG ?= pg_config
@@ -83,6 +83,11 @@ demo:
 # `make bench ONLY=mget` prints the rows whose names hold the words.
 bench:
 	@bench/run $(if $(QUICK),--quick) $(if $(ONLY),"$(ONLY)")
+
+# The time of a call by the number of entries, and what many sessions do at once;
+# draws docs/scale.svg and docs/contention.svg.
+bench-scale:
+	@bench/run $(if $(QUICK),--quick) --curves
 
 # Makes one mistake after the other, to see the tests fail; ONLY names some.
 mutants:

@@ -5,7 +5,7 @@
  *	  run, and prints a row for each.
  *
  *	  bench ROUNDS KEYS CALLS BULK [WORDS]: all rows, or those whose names hold
- *	  the words.  Connects as libpq's environment says;
+ *	  the words; --curves: what there are pictures of, instead.  Connects as libpq's environment says;
  *	  REDIS_SOCKET is a single Redis, REDIS_PORTS are the masters of a
  *	  cluster.  Exit status 1 if a row could not be measured; a row that
  *	  falls short is no failure.
@@ -63,6 +63,13 @@ static const Talk redis_2 = {.clients = 2};
 		.name = "miss ratio, " text " / LRU", .at_most = true, .side = row_misses, \
 		.what = &(const Trace){trace_name, wanted, .policy = "LRU", .small = true, \
 							   .made_of = number},                                 \
+	}
+
+/* All that 32 sessions do in a second, beside the best number of sessions. */
+#define CROWD(text, series, ...)                                                        \
+	{                                                                                   \
+		.name = text ", 32 sessions / best of 1 to 32", .mark = 0.8, .side = row_crowd, \
+		.what = &(const Crowd){series, __VA_ARGS__},                                    \
 	}
 
 #define GET_ALL "SELECT count(cachegrid.get(k)) FROM probe"
@@ -149,6 +156,10 @@ static const Row rows[] = {
 	 .measure = row_visible_99},
 
 	/* These start the server anew. */
+	CROWD("get", "get", "get", 200000, 200000),
+	CROWD("get of one key", "get of one key", "get hot", 200000, 200000),
+	CROWD("get, all misses", "get, all misses", "get missing", 200000, 200000),
+	CROWD("set, full cache", "set, full cache", "set", 1200000, 4000000),
 	MISSES("web07", "204 objects", 204, .5621, "S3-FIFO"),
 	MISSES("web07", "1,024 objects", 1024, .4578, "S3-FIFO"),
 	MISSES("web07", "4,096 objects", 4096, .3718, "ARC"),
@@ -261,6 +272,18 @@ print_rows(Bench *bench, const char *words)
 	return complete;
 }
 
+/* What there are pictures of. */
+static bool
+print_curves(Bench *bench)
+{
+	if (!bench_connect(bench) || !bench_scale(bench))
+	{
+		fprintf(stderr, "bench: %s\n", bench->why);
+		return false;
+	}
+	return print_rows(bench, "32 sessions");
+}
+
 int
 main(int argc, char **argv)
 {
@@ -268,13 +291,15 @@ main(int argc, char **argv)
 
 	if (argc < 5)
 	{
-		fprintf(stderr, "usage: bench ROUNDS KEYS CALLS BULK [WORDS]\n");
+		fprintf(stderr, "usage: bench ROUNDS KEYS CALLS BULK [WORDS | --curves]\n");
 		return 1;
 	}
 	bench.rounds = atoi(argv[1]);
 	bench.keys = atoi(argv[2]);
 	bench.calls = atoi(argv[3]);
 	bench.bulk = atoi(argv[4]);
+	if (argc > 5 && strcmp(argv[5], "--curves") == 0)
+		return print_curves(&bench) ? 0 : 1;
 	if (!prepare(&bench))
 	{
 		fprintf(stderr, "bench: %s\n", bench.why);

@@ -52,6 +52,15 @@ extern bool bench_connect(Bench *bench);
  */
 extern bool bench_restart(Bench *bench, int memory);
 
+/*
+ * What a session answers to what was sent to it: the one field of one row.  False and
+ * bench->why if it is something else.
+ */
+extern bool bench_receive(Bench *bench, PGconn *conn, char *field, size_t size);
+
+/* Hand a point of a curve to whoever draws the picture: the folder BENCH_DATA. */
+extern void bench_data(const char *picture, const char *series, double x, double y);
+
 /* The median of numbers, which are sorted; NAN if one of them is. */
 extern double bench_middle(double *numbers, int count);
 
@@ -124,5 +133,20 @@ typedef struct Trace
 
 /* A side: the miss ratio on a Trace, in parts of the other one. */
 extern double row_misses(Bench *bench, const void *what);
+
+/* What many sessions do at once. */
+typedef struct Crowd
+{
+	const char *series; /* its name in the picture */
+	const char *what;	/* as bench_calls_until knows it */
+	int filled;			/* entries that are put before */
+	int keys;			/* that the sessions draw from */
+} Crowd;
+
+/* A side: the rate of 32 sessions, as a share of that of the best number of them. */
+extern double row_crowd(Bench *bench, const void *what);
+
+/* Print the time of a call at numbers of entries; false and bench->why. */
+extern bool bench_scale(Bench *bench);
 
 #endif

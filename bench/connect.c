@@ -56,3 +56,23 @@ bench_restart(Bench *bench, int memory)
 	}
 	return bench_connect(bench);
 }
+
+bool
+bench_receive(Bench *bench, PGconn *conn, char *field, size_t size)
+{
+	bool good = true;
+	PGresult *result;
+
+	field[0] = '\0';
+	while ((result = PQgetResult(conn)) != NULL)
+	{
+		if (PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) == 1)
+			snprintf(field, size, "%s", PQgetvalue(result, 0, 0));
+		else
+			good = false;
+		PQclear(result);
+	}
+	if (!good)
+		bench_fail(bench, "session", PQerrorMessage(conn));
+	return good && field[0] != '\0';
+}

@@ -30,6 +30,23 @@ bench_fail(Bench *bench, const char *what, const char *why)
 	return NAN;
 }
 
+void
+bench_data(const char *picture, const char *series, double x, double y)
+{
+	const char *folder = getenv("BENCH_DATA");
+	char path[512];
+	FILE *file;
+
+	if (!folder)
+		return;
+	snprintf(path, sizeof(path), "%s/%s.tsv", folder, picture);
+	file = fopen(path, "a");
+	if (!file)
+		return;
+	fprintf(file, "%s\t%g\t%g\n", series, x, y);
+	fclose(file);
+}
+
 static int
 compare_numbers(const void *left, const void *right)
 {

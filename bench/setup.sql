@@ -12,6 +12,15 @@ CREATE FUNCTION bench_array_get(place integer) RETURNS text
     AS :'module' LANGUAGE C STRICT;
 
 -- What the bench does inside a session: bench/inside.
+CREATE FUNCTION bench_calls(what text, keys integer, value_bytes integer, calls integer,
+        seed integer) RETURNS double precision
+    AS :'module' LANGUAGE C STRICT;
+CREATE FUNCTION bench_calls_until(what text, keys integer, value_bytes integer, seed integer,
+        from_time double precision, until_time double precision) RETURNS bigint
+    AS :'module' LANGUAGE C STRICT;
+CREATE FUNCTION bench_fill(first integer, last integer, value_bytes integer,
+        expire_at double precision) RETURNS double precision
+    AS :'module' LANGUAGE C STRICT;
 CREATE FUNCTION bench_trace_read(path text) RETURNS integer
     AS :'module' LANGUAGE C STRICT;
 CREATE FUNCTION bench_trace_generate(what text, count integer, objects integer) RETURNS integer

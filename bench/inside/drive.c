@@ -8,9 +8,17 @@
 #include "inside.h"
 
 #include "catalog/pg_type.h"
+#include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
+
+/* Calls between two looks at the clock. */
+#define CALLS_AT_ONCE 32
+
+PG_FUNCTION_INFO_V1(bench_calls);
+PG_FUNCTION_INFO_V1(bench_calls_until);
+PG_FUNCTION_INFO_V1(bench_fill);
 
 /* Look an SQL function up; all its arguments are NULL constants of these types. */
 static void
@@ -88,4 +96,143 @@ drive_set(Driver *driver, uint32 number, const Interval *ttl)
 	(void) FunctionCallInvoke(fcinfo);
 	MemoryContextSwitchTo(before);
 	MemoryContextReset(driver->context);
+}
+
+/* What a session calls: of keys numbered below a bound, at random. */
+typedef enum What
+{
+	WHAT_GET,
+	WHAT_GET_HOT,	  /* all the same key */
+	WHAT_GET_MISSING, /* keys that nobody sets */
+	WHAT_SET,
+	WHAT_ARRAY /* no cache: see array.c */
+} What;
+
+static const char *const what_names[] = {"get", "get hot", "get missing", "set", "array"};
+
+static What
+what_from_text(const text *name)
+{
+	char *given = text_to_cstring(name);
+
+	for (int i = 0; i < lengthof(what_names); i++)
+		if (strcmp(given, what_names[i]) == 0)
+			return i;
+	elog(ERROR, "the bench cannot \"%s\"", given);
+}
+
+static void
+read_array(Driver *driver, uint32 number)
+{
+	MemoryContext before = MemoryContextSwitchTo(driver->context);
+
+	(void) DirectFunctionCall1(bench_array_get, Int32GetDatum(number));
+	MemoryContextSwitchTo(before);
+	MemoryContextReset(driver->context);
+}
+
+/* No key is as high as this. */
+#define MISSING 90000000
+
+static inline void
+call(Driver *driver, What what, uint32 keys)
+{
+	bool found = true;
+
+	switch (what)
+	{
+		case WHAT_GET:
+			found = drive_get(driver, draw(&driver->random, keys));
+			break;
+		case WHAT_GET_HOT:
+			found = drive_get(driver, 7);
+			break;
+		case WHAT_GET_MISSING:
+			found = !drive_get(driver, MISSING + draw(&driver->random, keys));
+			break;
+		case WHAT_SET:
+			drive_set(driver, draw(&driver->random, keys), NULL);
+			break;
+		case WHAT_ARRAY:
+			read_array(driver, draw(&driver->random, keys));
+			break;
+	}
+	/* A get that misses is faster than a hit, and no figure of one. */
+	if (!found)
+		elog(ERROR, "a key of the bench is %s",
+			 what == WHAT_GET_MISSING ? "in the cache" : "not in the cache");
+}
+
+/*
+ * bench_calls(what text, keys integer, value_bytes integer, calls integer, seed
+ * integer) -> double precision: the seconds of the processor that one call took
+ */
+Datum
+bench_calls(PG_FUNCTION_ARGS)
+{
+	What what = what_from_text(PG_GETARG_TEXT_PP(0));
+	int keys = PG_GETARG_INT32(1);
+	int calls = PG_GETARG_INT32(3);
+	Driver *driver = make_driver(PG_GETARG_INT32(2), PG_GETARG_INT32(4));
+	int64 began = processor_ns();
+
+	for (int i = 0; i < calls; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		call(driver, what, keys);
+	}
+	PG_RETURN_FLOAT8((processor_ns() - began) / 1e9 / calls);
+}
+
+/*
+ * bench_calls_until(what text, keys integer, value_bytes integer, seed integer,
+ * from_time double precision, until_time double precision) -> bigint: how many calls
+ * were made from one time to the other, in seconds of the clock that only goes forward
+ */
+Datum
+bench_calls_until(PG_FUNCTION_ARGS)
+{
+	What what = what_from_text(PG_GETARG_TEXT_PP(0));
+	int keys = PG_GETARG_INT32(1);
+	Driver *driver = make_driver(PG_GETARG_INT32(2), PG_GETARG_INT32(3));
+	int64 from = (int64) (PG_GETARG_FLOAT8(4) * 1e9);
+	int64 until = (int64) (PG_GETARG_FLOAT8(5) * 1e9);
+	int64 calls = 0;
+
+	while (now_ns() < from)
+		pg_usleep((from - now_ns()) / 1000 + 1);
+	while (now_ns() < until)
+	{
+		CHECK_FOR_INTERRUPTS();
+		for (int i = 0; i < CALLS_AT_ONCE; i++)
+			call(driver, what, keys);
+		calls += CALLS_AT_ONCE;
+	}
+	PG_RETURN_INT64(calls);
+}
+
+/*
+ * bench_fill(first integer, last integer, value_bytes integer, expire_at double
+ * precision) -> double precision: set every key; all expire at one time of the clock
+ * that only goes forward (0: never).  The seconds of the processor that one took.
+ */
+Datum
+bench_fill(PG_FUNCTION_ARGS)
+{
+	int first = PG_GETARG_INT32(0);
+	int last = PG_GETARG_INT32(1);
+	Driver *driver = make_driver(PG_GETARG_INT32(2), 0);
+	int64 expire_at = (int64) (PG_GETARG_FLOAT8(3) * 1e9);
+	int64 began = processor_ns();
+
+	for (int i = first; i <= last; i++)
+	{
+		Interval ttl = {0};
+
+		CHECK_FOR_INTERRUPTS();
+		if (expire_at != 0)
+			ttl.time = (expire_at - now_ns()) / 1000;
+		drive_set(driver, i, expire_at != 0 ? &ttl : NULL);
+	}
+	PG_RETURN_FLOAT8((processor_ns() - began) / 1e9 / (last - first + 1));
 }
