@@ -146,6 +146,9 @@ typedef struct Crowd
 /* A side: the rate of 32 sessions, as a share of that of the best number of them. */
 extern double row_crowd(Bench *bench, const void *what);
 
+/* Milliseconds that the longest call takes longer when a million entries expire. */
+extern double row_expiry(Bench *bench);
+
 /* Print the time of a call at numbers of entries; false and bench->why. */
 extern bool bench_scale(Bench *bench);
 

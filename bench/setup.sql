@@ -21,6 +21,9 @@ CREATE FUNCTION bench_calls_until(what text, keys integer, value_bytes integer, 
 CREATE FUNCTION bench_fill(first integer, last integer, value_bytes integer,
         expire_at double precision) RETURNS double precision
     AS :'module' LANGUAGE C STRICT;
+CREATE FUNCTION bench_stalls(what text, keys integer, value_bytes integer, seed integer,
+        until_time double precision) RETURNS double precision[]
+    AS :'module' LANGUAGE C STRICT;
 CREATE FUNCTION bench_trace_read(path text) RETURNS integer
     AS :'module' LANGUAGE C STRICT;
 CREATE FUNCTION bench_trace_generate(what text, count integer, objects integer) RETURNS integer
