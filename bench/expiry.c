@@ -79,8 +79,8 @@ run_side(Bench *bench, bool expire, Stalls *stalls)
 	snprintf(sql, sizeof(sql), "SELECT bench_fill(0, %d, 100, 0)", OWN_KEYS - 1);
 	if (!bench_restart(bench, MEMORY) || isnan(pace = bench_number(bench, sql)))
 		return false;
-	/* Twice the time that it takes to put them, for a machine that is busy. */
-	moment = bench_now() + 2 * EXPIRING * pace + 1;
+	/* More than the time that it takes to put them, for a machine that is busy. */
+	moment = bench_now() + 4 * EXPIRING * pace + 1;
 	snprintf(sql, sizeof(sql), "SELECT bench_fill(%d, %d, 100, %.6f)", OWN_KEYS,
 			 OWN_KEYS + EXPIRING - 1, expire ? moment : 0.0);
 	if (!bench_run(bench, sql) || !watch_calls(bench, moment + SWEEP_TIME, stalls))

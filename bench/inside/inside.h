@@ -59,6 +59,16 @@ now_ns(void)
 	return (int64) now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
+/* Nanoseconds that this process has had a processor, whoever else wants it. */
+static inline int64
+processor_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+	return (int64) now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
 /* In array.c */
 extern Datum bench_array_get(PG_FUNCTION_ARGS);
 
