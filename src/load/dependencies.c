@@ -141,6 +141,14 @@ visit_relation(DependencyWalk *walk, Oid oid, const Query *level, Index rtindex)
 	relation_close(relation, NoLock);
 }
 
+/* A table or a view; since PostgreSQL 16 a view's subquery says itself whose it is. */
+static bool
+is_of_relation(const RangeTblEntry *entry)
+{
+	return entry->rtekind == RTE_RELATION ||
+		   (entry->rtekind == RTE_SUBQUERY && OidIsValid(entry->relid));
+}
+
 static void
 visit_level(DependencyWalk *walk, const Query *level)
 {
@@ -154,7 +162,7 @@ visit_level(DependencyWalk *walk, const Query *level)
 		RangeTblEntry *entry = lfirst(cell);
 
 		rtindex++;
-		if (entry->rtekind == RTE_RELATION)
+		if (is_of_relation(entry))
 			visit_relation(walk, entry->relid, level, rtindex);
 	}
 }
@@ -213,7 +221,7 @@ visit_plan(DependencyWalk *walk, const PlannedStmt *plan)
 	{
 		RangeTblEntry *entry = lfirst(cell);
 
-		if (entry->rtekind != RTE_RELATION || list_member_oid(walk->seen, entry->relid))
+		if (!is_of_relation(entry) || list_member_oid(walk->seen, entry->relid))
 			continue;
 		if (is_partition_of_seen(walk, entry->relid))
 			visit_partition(walk, entry->relid);
