@@ -49,7 +49,7 @@ SELECT price();
 DROP TABLE product;
 SELECT price();
 -- EXPLAIN fires no event triggers.
-EXPLAIN (ANALYZE, COSTS off, TIMING off, SUMMARY off) CREATE TABLE product AS SELECT 30 AS price;
+EXPLAIN (ANALYZE, COSTS off, TIMING off, SUMMARY off) CREATE TABLE product AS SELECT 30 AS price \g /dev/null
 SELECT price();
 DROP TABLE product;
 SET search_path = test_command;
