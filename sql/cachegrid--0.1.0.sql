@@ -253,13 +253,15 @@ CREATE TABLE cache (
     name          name     PRIMARY KEY CHECK (name <> '' AND position(':' IN name::text) = 0),
     ttl           interval CHECK (ttl > interval '0' AND extract(epoch FROM ttl) <= 1e12),
     loader        text,
-    transactional boolean  NOT NULL DEFAULT true
+    transactional boolean  NOT NULL DEFAULT true,
+    ttl_jitter    double precision NOT NULL DEFAULT 0 CHECK (ttl_jitter BETWEEN 0 AND 1)
 );
 COMMENT ON TABLE cache IS
 'Named caches: policies for the keys whose part before the first colon is the name. Written by create_cache, alter_cache and drop_cache. Example: SELECT name, ttl FROM cachegrid.cache;';
 COMMENT ON COLUMN cache.ttl IS 'time to live of entries that are given none; NULL: they do not expire';
 COMMENT ON COLUMN cache.loader IS 'SELECT that computes a key''s value; $1, $2, ... are the parts of the key after its prefix, separated by colons';
 COMMENT ON COLUMN cache.transactional IS 'do set and delete take effect at commit (true) or at once';
+COMMENT ON COLUMN cache.ttl_jitter IS 'by how much of itself, 0 to 1, each time to live is shortened at most, at random';
 SELECT pg_catalog.pg_extension_config_dump('cache', '');
 
 CREATE FUNCTION cache_changed() RETURNS trigger
@@ -269,24 +271,26 @@ COMMENT ON FUNCTION cache_changed() IS 'Trigger of table cachegrid.cache: ends t
 CREATE TRIGGER changed AFTER INSERT OR UPDATE OR DELETE ON cache FOR EACH ROW EXECUTE FUNCTION cache_changed();
 ALTER TABLE cache ENABLE ALWAYS TRIGGER changed;
 
-CREATE FUNCTION create_cache(name text, ttl interval DEFAULT NULL, loader text DEFAULT NULL, transactional boolean DEFAULT true) RETURNS void
+CREATE FUNCTION create_cache(name text, ttl interval DEFAULT NULL, loader text DEFAULT NULL, transactional boolean DEFAULT true,
+                             ttl_jitter double precision DEFAULT 0) RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    PERFORM cachegrid.check_policy(create_cache.name, create_cache.ttl, create_cache.transactional);
+    PERFORM cachegrid.check_policy(create_cache.name, create_cache.ttl, create_cache.transactional, create_cache.ttl_jitter);
     IF EXISTS (SELECT FROM cachegrid.cache AS c WHERE c.name = create_cache.name::name) THEN
         RAISE EXCEPTION 'cache "%" already exists', create_cache.name
             USING ERRCODE = 'duplicate_object', DETAIL = 'Another cache of this database has that name.',
                   HINT = 'Use cachegrid.alter_cache to change it.';
     END IF;
-    INSERT INTO cachegrid.cache VALUES (create_cache.name, create_cache.ttl, create_cache.loader, create_cache.transactional);
+    INSERT INTO cachegrid.cache
+    VALUES (create_cache.name, create_cache.ttl, create_cache.loader, create_cache.transactional, create_cache.ttl_jitter);
 END
 $$;
-COMMENT ON FUNCTION create_cache(text, interval, text, boolean) IS
-'Creates a named cache: a policy for the keys whose part before the first colon is name (1 to 63 bytes, no colon). ttl: time to live of entries that are given none; NULL: they do not expire. loader: a SELECT that computes a key''s value, with $1, $2, ... for the parts of the key after its name, separated by colons. transactional: do set and delete take effect at commit (true) or at once. Entries with such keys that are there already end. A NULL name or transactional is an error. Example: SELECT cachegrid.create_cache(''product'', ttl => ''1 hour'', loader => ''SELECT to_jsonb(p) FROM product p WHERE id = $1'');';
+COMMENT ON FUNCTION create_cache(text, interval, text, boolean, double precision) IS
+'Creates a named cache: a policy for the keys whose part before the first colon is name (1 to 63 bytes, no colon). ttl: time to live of entries that are given none; NULL: they do not expire. loader: a SELECT that computes a key''s value, with $1, $2, ... for the parts of the key after its name, separated by colons. transactional: do set and delete take effect at commit (true) or at once. ttl_jitter: by how much of itself, 0 to 1, each time to live that an entry is given, the cache''s or another, is shortened at most, at random, so that what was put at once does not expire at once; ttl() and expires_at() tell what came of it. Entries with such keys that are there already end. A NULL name, transactional or ttl_jitter is an error. Example: SELECT cachegrid.create_cache(''product'', ttl => ''1 hour'', loader => ''SELECT to_jsonb(p) FROM product p WHERE id = $1'');';
 
-CREATE FUNCTION check_policy(name text, ttl interval, transactional boolean) RETURNS void
+CREATE FUNCTION check_policy(name text, ttl interval, transactional boolean, ttl_jitter double precision) RETURNS void
     LANGUAGE plpgsql STABLE PARALLEL SAFE
     SET search_path = pg_catalog, pg_temp
 AS $$
@@ -315,29 +319,42 @@ BEGIN
                   DETAIL = 'It says when set and delete take effect.',
                   HINT = 'Leave it out, or say true or false.';
     END IF;
+    IF ttl_jitter IS NULL THEN
+        RAISE EXCEPTION 'option "ttl_jitter" must not be null'
+            USING ERRCODE = 'null_value_not_allowed', DETAIL = 'It says how much of a time to live may be cut.',
+                  HINT = 'Use 0 for times to live that are kept as they are.';
+    END IF;
+    IF ttl_jitter NOT BETWEEN 0 AND 1 THEN
+        RAISE EXCEPTION 'option "ttl_jitter" must be from 0 to 1'
+            USING ERRCODE = 'invalid_parameter_value', DETAIL = format('It is %s.', ttl_jitter),
+                  HINT = 'It is a part of the time to live: 0.1 shortens it by up to a tenth.';
+    END IF;
 END
 $$;
-COMMENT ON FUNCTION check_policy(text, interval, boolean) IS 'Raises an error for options that create_cache and alter_cache refuse.';
+COMMENT ON FUNCTION check_policy(text, interval, boolean, double precision) IS 'Raises an error for options that create_cache and alter_cache refuse.';
 
-CREATE FUNCTION alter_cache(name text, ttl interval DEFAULT NULL, loader text DEFAULT NULL, transactional boolean DEFAULT NULL, reset text[] DEFAULT '{}') RETURNS void
+CREATE FUNCTION alter_cache(name text, ttl interval DEFAULT NULL, loader text DEFAULT NULL, transactional boolean DEFAULT NULL,
+                            ttl_jitter double precision DEFAULT NULL, reset text[] DEFAULT '{}') RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     unknown text;
 BEGIN
-    PERFORM cachegrid.check_policy(alter_cache.name, alter_cache.ttl, coalesce(alter_cache.transactional, true));
-    SELECT o INTO unknown FROM unnest(reset) AS o WHERE o IS NULL OR o NOT IN ('ttl', 'loader', 'transactional') LIMIT 1;
+    PERFORM cachegrid.check_policy(alter_cache.name, alter_cache.ttl, coalesce(alter_cache.transactional, true),
+                                   coalesce(alter_cache.ttl_jitter, 0));
+    SELECT o INTO unknown FROM unnest(reset) AS o WHERE o IS NULL OR o NOT IN ('ttl', 'loader', 'transactional', 'ttl_jitter') LIMIT 1;
     IF FOUND THEN
         RAISE EXCEPTION 'unknown cache option "%"', coalesce(unknown, 'NULL')
             USING ERRCODE = 'invalid_parameter_value', DETAIL = 'Argument "reset" names it.',
-                  HINT = 'Options are ttl, loader and transactional.';
+                  HINT = 'Options are ttl, loader, transactional and ttl_jitter.';
     END IF;
     UPDATE cachegrid.cache AS c
        SET ttl = CASE WHEN 'ttl' = ANY (reset) THEN NULL ELSE coalesce(alter_cache.ttl, c.ttl) END,
            loader = CASE WHEN 'loader' = ANY (reset) THEN NULL ELSE coalesce(alter_cache.loader, c.loader) END,
            transactional = CASE WHEN 'transactional' = ANY (reset) THEN true
-                                ELSE coalesce(alter_cache.transactional, c.transactional) END
+                                ELSE coalesce(alter_cache.transactional, c.transactional) END,
+           ttl_jitter = CASE WHEN 'ttl_jitter' = ANY (reset) THEN 0 ELSE coalesce(alter_cache.ttl_jitter, c.ttl_jitter) END
      WHERE c.name = alter_cache.name::name;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'cache "%" does not exist', alter_cache.name
@@ -346,8 +363,8 @@ BEGIN
     END IF;
 END
 $$;
-COMMENT ON FUNCTION alter_cache(text, interval, text, boolean, text[]) IS
-'Changes the options of the cache name: ttl, loader and transactional, as for create_cache. Those that are NULL or left out stay, those named in reset go back to their defaults. The cache''s entries end. A NULL name is an error. Example: SELECT cachegrid.alter_cache(''product'', ttl => ''5 minutes'', reset => ''{loader}'');';
+COMMENT ON FUNCTION alter_cache(text, interval, text, boolean, double precision, text[]) IS
+'Changes the options of the cache name: ttl, loader, transactional and ttl_jitter, as for create_cache. Those that are NULL or left out stay, those named in reset go back to their defaults. The cache''s entries end. A NULL name is an error. Example: SELECT cachegrid.alter_cache(''product'', ttl => ''5 minutes'', reset => ''{loader}'');';
 
 CREATE FUNCTION drop_cache(name text) RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -673,8 +690,8 @@ GRANT EXECUTE ON FUNCTION set(text, text, interval, text[]), set(text, anyelemen
     cas(text, text, bigint, interval), cas(text, anyelement, bigint, interval),
     incr(text, bigint, interval), decr(text, bigint, interval), expire(text, interval) TO cachegrid_writer;
 
-GRANT EXECUTE ON FUNCTION clear(text), create_cache(text, interval, text, boolean), check_policy(text, interval, boolean),
-    alter_cache(text, interval, text, boolean, text[]), drop_cache(text), cache_table(regclass, name, interval)
+GRANT EXECUTE ON FUNCTION clear(text), create_cache(text, interval, text, boolean, double precision),
+    check_policy(text, interval, boolean, double precision), alter_cache(text, interval, text, boolean, double precision, text[]), drop_cache(text), cache_table(regclass, name, interval)
     TO cachegrid_admin;
 GRANT INSERT, UPDATE, DELETE ON cache TO cachegrid_admin;
 

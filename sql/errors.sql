@@ -84,8 +84,10 @@ SELECT * FROM error_of($$SELECT cachegrid.create_cache(repeat('n', 64))$$);
 SELECT * FROM error_of($$SELECT cachegrid.create_cache('n', ttl => '0')$$);
 SELECT * FROM error_of($$SELECT cachegrid.create_cache('n', ttl => '178000000 years')$$);
 SELECT * FROM error_of($$SELECT cachegrid.create_cache('n', transactional => NULL)$$);
+SELECT * FROM error_of($$SELECT cachegrid.create_cache('n', colour => 'red')$$);
 SELECT cachegrid.create_cache('n');
 SELECT * FROM error_of($$SELECT cachegrid.create_cache('n')$$);
+SELECT * FROM error_of($$SELECT cachegrid.alter_cache('n', colour => 'red')$$);
 SELECT * FROM error_of($$SELECT cachegrid.alter_cache('n', reset => '{colour}')$$);
 SELECT * FROM error_of($$SELECT cachegrid.alter_cache('none')$$);
 SELECT cachegrid.drop_cache('n');
@@ -96,6 +98,20 @@ SELECT * FROM error_of($$SELECT cachegrid.drop_cache(repeat('n', 64))$$);
 SELECT cachegrid.drop_cache(repeat('n', 63));
 SELECT * FROM error_of($$INSERT INTO cachegrid.cache (name, ttl) VALUES ('long', '170000000 years')$$);
 SELECT * FROM error_of($$SELECT cachegrid.clear('none')$$);
+
+-- its options: what create_cache refuses, alter_cache and the table refuse, too, but for NULL, which there changes nothing
+SELECT cachegrid.create_cache('n');
+CREATE FUNCTION refused(option text, value text) RETURNS TABLE (code text, message text, detail text, hint text) LANGUAGE sql AS $$
+    SELECT (error_of(format('SELECT cachegrid.create_cache(''m'', %s => %s)', option, value))).*
+    UNION SELECT (error_of(format('SELECT cachegrid.alter_cache(''n'', %s => %s)', option, value))).*
+     WHERE value <> 'NULL'
+$$;
+SELECT v, r.* FROM unnest('{"NULL",-0.1,1.1,''NaN'',''Infinity'',''much''}'::text[]) WITH ORDINALITY AS u (v, n), refused('ttl_jitter', v) AS r ORDER BY n;
+SELECT code FROM error_of($$INSERT INTO cachegrid.cache (name, ttl_jitter) VALUES ('m', 'NaN')$$);
+SELECT cachegrid.alter_cache('n', ttl_jitter => NULL);
+SELECT ttl_jitter FROM cachegrid.cache WHERE name = 'n';
+SELECT cachegrid.drop_cache('n');
+DROP FUNCTION refused(text, text);
 
 -- a cache "default" is the policy of all keys that belong to no other
 SELECT * FROM error_of($$SELECT cachegrid.fetch('other:1')$$);

@@ -37,6 +37,7 @@ typedef struct CachePolicy
 	uint16 number;		/* its number in shared memory, this database's */
 	bool transactional; /* false: set and delete take effect at once */
 	int64 ttl;			/* microseconds, or CG_TTL_NEVER */
+	double ttl_jitter;	/* each time to live is shortened by up to this part of it */
 	const char *loader; /* query text, or NULL */
 } CachePolicy;
 

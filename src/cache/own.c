@@ -193,7 +193,7 @@ cg_cache_set(const CacheKey *key, const CacheValue *value, int64 ttl,
 	cg_value_flatten(value, &flat);
 	begin_own_writes();
 	write = make_write(&flat);
-	write->expires_at = cg_policy_expiry(ttl);
+	write->expires_at = cg_policy_expiry(policy, ttl);
 	if (tag_count > 0 || flat.shape != 0 || cg_coherence_touched_since(0))
 		write->sample = take_sample(policy, key, tags, tag_count);
 	own = make_own(policy, key, cg_dependency_of_key(key));

@@ -19,6 +19,7 @@
 #include "access/table.h"
 #include "catalog/namespace.h"
 #include "common/int.h"
+#include "common/pg_prng.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
@@ -40,7 +41,8 @@ enum
 	COLUMN_TTL,
 	COLUMN_LOADER,
 	COLUMN_TRANSACTIONAL,
-	COLUMNS = COLUMN_TRANSACTIONAL
+	COLUMN_TTL_JITTER,
+	COLUMNS = COLUMN_TTL_JITTER
 };
 
 /* Backend-local: the rows, valid for this relation until it is invalidated. */
@@ -99,6 +101,7 @@ add_policy(const char *name)
 	policy = hash_search(policies, &key, HASH_ENTER, &found);
 	policy->transactional = true;
 	policy->ttl = CG_TTL_NEVER;
+	policy->ttl_jitter = 0;
 	policy->loader = NULL;
 	policy->number = NO_NUMBER;
 	return policy;
@@ -122,6 +125,8 @@ read_row(HeapTuple row, TupleDesc descriptor)
 			policies_context, TextDatumGetCString(values[COLUMN_LOADER - 1]));
 	if (!nulls[COLUMN_TRANSACTIONAL - 1])
 		policy->transactional = DatumGetBool(values[COLUMN_TRANSACTIONAL - 1]);
+	if (!nulls[COLUMN_TTL_JITTER - 1])
+		policy->ttl_jitter = DatumGetFloat8(values[COLUMN_TTL_JITTER - 1]);
 }
 
 static void
@@ -381,11 +386,15 @@ cg_policy_store_key(const CachePolicy *policy, const CacheKey *key, Dependency d
 	return (StoreKey){dependency, key->data, key->size, policy->number};
 }
 
-/* When an entry with this time to live, in microseconds, ends if it begins now. */
+/* When an entry of the cache that is given this time to live now will expire. */
 StoreTime
-cg_policy_expiry(int64 ttl)
+cg_policy_expiry(const CachePolicy *policy, int64 ttl)
 {
-	return ttl == CG_TTL_NEVER ? CG_STORE_NEVER : cg_store_now() + ttl;
+	if (ttl == CG_TTL_NEVER)
+		return CG_STORE_NEVER;
+	if (policy->ttl_jitter > 0)
+		ttl -= (int64) (ttl * policy->ttl_jitter * pg_prng_double(&pg_global_prng_state));
+	return cg_store_now() + Max(ttl, 1);
 }
 
 static int

@@ -52,8 +52,10 @@ INSERT INTO promised_function (name, arguments, result, may_call) VALUES
     ('invalidate', 'VARIADIC keys text[]', 'void', 'writer'),
     ('invalidate_tags', 'VARIADIC tags text[]', 'void', 'writer'),
     -- policy
-    ('create_cache', 'name text, ttl interval = NULL, loader text = NULL', 'void', 'admin'),
-    ('alter_cache', 'name text, ttl interval = NULL, loader text = NULL', 'void', 'admin'),
+    ('create_cache', 'name text, ttl interval = NULL, loader text = NULL, transactional boolean = true, '
+        'ttl_jitter double precision = 0', 'void', 'admin'),
+    ('alter_cache', 'name text, ttl interval = NULL, loader text = NULL, transactional boolean = NULL, '
+        'ttl_jitter double precision = NULL', 'void', 'admin'),
     ('drop_cache', 'name text', 'void', 'admin'),
     ('cache_table', '"table" regclass, cache name = NULL, ttl interval = NULL', 'void', 'admin'),
     -- tables
