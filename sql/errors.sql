@@ -106,10 +106,12 @@ CREATE FUNCTION refused(option text, value text) RETURNS TABLE (code text, messa
     UNION SELECT (error_of(format('SELECT cachegrid.alter_cache(''n'', %s => %s)', option, value))).*
      WHERE value <> 'NULL'
 $$;
-SELECT v, r.* FROM unnest('{"NULL",-0.1,1.1,''NaN'',''Infinity'',''much''}'::text[]) WITH ORDINALITY AS u (v, n), refused('ttl_jitter', v) AS r ORDER BY n;
+SELECT v, r.* FROM unnest('{"NULL",-0.1,1.1,''NaN'',''Infinity'',''much''}'::text[]) WITH ORDINALITY AS u (v, n), refused('ttl_jitter', v) AS r ORDER BY n, r.message;
+SELECT v, r.* FROM unnest('{-1,16777217,9999999999,''much''}'::text[]) WITH ORDINALITY AS u (v, n), refused('compress_above', v) AS r ORDER BY n, r.message;
 SELECT code FROM error_of($$INSERT INTO cachegrid.cache (name, ttl_jitter) VALUES ('m', 'NaN')$$);
-SELECT cachegrid.alter_cache('n', ttl_jitter => NULL);
-SELECT ttl_jitter FROM cachegrid.cache WHERE name = 'n';
+SELECT code FROM error_of($$INSERT INTO cachegrid.cache (name, compress_above) VALUES ('m', -1)$$);
+SELECT cachegrid.alter_cache('n', ttl_jitter => NULL, compress_above => NULL);
+SELECT ttl_jitter, compress_above FROM cachegrid.cache WHERE name = 'n';
 SELECT cachegrid.drop_cache('n');
 DROP FUNCTION refused(text, text);
 

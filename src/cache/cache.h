@@ -38,6 +38,7 @@ typedef struct CachePolicy
 	bool transactional; /* false: set and delete take effect at once */
 	int64 ttl;			/* microseconds, or CG_TTL_NEVER */
 	double ttl_jitter;	/* each time to live is shortened by up to this part of it */
+	int compress_above; /* bytes; -1: never */
 	const char *loader; /* query text, or NULL */
 } CachePolicy;
 
@@ -83,7 +84,7 @@ extern void cg_cache_lookup_many(const CacheKey *keys, int count, CacheValue *va
 extern CacheOutcome cg_cache_lookup_again(const CacheKey *key, uint64 identity,
 										  CacheValue *value);
 
-/* As lookup, but not counted; *info says more about a hit. */
+/* As lookup, but not counted; *info says more about a hit.  value may be NULL. */
 typedef struct CacheInfo
 {
 	uint64 version;		/* the entry's id; 0: set by this transaction, not committed */

@@ -40,7 +40,7 @@ typedef struct EntryMeta
 typedef struct FlatValue
 {
 	Oid type;
-	uint8 flags; /* STORE_VARLENA, STORE_NULL */
+	uint8 flags; /* STORE_VARLENA, STORE_NULL, STORE_ENCODED */
 	uint32 shape;
 	const char *data;
 	uint32 size;
@@ -75,7 +75,12 @@ meta_tags(const EntryMeta *meta)
 
 /* Functions in value.c */
 extern void cg_value_flatten(const CacheValue *value, FlatValue *flat);
-extern bool cg_value_restore(const StoreCopy *copy, uint32 shape, CacheValue *value);
+extern bool cg_value_restore(uint16 cache, const StoreCopy *copy, uint32 shape,
+							 CacheValue *value);
+
+/* Functions in compress.c */
+extern void cg_value_compress(const CachePolicy *policy, FlatValue *flat);
+extern char *cg_value_decompress(uint16 cache, const StoreCopy *copy);
 
 /* Functions in meta.c */
 extern void cg_meta_init(MetaBuilder *builder, MemoryContext context, uint64 identity,

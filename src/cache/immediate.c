@@ -98,6 +98,7 @@ cg_cache_put_now(const CachePut *put)
 
 	cg_store_count(policy->number, COUNT_SETS, 1);
 	cg_value_flatten(put->value, &flat);
+	cg_value_compress(policy, &flat);
 	build_meta(&entry, policy, put, flat.shape);
 	entry.type = flat.type;
 	entry.flags = flat.flags;
@@ -163,7 +164,8 @@ integer_of(const StoreEntry *present, int64 *number)
 {
 	Datum datum;
 
-	if (present->value == NULL || (present->flags & STORE_NULL))
+	/* What is a number was not encoded. */
+	if (present->value == NULL || (present->flags & (STORE_NULL | STORE_ENCODED)))
 		return false;
 	if (present->type == TEXTOID)
 		return parse_integer(present->value, present->value_size, number);

@@ -42,7 +42,8 @@ enum
 	COLUMN_LOADER,
 	COLUMN_TRANSACTIONAL,
 	COLUMN_TTL_JITTER,
-	COLUMNS = COLUMN_TTL_JITTER
+	COLUMN_COMPRESS_ABOVE,
+	COLUMNS = COLUMN_COMPRESS_ABOVE
 };
 
 /* Backend-local: the rows, valid for this relation until it is invalidated. */
@@ -102,6 +103,7 @@ add_policy(const char *name)
 	policy->transactional = true;
 	policy->ttl = CG_TTL_NEVER;
 	policy->ttl_jitter = 0;
+	policy->compress_above = -1;
 	policy->loader = NULL;
 	policy->number = NO_NUMBER;
 	return policy;
@@ -127,6 +129,8 @@ read_row(HeapTuple row, TupleDesc descriptor)
 		policy->transactional = DatumGetBool(values[COLUMN_TRANSACTIONAL - 1]);
 	if (!nulls[COLUMN_TTL_JITTER - 1])
 		policy->ttl_jitter = DatumGetFloat8(values[COLUMN_TTL_JITTER - 1]);
+	if (!nulls[COLUMN_COMPRESS_ABOVE - 1])
+		policy->compress_above = DatumGetInt32(values[COLUMN_COMPRESS_ABOVE - 1]);
 }
 
 static void

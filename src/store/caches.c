@@ -26,13 +26,15 @@
 
 #include "store/layout.h"
 
-/* One cache line of one process; nobody else writes it. */
+/* Cache lines of one process, which nobody else writes; what a plain hit counts is in one. */
 typedef struct ProcessCounters
 {
-	int64 counts[STORE_COUNTERS];
+	int64 counts[16];
 } ProcessCounters;
 
-StaticAssertDecl(sizeof(ProcessCounters) == 64, "counters fill one cache line");
+StaticAssertDecl(sizeof(ProcessCounters) == 2 * LINE_BYTES, "counters fill cache lines");
+StaticAssertDecl(STORE_COUNTERS <= lengthof(((ProcessCounters *) 0)->counts),
+				 "there is room for all counters");
 
 static ProcessCounters *counters = NULL; /* [process][cache] */
 
