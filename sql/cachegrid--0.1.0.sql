@@ -255,7 +255,8 @@ CREATE TABLE cache (
     loader        text,
     transactional boolean  NOT NULL DEFAULT true,
     ttl_jitter    double precision NOT NULL DEFAULT 0 CHECK (ttl_jitter BETWEEN 0 AND 1),
-    compress_above integer CHECK (compress_above BETWEEN 0 AND 16777216)
+    compress_above integer CHECK (compress_above BETWEEN 0 AND 16777216),
+    max_memory    bigint CHECK (max_memory >= 65536)
 );
 COMMENT ON TABLE cache IS
 'Named caches: policies for the keys whose part before the first colon is the name. Written by create_cache, alter_cache and drop_cache. Example: SELECT name, ttl FROM cachegrid.cache;';
@@ -264,6 +265,7 @@ COMMENT ON COLUMN cache.loader IS 'SELECT that computes a key''s value; $1, $2, 
 COMMENT ON COLUMN cache.transactional IS 'do set and delete take effect at commit (true) or at once';
 COMMENT ON COLUMN cache.ttl_jitter IS 'by how much of itself, 0 to 1, each time to live is shortened at most, at random';
 COMMENT ON COLUMN cache.compress_above IS 'values of more bytes are compressed, if that saves at least an eighth; NULL: none';
+COMMENT ON COLUMN cache.max_memory IS 'bytes of memory that the cache''s entries may take; NULL: no limit but cachegrid.memory';
 SELECT pg_catalog.pg_extension_config_dump('cache', '');
 
 CREATE FUNCTION cache_changed() RETURNS trigger
@@ -274,13 +276,14 @@ CREATE TRIGGER changed AFTER INSERT OR UPDATE OR DELETE ON cache FOR EACH ROW EX
 ALTER TABLE cache ENABLE ALWAYS TRIGGER changed;
 
 CREATE FUNCTION create_cache(name text, ttl interval DEFAULT NULL, loader text DEFAULT NULL, transactional boolean DEFAULT true,
-                             ttl_jitter double precision DEFAULT 0, compress_above integer DEFAULT NULL) RETURNS void
+                             ttl_jitter double precision DEFAULT 0, compress_above integer DEFAULT NULL,
+                             max_memory text DEFAULT NULL) RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     PERFORM cachegrid.check_policy(create_cache.name, create_cache.ttl, create_cache.transactional, create_cache.ttl_jitter,
-                                   create_cache.compress_above);
+                                   create_cache.compress_above, pg_size_bytes(create_cache.max_memory));
     IF EXISTS (SELECT FROM cachegrid.cache AS c WHERE c.name = create_cache.name::name) THEN
         RAISE EXCEPTION 'cache "%" already exists', create_cache.name
             USING ERRCODE = 'duplicate_object', DETAIL = 'Another cache of this database has that name.',
@@ -288,14 +291,14 @@ BEGIN
     END IF;
     INSERT INTO cachegrid.cache
     VALUES (create_cache.name, create_cache.ttl, create_cache.loader, create_cache.transactional, create_cache.ttl_jitter,
-            create_cache.compress_above);
+            create_cache.compress_above, pg_size_bytes(create_cache.max_memory));
 END
 $$;
-COMMENT ON FUNCTION create_cache(text, interval, text, boolean, double precision, integer) IS
-'Creates a named cache: a policy for the keys whose part before the first colon is name (1 to 63 bytes, no colon). ttl: time to live of entries that are given none; NULL: they do not expire. loader: a SELECT that computes a key''s value, with $1, $2, ... for the parts of the key after its name, separated by colons. transactional: do set and delete take effect at commit (true) or at once. ttl_jitter: by how much of itself, 0 to 1, each time to live that an entry is given, the cache''s or another, is shortened at most, at random, so that what was put at once does not expire at once; ttl() and expires_at() tell what came of it. compress_above: values of more bytes than this, and of 32 at least, are compressed by lz4, if that saves at least an eighth, and decompressed when they are read; NULL: none are. The limit of 16 MB is for the value as it is put; view stat_cache tells ratio and time. Entries with such keys that are there already end. A NULL name, transactional or ttl_jitter is an error. Example: SELECT cachegrid.create_cache(''product'', ttl => ''1 hour'', loader => ''SELECT to_jsonb(p) FROM product p WHERE id = $1'');';
+COMMENT ON FUNCTION create_cache(text, interval, text, boolean, double precision, integer, text) IS
+'Creates a named cache: a policy for the keys whose part before the first colon is name (1 to 63 bytes, no colon). ttl: time to live of entries that are given none; NULL: they do not expire. loader: a SELECT that computes a key''s value, with $1, $2, ... for the parts of the key after its name, separated by colons. transactional: do set and delete take effect at commit (true) or at once. ttl_jitter: by how much of itself, 0 to 1, each time to live that an entry is given, the cache''s or another, is shortened at most, at random, so that what was put at once does not expire at once; ttl() and expires_at() tell what came of it. compress_above: values of more bytes than this, and of 32 at least, are compressed by lz4, if that saves at least an eighth, and decompressed when they are read; NULL: none are. The limit of 16 MB is for the value as it is put; view stat_cache tells ratio and time. max_memory: the memory that the cache''s entries may take, as text with a unit such as 64MB, or in bytes, at least 64kB: when it is full they make room for each other, and other caches lose nothing; NULL: no limit but cachegrid.memory. Entries with such keys that are there already end. A NULL name, transactional or ttl_jitter is an error. Example: SELECT cachegrid.create_cache(''product'', ttl => ''1 hour'', loader => ''SELECT to_jsonb(p) FROM product p WHERE id = $1'');';
 
 CREATE FUNCTION check_policy(name text, ttl interval, transactional boolean, ttl_jitter double precision,
-                             compress_above integer) RETURNS void
+                             compress_above integer, max_memory bigint) RETURNS void
     LANGUAGE plpgsql STABLE PARALLEL SAFE
     SET search_path = pg_catalog, pg_temp
 AS $$
@@ -339,13 +342,25 @@ BEGIN
             USING ERRCODE = 'invalid_parameter_value', DETAIL = format('It is %s.', compress_above),
                   HINT = 'It is the size in bytes above which values are compressed; use NULL for none.';
     END IF;
+    IF max_memory < 65536 THEN
+        RAISE EXCEPTION 'option "max_memory" must be at least 64kB'
+            USING ERRCODE = 'invalid_parameter_value', DETAIL = format('It is %s bytes.', max_memory),
+                  HINT = 'Use NULL for a cache without a limit of its own.';
+    END IF;
+    IF max_memory > pg_size_bytes(current_setting('cachegrid.memory', true)) THEN
+        RAISE EXCEPTION 'option "max_memory" exceeds cachegrid.memory'
+            USING ERRCODE = 'invalid_parameter_value',
+                  DETAIL = format('It is %s, and all caches together have %s.', pg_size_pretty(max_memory),
+                                  current_setting('cachegrid.memory')),
+                  HINT = 'Choose less, or raise cachegrid.memory and restart the server.';
+    END IF;
 END
 $$;
-COMMENT ON FUNCTION check_policy(text, interval, boolean, double precision, integer) IS 'Raises an error for options that create_cache and alter_cache refuse.';
+COMMENT ON FUNCTION check_policy(text, interval, boolean, double precision, integer, bigint) IS 'Raises an error for options that create_cache and alter_cache refuse.';
 
 CREATE FUNCTION alter_cache(name text, ttl interval DEFAULT NULL, loader text DEFAULT NULL, transactional boolean DEFAULT NULL,
                             ttl_jitter double precision DEFAULT NULL, compress_above integer DEFAULT NULL,
-                            reset text[] DEFAULT '{}') RETURNS void
+                            max_memory text DEFAULT NULL, reset text[] DEFAULT '{}') RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
 AS $$
@@ -353,13 +368,15 @@ DECLARE
     unknown text;
 BEGIN
     PERFORM cachegrid.check_policy(alter_cache.name, alter_cache.ttl, coalesce(alter_cache.transactional, true),
-                                   coalesce(alter_cache.ttl_jitter, 0), alter_cache.compress_above);
+                                   coalesce(alter_cache.ttl_jitter, 0), alter_cache.compress_above,
+                                   pg_size_bytes(alter_cache.max_memory));
     SELECT o INTO unknown FROM unnest(reset) AS o
-     WHERE o IS NULL OR o NOT IN ('ttl', 'loader', 'transactional', 'ttl_jitter', 'compress_above') LIMIT 1;
+     WHERE o IS NULL OR o NOT IN ('ttl', 'loader', 'transactional', 'ttl_jitter', 'compress_above', 'max_memory')
+     LIMIT 1;
     IF FOUND THEN
         RAISE EXCEPTION 'unknown cache option "%"', coalesce(unknown, 'NULL')
             USING ERRCODE = 'invalid_parameter_value', DETAIL = 'Argument "reset" names it.',
-                  HINT = 'Options are ttl, loader, transactional, ttl_jitter and compress_above.';
+                  HINT = 'Options are ttl, loader, transactional, ttl_jitter, compress_above and max_memory.';
     END IF;
     UPDATE cachegrid.cache AS c
        SET ttl = CASE WHEN 'ttl' = ANY (reset) THEN NULL ELSE coalesce(alter_cache.ttl, c.ttl) END,
@@ -367,7 +384,9 @@ BEGIN
            transactional = CASE WHEN 'transactional' = ANY (reset) THEN true
                                 ELSE coalesce(alter_cache.transactional, c.transactional) END,
            ttl_jitter = CASE WHEN 'ttl_jitter' = ANY (reset) THEN 0 ELSE coalesce(alter_cache.ttl_jitter, c.ttl_jitter) END,
-           compress_above = CASE WHEN 'compress_above' = ANY (reset) THEN NULL ELSE coalesce(alter_cache.compress_above, c.compress_above) END
+           compress_above = CASE WHEN 'compress_above' = ANY (reset) THEN NULL ELSE coalesce(alter_cache.compress_above, c.compress_above) END,
+           max_memory = CASE WHEN 'max_memory' = ANY (reset) THEN NULL
+                             ELSE coalesce(pg_size_bytes(alter_cache.max_memory), c.max_memory) END
      WHERE c.name = alter_cache.name::name;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'cache "%" does not exist', alter_cache.name
@@ -376,8 +395,8 @@ BEGIN
     END IF;
 END
 $$;
-COMMENT ON FUNCTION alter_cache(text, interval, text, boolean, double precision, integer, text[]) IS
-'Changes the options of the cache name: ttl, loader, transactional, ttl_jitter and compress_above, as for create_cache. Those that are NULL or left out stay, those named in reset go back to their defaults. The cache''s entries end. A NULL name is an error. Example: SELECT cachegrid.alter_cache(''product'', ttl => ''5 minutes'', reset => ''{loader}'');';
+COMMENT ON FUNCTION alter_cache(text, interval, text, boolean, double precision, integer, text, text[]) IS
+'Changes the options of the cache name: ttl, loader, transactional, ttl_jitter, compress_above and max_memory, as for create_cache. Those that are NULL or left out stay, those named in reset go back to their defaults. The cache''s entries end. A NULL name is an error. Example: SELECT cachegrid.alter_cache(''product'', ttl => ''5 minutes'', reset => ''{loader}'');';
 
 CREATE FUNCTION drop_cache(name text) RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -645,13 +664,13 @@ CREATE FUNCTION stat_cache(OUT cache text, OUT entries bigint, OUT bytes bigint,
                            OUT hit_ratio double precision, OUT loads bigint, OUT load_ms double precision, OUT evictions bigint,
                            OUT expirations bigint, OUT invalidations bigint, OUT sets bigint, OUT bypasses bigint,
                            OUT refused bigint, OUT compress_ratio double precision,
-                           OUT compress_ms double precision) RETURNS SETOF record
+                           OUT compress_ms double precision, OUT memory bigint) RETURNS SETOF record
     AS 'MODULE_PATHNAME', 'cachegrid_stat_cache'
     LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 10;
 COMMENT ON FUNCTION stat_cache() IS 'Rows of view cachegrid.stat_cache.';
 CREATE VIEW stat_cache AS SELECT * FROM stat_cache();
 COMMENT ON VIEW stat_cache IS
-'One row a cache of this database, counted since the server started. bytes: keys, values as they are kept, and what they depend on. hit_ratio: hits among all reads, NULL without reads. load_ms: time spent in loaders, in milliseconds. bypasses: reads that could not use the cache (own uncommitted changes, SERIALIZABLE). refused: values computed but not kept, because a writer was at work. compress_ratio: of the values put that compress_above is for, the bytes kept for each byte of them, those included that it did not pay to compress; NULL without any. compress_ms: time spent compressing and decompressing, in milliseconds. Example: SELECT cache, entries, hit_ratio FROM cachegrid.stat_cache;';
+'One row a cache of this database, counted since the server started. bytes: keys, values as they are kept, and what they depend on. hit_ratio: hits among all reads, NULL without reads. load_ms: time spent in loaders, in milliseconds. bypasses: reads that could not use the cache (own uncommitted changes, SERIALIZABLE). refused: values computed but not kept, because a writer was at work. compress_ratio: of the values put that compress_above is for, the bytes kept for each byte of them, those included that it did not pay to compress; NULL without any. compress_ms: time spent compressing and decompressing, in milliseconds. memory: what the entries of a cache with max_memory take of it, in bytes, headers and rounding included, and those that are dead but not swept yet; NULL without. Example: SELECT cache, entries, hit_ratio FROM cachegrid.stat_cache;';
 
 CREATE FUNCTION stat_memory(OUT class text, OUT used_bytes bigint, OUT free_bytes bigint, OUT entries bigint, OUT pages bigint,
                             OUT waste_bytes bigint) RETURNS SETOF record
@@ -704,9 +723,9 @@ GRANT EXECUTE ON FUNCTION set(text, text, interval, text[]), set(text, anyelemen
     cas(text, text, bigint, interval), cas(text, anyelement, bigint, interval),
     incr(text, bigint, interval), decr(text, bigint, interval), expire(text, interval) TO cachegrid_writer;
 
-GRANT EXECUTE ON FUNCTION clear(text), create_cache(text, interval, text, boolean, double precision, integer),
-    check_policy(text, interval, boolean, double precision, integer),
-    alter_cache(text, interval, text, boolean, double precision, integer, text[]), drop_cache(text), cache_table(regclass, name, interval)
+GRANT EXECUTE ON FUNCTION clear(text), create_cache(text, interval, text, boolean, double precision, integer, text),
+    check_policy(text, interval, boolean, double precision, integer, bigint),
+    alter_cache(text, interval, text, boolean, double precision, integer, text, text[]), drop_cache(text), cache_table(regclass, name, interval)
     TO cachegrid_admin;
 GRANT INSERT, UPDATE, DELETE ON cache TO cachegrid_admin;
 

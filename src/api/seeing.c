@@ -131,8 +131,8 @@ cachegrid_entries(PG_FUNCTION_ARGS)
 static void
 put_cache(ReturnSetInfo *result, const CachePolicy *policy)
 {
-	Datum values[16];
-	bool nulls[16] = {false};
+	Datum values[17];
+	bool nulls[17] = {false};
 	StoreCacheStat stat;
 	int64 hits, reads;
 
@@ -161,6 +161,8 @@ put_cache(ReturnSetInfo *result, const CachePolicy *policy)
 												stat.counters[COUNT_PLAIN_BYTES]);
 	values[15] = Float8GetDatum(stat.counters[COUNT_COMPRESS_TICKS] /
 								(CG_TICKS_PER_MICROSECOND * 1000.0));
+	values[16] = Int64GetDatum(cg_store_cache_memory(policy->number));
+	nulls[16] = policy->limits.max_memory == 0;
 	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 }
 

@@ -40,6 +40,7 @@ typedef struct CachePolicy
 	double ttl_jitter;	/* each time to live is shortened by up to this part of it */
 	int compress_above; /* bytes; -1: never */
 	const char *loader; /* query text, or NULL */
+	StoreLimits limits;
 } CachePolicy;
 
 /* A value of any type, flat: what the store keeps. */
@@ -155,11 +156,13 @@ extern const CachePolicy *cg_cache_policy(const CacheKey *key);
 extern const CachePolicy *
 cg_cache_policy_named(const char *name); /* NULL: no such cache */
 extern List *cg_cache_policies(void);	 /* of CachePolicy *, all of this database */
-extern int64 cg_cache_ttl_from_interval(const Interval *ttl); /* raises errors */
 extern void cg_cache_count_load(const CachePolicy *policy, int64 microseconds);
-extern void cg_cache_policy_changed(const char *name);
-extern void cg_cache_policy_created(const char *name);
+extern void cg_cache_policy_changed(const char *name, const StoreLimits *limits);
+extern void cg_cache_policy_created(const char *name, const StoreLimits *limits);
 extern void cg_cache_policy_dropped(const char *name);
+
+/* Functions in ttl.c */
+extern int64 cg_cache_ttl_from_interval(const Interval *ttl); /* raises errors */
 
 /* For the sweep: nobody will be served it again.  May be called under a partition lock. */
 extern bool cg_cache_entry_is_dead(const StoreKey *key, const StoreEntry *entry);

@@ -101,10 +101,13 @@ extern bool cg_meta_home_is_older(const Dependency *home, int count, uint64 id);
 /* Functions in policy.c */
 extern StoreKey cg_policy_store_key(const CachePolicy *policy, const CacheKey *key,
 									Dependency dependency);
-extern StoreTime cg_policy_expiry(const CachePolicy *policy, int64 ttl);
+extern void cg_policy_end_transaction(void);
 extern int cg_policy_home(const CachePolicy *policy, const CacheKey *key,
 						  Dependency *home);
 extern int cg_policy_home_of_entry(const StoreKey *key, Dependency *home);
+
+/* Functions in ttl.c */
+extern StoreTime cg_policy_expiry(const CachePolicy *policy, int64 ttl);
 
 /* Functions in fill.c */
 extern CacheFill *cg_fill_current(void);

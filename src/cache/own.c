@@ -273,6 +273,17 @@ cg_own_close_cache(const char *name)
 	namestrcpy(&clear->name, name);
 }
 
+/* The cache of this name has these limits as of this transaction's commit. */
+void
+cg_own_limit_cache(const char *name, const StoreLimits *limits)
+{
+	OwnClear *clear = push_clear();
+
+	clear->limited = true;
+	clear->limits = *limits;
+	namestrcpy(&clear->name, name);
+}
+
 /*
  * Clear the cache as of this transaction's commit.  Returns how many entries
  * it has now.
@@ -366,6 +377,7 @@ void
 cg_own_reset(void)
 {
 	cg_fill_forget(1);
+	cg_policy_end_transaction();
 	context = NULL;
 	keys_by_hash = NULL;
 	first_key = NULL;

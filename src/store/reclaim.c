@@ -12,7 +12,7 @@
  */
 #include "postgres.h"
 
-#include "store/store_internal.h"
+#include "store/evict.h"
 
 /* Where no class idled, so many evictions pass until the next look. */
 #define LOOK_EVERY 32
@@ -64,7 +64,7 @@ page_may_go(uint32 number)
 			continue;
 		item = ref_address(owner);
 		entries++;
-		if (item->hints || was_read(item))
+		if ((item->hints & ~HINT_MAIN) != 0 || was_read(item))
 			read++;
 		set_count(item, Max(0, (item->hints & HINT_COUNT) - 1));
 	}

@@ -147,12 +147,22 @@ typedef struct StoreCacheStat
 	int64 counters[STORE_COUNTERS];
 } StoreCacheStat;
 
-extern bool cg_store_cache_open(Oid database, const char *name, uint16 *number);
+/* What a cache may take; known to all processes. */
+typedef struct StoreLimits
+{
+	uint64 max_memory; /* bytes of whole cells, 0: no limit of its own */
+} StoreLimits;
+
+extern bool cg_store_cache_open(Oid database, const char *name, const StoreLimits *limits,
+								bool publish, uint16 *number);
+extern void cg_store_cache_limit(Oid database, const char *name,
+								 const StoreLimits *limits);
 extern void cg_store_cache_close(Oid database, const char *name);
 extern void cg_store_cache_clear(uint16 cache);
 extern void cg_store_database_dropped(Oid database);
 extern void cg_store_count(uint16 cache, StoreCounter counter, int64 by);
 extern void cg_store_cache_stat(uint16 cache, StoreCacheStat *stat);
+extern uint64 cg_store_cache_memory(uint16 cache);
 extern bool cg_store_cache_name(uint16 cache, Oid *database, const char **name);
 extern int cg_store_cache_count(void);
 extern uint32 cg_store_cache_closings(void);
