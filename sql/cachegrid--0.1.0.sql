@@ -256,7 +256,8 @@ CREATE TABLE cache (
     transactional boolean  NOT NULL DEFAULT true,
     ttl_jitter    double precision NOT NULL DEFAULT 0 CHECK (ttl_jitter BETWEEN 0 AND 1),
     compress_above integer CHECK (compress_above BETWEEN 0 AND 16777216),
-    max_memory    bigint CHECK (max_memory >= 65536)
+    max_memory    bigint CHECK (max_memory >= 65536),
+    pinned        boolean NOT NULL DEFAULT false
 );
 COMMENT ON TABLE cache IS
 'Named caches: policies for the keys whose part before the first colon is the name. Written by create_cache, alter_cache and drop_cache. Example: SELECT name, ttl FROM cachegrid.cache;';
@@ -266,6 +267,7 @@ COMMENT ON COLUMN cache.transactional IS 'do set and delete take effect at commi
 COMMENT ON COLUMN cache.ttl_jitter IS 'by how much of itself, 0 to 1, each time to live is shortened at most, at random';
 COMMENT ON COLUMN cache.compress_above IS 'values of more bytes are compressed, if that saves at least an eighth; NULL: none';
 COMMENT ON COLUMN cache.max_memory IS 'bytes of memory that the cache''s entries may take; NULL: no limit but cachegrid.memory';
+COMMENT ON COLUMN cache.pinned IS 'do the cache''s entries stay while any of other caches can go';
 SELECT pg_catalog.pg_extension_config_dump('cache', '');
 
 CREATE FUNCTION cache_changed() RETURNS trigger
@@ -277,13 +279,13 @@ ALTER TABLE cache ENABLE ALWAYS TRIGGER changed;
 
 CREATE FUNCTION create_cache(name text, ttl interval DEFAULT NULL, loader text DEFAULT NULL, transactional boolean DEFAULT true,
                              ttl_jitter double precision DEFAULT 0, compress_above integer DEFAULT NULL,
-                             max_memory text DEFAULT NULL) RETURNS void
+                             max_memory text DEFAULT NULL, pinned boolean DEFAULT false) RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     PERFORM cachegrid.check_policy(create_cache.name, create_cache.ttl, create_cache.transactional, create_cache.ttl_jitter,
-                                   create_cache.compress_above, pg_size_bytes(create_cache.max_memory));
+                                   create_cache.compress_above, pg_size_bytes(create_cache.max_memory), create_cache.pinned);
     IF EXISTS (SELECT FROM cachegrid.cache AS c WHERE c.name = create_cache.name::name) THEN
         RAISE EXCEPTION 'cache "%" already exists', create_cache.name
             USING ERRCODE = 'duplicate_object', DETAIL = 'Another cache of this database has that name.',
@@ -291,14 +293,14 @@ BEGIN
     END IF;
     INSERT INTO cachegrid.cache
     VALUES (create_cache.name, create_cache.ttl, create_cache.loader, create_cache.transactional, create_cache.ttl_jitter,
-            create_cache.compress_above, pg_size_bytes(create_cache.max_memory));
+            create_cache.compress_above, pg_size_bytes(create_cache.max_memory), create_cache.pinned);
 END
 $$;
-COMMENT ON FUNCTION create_cache(text, interval, text, boolean, double precision, integer, text) IS
-'Creates a named cache: a policy for the keys whose part before the first colon is name (1 to 63 bytes, no colon). ttl: time to live of entries that are given none; NULL: they do not expire. loader: a SELECT that computes a key''s value, with $1, $2, ... for the parts of the key after its name, separated by colons. transactional: do set and delete take effect at commit (true) or at once. ttl_jitter: by how much of itself, 0 to 1, each time to live that an entry is given, the cache''s or another, is shortened at most, at random, so that what was put at once does not expire at once; ttl() and expires_at() tell what came of it. compress_above: values of more bytes than this, and of 32 at least, are compressed by lz4, if that saves at least an eighth, and decompressed when they are read; NULL: none are. The limit of 16 MB is for the value as it is put; view stat_cache tells ratio and time. max_memory: the memory that the cache''s entries may take, as text with a unit such as 64MB, or in bytes, at least 64kB: when it is full they make room for each other, and other caches lose nothing; NULL: no limit but cachegrid.memory. Entries with such keys that are there already end. A NULL name, transactional or ttl_jitter is an error. Example: SELECT cachegrid.create_cache(''product'', ttl => ''1 hour'', loader => ''SELECT to_jsonb(p) FROM product p WHERE id = $1'');';
+COMMENT ON FUNCTION create_cache(text, interval, text, boolean, double precision, integer, text, boolean) IS
+'Creates a named cache: a policy for the keys whose part before the first colon is name (1 to 63 bytes, no colon). ttl: time to live of entries that are given none; NULL: they do not expire. loader: a SELECT that computes a key''s value, with $1, $2, ... for the parts of the key after its name, separated by colons. transactional: do set and delete take effect at commit (true) or at once. ttl_jitter: by how much of itself, 0 to 1, each time to live that an entry is given, the cache''s or another, is shortened at most, at random, so that what was put at once does not expire at once; ttl() and expires_at() tell what came of it. compress_above: values of more bytes than this, and of 32 at least, are compressed by lz4, if that saves at least an eighth, and decompressed when they are read; NULL: none are. The limit of 16 MB is for the value as it is put; view stat_cache tells ratio and time. max_memory: the memory that the cache''s entries may take, as text with a unit such as 64MB, or in bytes, at least 64kB: when it is full they make room for each other, and other caches lose nothing; NULL: no limit but cachegrid.memory. pinned: entries are not evicted while any entry of another cache that is not pinned can be; what nothing else can make room for, and max_memory, evict them all the same. Entries with such keys that are there already end. A NULL name, transactional, ttl_jitter or pinned is an error. Example: SELECT cachegrid.create_cache(''product'', ttl => ''1 hour'', loader => ''SELECT to_jsonb(p) FROM product p WHERE id = $1'');';
 
 CREATE FUNCTION check_policy(name text, ttl interval, transactional boolean, ttl_jitter double precision,
-                             compress_above integer, max_memory bigint) RETURNS void
+                             compress_above integer, max_memory bigint, pinned boolean) RETURNS void
     LANGUAGE plpgsql STABLE PARALLEL SAFE
     SET search_path = pg_catalog, pg_temp
 AS $$
@@ -325,6 +327,12 @@ BEGIN
         RAISE EXCEPTION 'option "transactional" must not be null'
             USING ERRCODE = 'null_value_not_allowed',
                   DETAIL = 'It says when set and delete take effect.',
+                  HINT = 'Leave it out, or say true or false.';
+    END IF;
+    IF pinned IS NULL THEN
+        RAISE EXCEPTION 'option "pinned" must not be null'
+            USING ERRCODE = 'null_value_not_allowed',
+                  DETAIL = 'It says whether entries stay while others can be evicted.',
                   HINT = 'Leave it out, or say true or false.';
     END IF;
     IF ttl_jitter IS NULL THEN
@@ -356,11 +364,11 @@ BEGIN
     END IF;
 END
 $$;
-COMMENT ON FUNCTION check_policy(text, interval, boolean, double precision, integer, bigint) IS 'Raises an error for options that create_cache and alter_cache refuse.';
+COMMENT ON FUNCTION check_policy(text, interval, boolean, double precision, integer, bigint, boolean) IS 'Raises an error for options that create_cache and alter_cache refuse.';
 
 CREATE FUNCTION alter_cache(name text, ttl interval DEFAULT NULL, loader text DEFAULT NULL, transactional boolean DEFAULT NULL,
                             ttl_jitter double precision DEFAULT NULL, compress_above integer DEFAULT NULL,
-                            max_memory text DEFAULT NULL, reset text[] DEFAULT '{}') RETURNS void
+                            max_memory text DEFAULT NULL, pinned boolean DEFAULT NULL, reset text[] DEFAULT '{}') RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
 AS $$
@@ -369,14 +377,15 @@ DECLARE
 BEGIN
     PERFORM cachegrid.check_policy(alter_cache.name, alter_cache.ttl, coalesce(alter_cache.transactional, true),
                                    coalesce(alter_cache.ttl_jitter, 0), alter_cache.compress_above,
-                                   pg_size_bytes(alter_cache.max_memory));
+                                   pg_size_bytes(alter_cache.max_memory), coalesce(alter_cache.pinned, false));
     SELECT o INTO unknown FROM unnest(reset) AS o
-     WHERE o IS NULL OR o NOT IN ('ttl', 'loader', 'transactional', 'ttl_jitter', 'compress_above', 'max_memory')
+     WHERE o IS NULL OR o NOT IN ('ttl', 'loader', 'transactional', 'ttl_jitter', 'compress_above', 'max_memory',
+                                        'pinned')
      LIMIT 1;
     IF FOUND THEN
         RAISE EXCEPTION 'unknown cache option "%"', coalesce(unknown, 'NULL')
             USING ERRCODE = 'invalid_parameter_value', DETAIL = 'Argument "reset" names it.',
-                  HINT = 'Options are ttl, loader, transactional, ttl_jitter, compress_above and max_memory.';
+                  HINT = 'Options are ttl, loader, transactional, ttl_jitter, compress_above, max_memory and pinned.';
     END IF;
     UPDATE cachegrid.cache AS c
        SET ttl = CASE WHEN 'ttl' = ANY (reset) THEN NULL ELSE coalesce(alter_cache.ttl, c.ttl) END,
@@ -386,7 +395,8 @@ BEGIN
            ttl_jitter = CASE WHEN 'ttl_jitter' = ANY (reset) THEN 0 ELSE coalesce(alter_cache.ttl_jitter, c.ttl_jitter) END,
            compress_above = CASE WHEN 'compress_above' = ANY (reset) THEN NULL ELSE coalesce(alter_cache.compress_above, c.compress_above) END,
            max_memory = CASE WHEN 'max_memory' = ANY (reset) THEN NULL
-                             ELSE coalesce(pg_size_bytes(alter_cache.max_memory), c.max_memory) END
+                             ELSE coalesce(pg_size_bytes(alter_cache.max_memory), c.max_memory) END,
+           pinned = CASE WHEN 'pinned' = ANY (reset) THEN false ELSE coalesce(alter_cache.pinned, c.pinned) END
      WHERE c.name = alter_cache.name::name;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'cache "%" does not exist', alter_cache.name
@@ -395,8 +405,8 @@ BEGIN
     END IF;
 END
 $$;
-COMMENT ON FUNCTION alter_cache(text, interval, text, boolean, double precision, integer, text, text[]) IS
-'Changes the options of the cache name: ttl, loader, transactional, ttl_jitter, compress_above and max_memory, as for create_cache. Those that are NULL or left out stay, those named in reset go back to their defaults. The cache''s entries end. A NULL name is an error. Example: SELECT cachegrid.alter_cache(''product'', ttl => ''5 minutes'', reset => ''{loader}'');';
+COMMENT ON FUNCTION alter_cache(text, interval, text, boolean, double precision, integer, text, boolean, text[]) IS
+'Changes the options of the cache name: ttl, loader, transactional, ttl_jitter, compress_above, max_memory and pinned, as for create_cache. Those that are NULL or left out stay, those named in reset go back to their defaults. The cache''s entries end. A NULL name is an error. Example: SELECT cachegrid.alter_cache(''product'', ttl => ''5 minutes'', reset => ''{loader}'');';
 
 CREATE FUNCTION drop_cache(name text) RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -723,9 +733,9 @@ GRANT EXECUTE ON FUNCTION set(text, text, interval, text[]), set(text, anyelemen
     cas(text, text, bigint, interval), cas(text, anyelement, bigint, interval),
     incr(text, bigint, interval), decr(text, bigint, interval), expire(text, interval) TO cachegrid_writer;
 
-GRANT EXECUTE ON FUNCTION clear(text), create_cache(text, interval, text, boolean, double precision, integer, text),
-    check_policy(text, interval, boolean, double precision, integer, bigint),
-    alter_cache(text, interval, text, boolean, double precision, integer, text, text[]), drop_cache(text), cache_table(regclass, name, interval)
+GRANT EXECUTE ON FUNCTION clear(text), create_cache(text, interval, text, boolean, double precision, integer, text, boolean),
+    check_policy(text, interval, boolean, double precision, integer, bigint, boolean),
+    alter_cache(text, interval, text, boolean, double precision, integer, text, boolean, text[]), drop_cache(text), cache_table(regclass, name, interval)
     TO cachegrid_admin;
 GRANT INSERT, UPDATE, DELETE ON cache TO cachegrid_admin;
 

@@ -108,13 +108,14 @@ CREATE FUNCTION refused(option text, value text) RETURNS TABLE (code text, messa
 $$;
 SELECT v, r.* FROM unnest('{"NULL",-0.1,1.1,''NaN'',''Infinity'',''much''}'::text[]) WITH ORDINALITY AS u (v, n), refused('ttl_jitter', v) AS r ORDER BY n, r.message;
 SELECT v, r.* FROM unnest('{-1,16777217,9999999999,''much''}'::text[]) WITH ORDINALITY AS u (v, n), refused('compress_above', v) AS r ORDER BY n, r.message;
+SELECT v, r.* FROM unnest('{"NULL",''maybe''}'::text[]) WITH ORDINALITY AS u (v, n), refused('pinned', v) AS r ORDER BY n, r.message;
 SELECT v, r.code, r.message FROM unnest('{''-1'',''0'',''65535'',''33MB'',''1000PB'',''much'','''',''64 parsecs''}'::text[]) WITH ORDINALITY AS u (v, n), refused('max_memory', v) AS r ORDER BY n, r.message;
 SELECT v, r.detail, r.hint FROM unnest('{''0'',''33MB''}'::text[]) WITH ORDINALITY AS u (v, n), refused('max_memory', v) AS r ORDER BY n;
 SELECT code FROM error_of($$INSERT INTO cachegrid.cache (name, ttl_jitter) VALUES ('m', 'NaN')$$);
 SELECT code FROM error_of($$INSERT INTO cachegrid.cache (name, compress_above) VALUES ('m', -1)$$);
 SELECT code FROM error_of($$INSERT INTO cachegrid.cache (name, max_memory) VALUES ('m', 0)$$);
-SELECT cachegrid.alter_cache('n', ttl_jitter => NULL, compress_above => NULL, max_memory => NULL);
-SELECT ttl_jitter, compress_above, max_memory FROM cachegrid.cache WHERE name = 'n';
+SELECT cachegrid.alter_cache('n', ttl_jitter => NULL, compress_above => NULL, max_memory => NULL, pinned => NULL);
+SELECT ttl_jitter, compress_above, max_memory, pinned FROM cachegrid.cache WHERE name = 'n';
 SELECT cachegrid.drop_cache('n');
 DROP FUNCTION refused(text, text);
 

@@ -23,16 +23,23 @@ name_of(HeapTuple row, TupleDesc descriptor)
 	return SPI_getvalue(row, descriptor, 1);
 }
 
+static Datum
+column_of(HeapTuple row, TupleDesc descriptor, const char *name, bool *is_null)
+{
+	return SPI_getbinval(row, descriptor, SPI_fnumber(descriptor, name), is_null);
+}
+
 static StoreLimits
 limits_of(HeapTuple row, TupleDesc descriptor)
 {
 	StoreLimits limits = {0};
 	bool is_null;
-	Datum max_memory =
-		SPI_getbinval(row, descriptor, SPI_fnumber(descriptor, "max_memory"), &is_null);
+	Datum value = column_of(row, descriptor, "max_memory", &is_null);
 
 	if (!is_null)
-		limits.max_memory = DatumGetInt64(max_memory);
+		limits.max_memory = DatumGetInt64(value);
+	value = column_of(row, descriptor, "pinned", &is_null);
+	limits.pinned = !is_null && DatumGetBool(value);
 	return limits;
 }
 

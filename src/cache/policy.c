@@ -48,7 +48,8 @@ enum
 	COLUMN_TTL_JITTER,
 	COLUMN_COMPRESS_ABOVE,
 	COLUMN_MAX_MEMORY,
-	COLUMNS = COLUMN_MAX_MEMORY
+	COLUMN_PINNED,
+	COLUMNS = COLUMN_PINNED
 };
 
 /* Backend-local: the rows, valid for this relation until it is invalidated. */
@@ -140,6 +141,8 @@ read_row(HeapTuple row, TupleDesc descriptor)
 		policy->compress_above = DatumGetInt32(values[COLUMN_COMPRESS_ABOVE - 1]);
 	if (!nulls[COLUMN_MAX_MEMORY - 1])
 		policy->limits.max_memory = DatumGetInt64(values[COLUMN_MAX_MEMORY - 1]);
+	if (!nulls[COLUMN_PINNED - 1])
+		policy->limits.pinned = DatumGetBool(values[COLUMN_PINNED - 1]);
 }
 
 static void

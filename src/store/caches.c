@@ -164,16 +164,18 @@ wait_for_writers(void)
 
 /*
  * With the caches' lock: limit the cache.  Entries are made in another way with a quota
- * than without: those that are there end.
+ * than without, and in another place if they are pinned: those that are there end.
  */
 static void
 limit_locked(uint16 number, const StoreLimits *limits)
 {
 	StoreCache *cache = &store->caches[number];
 	uint64 before = pg_atomic_read_u64(&cache->max_memory);
+	bool was_pinned = pg_atomic_read_u32(&cache->pinned) != 0;
 
 	pg_atomic_write_u64(&cache->max_memory, limits->max_memory);
-	if ((before != 0) == (limits->max_memory != 0))
+	pg_atomic_write_u32(&cache->pinned, limits->pinned);
+	if ((before != 0) == (limits->max_memory != 0) && was_pinned == limits->pinned)
 		return;
 	wait_for_writers();
 	cg_store_cache_clear(number);

@@ -30,6 +30,10 @@
  * is too hot for a newcomer, who stays on probation instead.  That bounds the work,
  * and keeps loops and scans out.
  *
+ * Entries of pinned caches have rings of their own, of pages that no hand visits: so no
+ * other has to pass by them.  A pinned newcomer takes a page of the common rings.  Only
+ * where these have none any more do pinned entries throw out pinned ones.
+ *
  * The constants were found by simulation of recorded and of made-up traffic; the
  * result depends little on each.
  *
@@ -130,7 +134,7 @@ cg_evict_item_locked(Partition *partition, ItemRef ref)
 	uint64 hash;
 
 	cg_layout_view(ref, &view);
-	if (view.flags & ITEM_LINKED)
+	if ((view.flags & ITEM_LINKED) != 0 && zone != ZONE_PINNED)
 	{
 		zone = item->hints & HINT_MAIN ? ZONE_MAIN : ZONE_SMALL;
 		steering = &partition->caches[view.cache].steering;
@@ -139,7 +143,7 @@ cg_evict_item_locked(Partition *partition, ItemRef ref)
 	hash = cg_layout_hash(partition, &view);
 	if (!cg_index_locate_locked(hash, ref, &slot))
 		return;
-	if (cg_store_is_alive(&view))
+	if (cg_store_is_alive(&view) && zone < ZONE_PIECES)
 		cg_index_bury_locked(partition, &slot, hash, zone, steering->evicted[zone]++);
 	else
 		cg_index_remove_locked(partition, &slot, hash);
@@ -265,6 +269,29 @@ evict_small(Partition *partition, int size_class)
 	}
 }
 
+/* Throw out a pinned entry, one that was not read if there is one near. */
+bool
+cg_evict_pinned_locked(Partition *partition, int size_class)
+{
+	Ring *ring = &partition->classes[size_class].rings[ZONE_PINNED];
+
+	for (int chances = CHANCES;; chances--)
+	{
+		ItemRef ref = next_entry(ring);
+		Item *item;
+
+		if (ref == 0)
+			return false;
+		item = ref_address(ref);
+		if (!was_read(item) || chances == 0 || is_dead(ref))
+		{
+			cg_evict_item_locked(partition, ref);
+			return true;
+		}
+		set_count(item, 0);
+	}
+}
+
 /* Let the page under a ring's hand change to the other zone, with all that is in it. */
 void
 cg_evict_balance_locked(Partition *partition, int size_class)
@@ -313,6 +340,8 @@ cg_evict_for_locked(Partition *partition, int size_class, Zone zone)
 	partition->classes[size_class].evictions++;
 	if (zone == ZONE_PIECES)
 		return evict_for_piece(partition, size_class);
+	if (zone == ZONE_PINNED)
+		return cg_reclaim_own_page_locked(partition, size_class);
 	cg_evict_balance_locked(partition, size_class);
 	return zone == ZONE_MAIN ? evict_main(partition, size_class)
 							 : evict_small(partition, size_class);

@@ -20,6 +20,14 @@
 /* Steering, in parts of all entries. */
 #define PROBATION_ALL (1 << 24)
 
+/* Whose pages may be emptied. */
+typedef enum Reach
+{
+	REACH_IDLE,	 /* of those that are not in use */
+	REACH_USED,	 /* of all that are not pinned */
+	REACH_PINNED /* of all */
+} Reach;
+
 /*
  * With the partition's lock: has somebody read it since the hand's last visit?  A
  * reader, who holds no lock, can only set VERSION_READ, and by compare-and-swap: the
@@ -45,12 +53,15 @@ extern Zone cg_evict_admit_locked(Partition *partition, const StoreKey *key);
 extern void cg_evict_welcome_locked(const Partition *partition, ItemRef ref);
 extern void cg_evict_item_locked(Partition *partition, ItemRef ref);
 extern void cg_evict_balance_locked(Partition *partition, int size_class);
+extern bool cg_evict_pinned_locked(Partition *partition, int size_class);
 extern bool cg_evict_for_locked(Partition *partition, int size_class, Zone zone);
 extern void cg_evict_init_steering(Steering *steering);
 
 /* Functions in reclaim.c */
 extern bool cg_reclaim_idle_page_locked(Partition *partition, int for_class, Zone zone);
-extern void cg_reclaim_any_page(void);
+extern bool cg_reclaim_own_page_locked(Partition *partition, int size_class);
+extern bool cg_reclaim_pinned_page_locked(Partition *partition, int for_class);
+extern bool cg_reclaim_any_page(Reach reach);
 
 /* Functions in quota.c */
 extern bool cg_quota_reserve(Partition *partition, uint16 number, Size bytes,

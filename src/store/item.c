@@ -19,6 +19,28 @@
 #define ALLOCATION_TRIES 16
 
 /*
+ * Nothing can go here: have a page from somewhere, or, for a pinned newcomer where all
+ * others are pinned, too, a page of those, or a cell.
+ */
+static void
+reclaim_elsewhere(Partition *partition, int size_class, Zone zone)
+{
+	bool done;
+
+	LWLockRelease(partition->lock);
+	done = cg_reclaim_any_page(REACH_IDLE) || cg_reclaim_any_page(REACH_USED);
+	LWLockAcquire(partition->lock, LW_EXCLUSIVE);
+	if (done)
+		return;
+	if (zone == ZONE_PINNED && (cg_reclaim_pinned_page_locked(partition, size_class) ||
+								cg_evict_pinned_locked(partition, size_class)))
+		return;
+	LWLockRelease(partition->lock);
+	(void) cg_reclaim_any_page(REACH_PINNED);
+	LWLockAcquire(partition->lock, LW_EXCLUSIVE);
+}
+
+/*
  * A cell for this many bytes, thrown free if need be.  The partition's lock is
  * held on entry and on return, but may be released in between.  *disturbed is set
  * if it was, or if something was thrown out.  0 if no room could be made.
@@ -48,9 +70,7 @@ allocate(Partition *partition, int size_class, Zone zone, uint32 wanted, bool *d
 			zone = ZONE_SMALL;
 			continue;
 		}
-		LWLockRelease(partition->lock);
-		cg_reclaim_any_page();
-		LWLockAcquire(partition->lock, LW_EXCLUSIVE);
+		reclaim_elsewhere(partition, size_class, zone);
 	}
 	return 0;
 }
@@ -290,7 +310,8 @@ cg_item_rewrite_locked(Partition *partition, ItemRef ref, const StoreKey *key,
 
 	cg_layout_measure(key, entry, &size);
 	cg_layout_view(ref, &view);
-	if (view.rest != 0 || ((size.flags ^ item->flags) & ITEM_LINKED) != 0 ||
+	if (view.rest != 0 || !cg_item_suits_cache(ref) ||
+		((size.flags ^ item->flags) & ITEM_LINKED) != 0 ||
 		size.size_class != page->size_class ||
 		size.bytes > store->class_bytes[page->size_class])
 		return false;
@@ -323,9 +344,12 @@ bool
 cg_item_suits_cache(ItemRef ref)
 {
 	const Item *item = ref_address(ref);
-	bool has_quota = pg_atomic_read_u64(&store->caches[item->cache].max_memory) != 0;
+	const StoreCache *cache = &store->caches[item->cache];
+	bool has_quota = pg_atomic_read_u64((pg_atomic_uint64 *) &cache->max_memory) != 0;
+	bool is_pinned = pg_atomic_read_u32((pg_atomic_uint32 *) &cache->pinned) != 0;
 
-	return has_quota == ((item->flags & ITEM_LINKED) != 0);
+	return has_quota == ((item->flags & ITEM_LINKED) != 0) &&
+		   is_pinned == (store_pages[ref_page(ref)].zone == ZONE_PINNED);
 }
 
 /* Give back an item that nobody finds, and all its pieces. */

@@ -173,6 +173,7 @@ init_partitions(LWLockPadded *locks)
 	{
 		pg_atomic_init_u64(&store->caches[i].cleared_at, 0);
 		pg_atomic_init_u64(&store->caches[i].max_memory, 0);
+		pg_atomic_init_u32(&store->caches[i].pinned, 0);
 		pg_atomic_init_u64(&store->quotas[i].memory, 0);
 		pg_atomic_init_u32(&store->quotas[i].hand, 0);
 	}

@@ -151,6 +151,7 @@ typedef struct StoreCacheStat
 typedef struct StoreLimits
 {
 	uint64 max_memory; /* bytes of whole cells, 0: no limit of its own */
+	bool pinned;	   /* entries stay while any of others can go */
 } StoreLimits;
 
 extern bool cg_store_cache_open(Oid database, const char *name, const StoreLimits *limits,

@@ -176,6 +176,7 @@ typedef enum Zone
 	ZONE_SMALL,	 /* items on probation */
 	ZONE_MAIN,	 /* items that were read while they were */
 	ZONE_PIECES, /* pieces and buckets, which no hand visits */
+	ZONE_PINNED, /* items that stay while anything else can go */
 	ZONES
 } Zone;
 
@@ -264,6 +265,7 @@ typedef struct StoreCache
 {
 	pg_atomic_uint64 cleared_at; /* entries with this id or a lower one are dead */
 	pg_atomic_uint64 max_memory; /* bytes, 0: without a quota */
+	pg_atomic_uint32 pinned;	 /* 1: its entries are in pinned zones */
 	Oid database;				 /* InvalidOid: the number is free */
 	NameData name;
 	StoreCacheStat before; /* counts of those who had the number before */

@@ -60,7 +60,9 @@ ask_judge(const Present *present, StoreEntry *next, StoreJudge judge, void *arg)
 static Zone
 zone_for(Partition *partition, const StoreKey *key, const Present *present)
 {
-	if (present->ref)
+	if (pg_atomic_read_u32(&store->caches[key->cache].pinned) != 0)
+		return ZONE_PINNED;
+	if (present->ref && store_pages[ref_page(present->ref)].zone != ZONE_PINNED)
 		return (Zone) store_pages[ref_page(present->ref)].zone;
 	return cg_evict_admit_locked(partition, key);
 }

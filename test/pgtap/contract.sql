@@ -53,9 +53,9 @@ INSERT INTO promised_function (name, arguments, result, may_call) VALUES
     ('invalidate_tags', 'VARIADIC tags text[]', 'void', 'writer'),
     -- policy
     ('create_cache', 'name text, ttl interval = NULL, loader text = NULL, transactional boolean = true, '
-        'ttl_jitter double precision = 0, compress_above integer = NULL, max_memory text = NULL', 'void', 'admin'),
+        'ttl_jitter double precision = 0, compress_above integer = NULL, max_memory text = NULL, pinned boolean = false', 'void', 'admin'),
     ('alter_cache', 'name text, ttl interval = NULL, loader text = NULL, transactional boolean = NULL, '
-        'ttl_jitter double precision = NULL, compress_above integer = NULL, max_memory text = NULL', 'void', 'admin'),
+        'ttl_jitter double precision = NULL, compress_above integer = NULL, max_memory text = NULL, pinned boolean = NULL', 'void', 'admin'),
     ('drop_cache', 'name text', 'void', 'admin'),
     ('cache_table', '"table" regclass, cache name = NULL, ttl interval = NULL', 'void', 'admin'),
     -- tables
