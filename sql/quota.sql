@@ -93,6 +93,7 @@ SELECT count(cachegrid.set('small:' || i, repeat('u', 100))) FROM generate_serie
 SELECT memory('small') BETWEEN 2000000 AND 2097152 AS larger;
 SELECT cachegrid.alter_cache('small', reset => '{max_memory}');
 SELECT cachegrid.get('small:20000') IS NULL AS ended, memory('small');
+SELECT entries FROM cachegrid.stat_cache WHERE cache = 'small';
 SELECT count(cachegrid.set('small:' || i, repeat('v', 100))) FROM generate_series(1, 20000) AS i;
 SELECT entries FROM cachegrid.stat_cache WHERE cache = 'small';
 
@@ -107,7 +108,8 @@ COMMIT;
 SELECT memory('free') BETWEEN 60000 AND 65536 AS limited, entries BETWEEN 200 AND 500 AS few FROM cachegrid.stat_cache WHERE cache = 'free';
 BEGIN;
 SELECT cachegrid.alter_cache('free', max_memory => '20MB');
-SELECT cachegrid.exists('free:1');
+SELECT count(cachegrid.add('free:not yet:' || i, repeat('h', 100))) FROM generate_series(1, 5000) AS i;
+SELECT memory('free') BETWEEN 60000 AND 65536 AS not_yet;
 ROLLBACK;
 SELECT count(cachegrid.set('free:' || i, repeat('h', 100))) FROM generate_series(1, 5000) AS i;
 SELECT memory('free') BETWEEN 60000 AND 65536 AS as_before;
@@ -118,6 +120,16 @@ SELECT count(cachegrid.set('free:' || i, repeat('i', 100))) FROM generate_series
 COMMIT;
 SELECT count(cachegrid.set('free:' || i, repeat('j', 100))) FROM generate_series(1, 5000) AS i;
 SELECT memory('free') BETWEEN 120000 AND 131072 AS anew;
+
+-- and with one that is prepared, when it is committed
+BEGIN;
+SELECT cachegrid.alter_cache('free', max_memory => '256kB');
+PREPARE TRANSACTION 'quota';
+SELECT count(cachegrid.set('free:' || i, repeat('k', 100))) FROM generate_series(1, 5000) AS i;
+SELECT memory('free') BETWEEN 120000 AND 131072 AS not_yet;
+COMMIT PREPARED 'quota';
+SELECT count(cachegrid.set('free:' || i, repeat('l', 100))) FROM generate_series(1, 5000) AS i;
+SELECT memory('free') BETWEEN 240000 AND 262144 AS now;
 
 -- the default cache, too
 SELECT cachegrid.create_cache('default', max_memory => '64kB');

@@ -172,6 +172,19 @@ command_ok([ 'sh', '-c', "pgbench -f @{[$node->basedir]}/alter.sql $client & pgb
 	'sessions write, read and alter: every value is right, and no quota exceeded');
 is_exact('after it');
 
+# Where memory is scarcer than the quota, what is read is moved about.
+sql("SELECT cachegrid.alter_cache('bound', max_memory => '6MB'), cachegrid.clear()");
+sql("SELECT fill('common', 60000, 100)");
+foreach my $round (1 .. 5)
+{
+	sql("SELECT fill('bound:$round', 1000, 100), found('bound:$round', 1000), fill('common:$round', 10000, 100)");
+}
+cmp_ok(sql("SELECT sum(found('bound:' || round, 1000)) FROM generate_series(1, 5) AS round"),
+	'>', 2000, 'entries with a quota that were read stay while others pass by');
+sql("SELECT cachegrid.alter_cache('bound', max_memory => '512kB')");
+sql("SELECT fill('bound', 20000, 100)");
+cmp_ok(sql("SELECT memory FROM cachegrid.stat_cache WHERE cache = 'bound'"), '<=', 524288, '... and are found to make room');
+
 # What is dead comes back, to the last byte.
 sql("SELECT cachegrid.alter_cache('altered', max_memory => '1MB'), cachegrid.clear()");
 ok( $node->poll_query_until('postgres', q{SELECT bool_and(memory = 0) FROM cachegrid.stat_cache WHERE memory IS NOT NULL}),
