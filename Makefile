@@ -24,7 +24,7 @@ ISOLATION_OPTS = $(SERVER_OPTS) --temp-config=test/isolation.conf --temp-instanc
 
 PG_CPPFLAGS = -Isrc
 PG_CFLAGS += -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers
-SHLIB_LINK += -lhiredis
+SHLIB_LINK += -lhiredis $(or $(shell pkg-config --libs liblz4 2>/dev/null),-llz4)
 
 # Nobody replaces our functions by others of their names: call them directly.
 PG_CFLAGS += -fno-semantic-interposition

@@ -150,7 +150,7 @@ CREATE FUNCTION entries(pattern text DEFAULT '*', OUT key text, OUT cache text, 
     AS 'MODULE_PATHNAME', 'cachegrid_entries'
     LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 1000;
 COMMENT ON FUNCTION entries(text) IS
-'The living entries of this database whose key matches the pattern, in which * stands for any text and ? for any character; none for NULL. bytes: of the value; type: NULL for a known NULL; expires_at: infinity if never. What is set or removed meanwhile may be missing. Example: SELECT key, bytes FROM cachegrid.entries(''session:*'');';
+'The living entries of this database whose key matches the pattern, in which * stands for any text and ? for any character; none for NULL. bytes: of the value as it is kept, compressed or not; type: NULL for a known NULL; expires_at: infinity if never. What is set or removed meanwhile may be missing. Example: SELECT key, bytes FROM cachegrid.entries(''session:*'');';
 
 -- computing on a miss -------------------------------------------------------
 
@@ -253,13 +253,21 @@ CREATE TABLE cache (
     name          name     PRIMARY KEY CHECK (name <> '' AND position(':' IN name::text) = 0),
     ttl           interval CHECK (ttl > interval '0' AND extract(epoch FROM ttl) <= 1e12),
     loader        text,
-    transactional boolean  NOT NULL DEFAULT true
+    transactional boolean  NOT NULL DEFAULT true,
+    ttl_jitter    double precision NOT NULL DEFAULT 0 CHECK (ttl_jitter BETWEEN 0 AND 1),
+    compress_above integer CHECK (compress_above BETWEEN 0 AND 16777216),
+    max_memory    bigint CHECK (max_memory >= 65536),
+    pinned        boolean NOT NULL DEFAULT false
 );
 COMMENT ON TABLE cache IS
 'Named caches: policies for the keys whose part before the first colon is the name. Written by create_cache, alter_cache and drop_cache. Example: SELECT name, ttl FROM cachegrid.cache;';
 COMMENT ON COLUMN cache.ttl IS 'time to live of entries that are given none; NULL: they do not expire';
 COMMENT ON COLUMN cache.loader IS 'SELECT that computes a key''s value; $1, $2, ... are the parts of the key after its prefix, separated by colons';
 COMMENT ON COLUMN cache.transactional IS 'do set and delete take effect at commit (true) or at once';
+COMMENT ON COLUMN cache.ttl_jitter IS 'by how much of itself, 0 to 1, each time to live is shortened at most, at random';
+COMMENT ON COLUMN cache.compress_above IS 'values of more bytes are compressed, if that saves at least an eighth; NULL: none';
+COMMENT ON COLUMN cache.max_memory IS 'bytes of memory that the cache''s entries may take; NULL: no limit but cachegrid.memory';
+COMMENT ON COLUMN cache.pinned IS 'do the cache''s entries stay while any of other caches can go';
 SELECT pg_catalog.pg_extension_config_dump('cache', '');
 
 CREATE FUNCTION cache_changed() RETURNS trigger
@@ -269,24 +277,30 @@ COMMENT ON FUNCTION cache_changed() IS 'Trigger of table cachegrid.cache: ends t
 CREATE TRIGGER changed AFTER INSERT OR UPDATE OR DELETE ON cache FOR EACH ROW EXECUTE FUNCTION cache_changed();
 ALTER TABLE cache ENABLE ALWAYS TRIGGER changed;
 
-CREATE FUNCTION create_cache(name text, ttl interval DEFAULT NULL, loader text DEFAULT NULL, transactional boolean DEFAULT true) RETURNS void
+CREATE FUNCTION create_cache(name text, ttl interval DEFAULT NULL, loader text DEFAULT NULL, transactional boolean DEFAULT true,
+                             ttl_jitter double precision DEFAULT 0, compress_above integer DEFAULT NULL,
+                             max_memory text DEFAULT NULL, pinned boolean DEFAULT false) RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    PERFORM cachegrid.check_policy(create_cache.name, create_cache.ttl, create_cache.transactional);
+    PERFORM cachegrid.check_policy(create_cache.name, create_cache.ttl, create_cache.transactional, create_cache.ttl_jitter,
+                                   create_cache.compress_above, pg_size_bytes(create_cache.max_memory), create_cache.pinned);
     IF EXISTS (SELECT FROM cachegrid.cache AS c WHERE c.name = create_cache.name::name) THEN
         RAISE EXCEPTION 'cache "%" already exists', create_cache.name
             USING ERRCODE = 'duplicate_object', DETAIL = 'Another cache of this database has that name.',
                   HINT = 'Use cachegrid.alter_cache to change it.';
     END IF;
-    INSERT INTO cachegrid.cache VALUES (create_cache.name, create_cache.ttl, create_cache.loader, create_cache.transactional);
+    INSERT INTO cachegrid.cache
+    VALUES (create_cache.name, create_cache.ttl, create_cache.loader, create_cache.transactional, create_cache.ttl_jitter,
+            create_cache.compress_above, pg_size_bytes(create_cache.max_memory), create_cache.pinned);
 END
 $$;
-COMMENT ON FUNCTION create_cache(text, interval, text, boolean) IS
-'Creates a named cache: a policy for the keys whose part before the first colon is name (1 to 63 bytes, no colon). ttl: time to live of entries that are given none; NULL: they do not expire. loader: a SELECT that computes a key''s value, with $1, $2, ... for the parts of the key after its name, separated by colons. transactional: do set and delete take effect at commit (true) or at once. Entries with such keys that are there already end. A NULL name or transactional is an error. Example: SELECT cachegrid.create_cache(''product'', ttl => ''1 hour'', loader => ''SELECT to_jsonb(p) FROM product p WHERE id = $1'');';
+COMMENT ON FUNCTION create_cache(text, interval, text, boolean, double precision, integer, text, boolean) IS
+'Creates a named cache: a policy for the keys whose part before the first colon is name (1 to 63 bytes, no colon). ttl: time to live of entries that are given none; NULL: they do not expire. loader: a SELECT that computes a key''s value, with $1, $2, ... for the parts of the key after its name, separated by colons. transactional: do set and delete take effect at commit (true) or at once. ttl_jitter: by how much of itself, 0 to 1, each time to live that an entry is given, the cache''s or another, is shortened at most, at random, so that what was put at once does not expire at once; ttl() and expires_at() tell what came of it. compress_above: values of more bytes than this, and of 32 at least, are compressed by lz4, if that saves at least an eighth, and decompressed when they are read; NULL: none are. The limit of 16 MB is for the value as it is put; view stat_cache tells ratio and time. max_memory: the memory that the cache''s entries may take, as text with a unit such as 64MB, or in bytes, at least 64kB: when it is full they make room for each other, and other caches lose nothing; NULL: no limit but cachegrid.memory. pinned: entries are not evicted while any entry of another cache that is not pinned can be; what nothing else can make room for, and max_memory, evict them all the same. Entries with such keys that are there already end. A NULL name, transactional, ttl_jitter or pinned is an error. Example: SELECT cachegrid.create_cache(''product'', ttl => ''1 hour'', loader => ''SELECT to_jsonb(p) FROM product p WHERE id = $1'');';
 
-CREATE FUNCTION check_policy(name text, ttl interval, transactional boolean) RETURNS void
+CREATE FUNCTION check_policy(name text, ttl interval, transactional boolean, ttl_jitter double precision,
+                             compress_above integer, max_memory bigint, pinned boolean) RETURNS void
     LANGUAGE plpgsql STABLE PARALLEL SAFE
     SET search_path = pg_catalog, pg_temp
 AS $$
@@ -315,29 +329,74 @@ BEGIN
                   DETAIL = 'It says when set and delete take effect.',
                   HINT = 'Leave it out, or say true or false.';
     END IF;
+    IF pinned IS NULL THEN
+        RAISE EXCEPTION 'option "pinned" must not be null'
+            USING ERRCODE = 'null_value_not_allowed',
+                  DETAIL = 'It says whether entries stay while others can be evicted.',
+                  HINT = 'Leave it out, or say true or false.';
+    END IF;
+    IF ttl_jitter IS NULL THEN
+        RAISE EXCEPTION 'option "ttl_jitter" must not be null'
+            USING ERRCODE = 'null_value_not_allowed', DETAIL = 'It says how much of a time to live may be cut.',
+                  HINT = 'Use 0 for times to live that are kept as they are.';
+    END IF;
+    IF ttl_jitter NOT BETWEEN 0 AND 1 THEN
+        RAISE EXCEPTION 'option "ttl_jitter" must be from 0 to 1'
+            USING ERRCODE = 'invalid_parameter_value', DETAIL = format('It is %s.', ttl_jitter),
+                  HINT = 'It is a part of the time to live: 0.1 shortens it by up to a tenth.';
+    END IF;
+    IF compress_above NOT BETWEEN 0 AND 16777216 THEN
+        RAISE EXCEPTION 'option "compress_above" must be from 0 to 16777216'
+            USING ERRCODE = 'invalid_parameter_value', DETAIL = format('It is %s.', compress_above),
+                  HINT = 'It is the size in bytes above which values are compressed; use NULL for none.';
+    END IF;
+    IF max_memory < 65536 THEN
+        RAISE EXCEPTION 'option "max_memory" must be at least 64kB'
+            USING ERRCODE = 'invalid_parameter_value', DETAIL = format('It is %s bytes.', max_memory),
+                  HINT = 'Use NULL for a cache without a limit of its own.';
+    END IF;
+    IF max_memory > pg_size_bytes(current_setting('cachegrid.memory', true)) THEN
+        RAISE EXCEPTION 'option "max_memory" exceeds cachegrid.memory'
+            USING ERRCODE = 'invalid_parameter_value',
+                  DETAIL = format('It is %s, and all caches together have %s.', pg_size_pretty(max_memory),
+                                  current_setting('cachegrid.memory')),
+                  HINT = 'Choose less, or raise cachegrid.memory and restart the server.';
+    END IF;
 END
 $$;
-COMMENT ON FUNCTION check_policy(text, interval, boolean) IS 'Raises an error for options that create_cache and alter_cache refuse.';
+COMMENT ON FUNCTION check_policy(text, interval, boolean, double precision, integer, bigint, boolean) IS 'Raises an error for options that create_cache and alter_cache refuse.';
 
-CREATE FUNCTION alter_cache(name text, ttl interval DEFAULT NULL, loader text DEFAULT NULL, transactional boolean DEFAULT NULL, reset text[] DEFAULT '{}') RETURNS void
+CREATE FUNCTION alter_cache(name text, ttl interval DEFAULT NULL, loader text DEFAULT NULL, transactional boolean DEFAULT NULL,
+                            ttl_jitter double precision DEFAULT NULL, compress_above integer DEFAULT NULL,
+                            max_memory text DEFAULT NULL, pinned boolean DEFAULT NULL, reset text[] DEFAULT '{}') RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     unknown text;
 BEGIN
-    PERFORM cachegrid.check_policy(alter_cache.name, alter_cache.ttl, coalesce(alter_cache.transactional, true));
-    SELECT o INTO unknown FROM unnest(reset) AS o WHERE o IS NULL OR o NOT IN ('ttl', 'loader', 'transactional') LIMIT 1;
+    PERFORM cachegrid.check_policy(alter_cache.name, alter_cache.ttl, coalesce(alter_cache.transactional, true),
+                                   coalesce(alter_cache.ttl_jitter, 0), alter_cache.compress_above,
+                                   pg_size_bytes(alter_cache.max_memory), coalesce(alter_cache.pinned, false));
+    SELECT o INTO unknown FROM unnest(reset) AS o
+     WHERE o IS NULL OR o NOT IN ('ttl', 'loader', 'transactional', 'ttl_jitter', 'compress_above', 'max_memory',
+                                        'pinned')
+     LIMIT 1;
     IF FOUND THEN
         RAISE EXCEPTION 'unknown cache option "%"', coalesce(unknown, 'NULL')
             USING ERRCODE = 'invalid_parameter_value', DETAIL = 'Argument "reset" names it.',
-                  HINT = 'Options are ttl, loader and transactional.';
+                  HINT = 'Options are ttl, loader, transactional, ttl_jitter, compress_above, max_memory and pinned.';
     END IF;
     UPDATE cachegrid.cache AS c
        SET ttl = CASE WHEN 'ttl' = ANY (reset) THEN NULL ELSE coalesce(alter_cache.ttl, c.ttl) END,
            loader = CASE WHEN 'loader' = ANY (reset) THEN NULL ELSE coalesce(alter_cache.loader, c.loader) END,
            transactional = CASE WHEN 'transactional' = ANY (reset) THEN true
-                                ELSE coalesce(alter_cache.transactional, c.transactional) END
+                                ELSE coalesce(alter_cache.transactional, c.transactional) END,
+           ttl_jitter = CASE WHEN 'ttl_jitter' = ANY (reset) THEN 0 ELSE coalesce(alter_cache.ttl_jitter, c.ttl_jitter) END,
+           compress_above = CASE WHEN 'compress_above' = ANY (reset) THEN NULL ELSE coalesce(alter_cache.compress_above, c.compress_above) END,
+           max_memory = CASE WHEN 'max_memory' = ANY (reset) THEN NULL
+                             ELSE coalesce(pg_size_bytes(alter_cache.max_memory), c.max_memory) END,
+           pinned = CASE WHEN 'pinned' = ANY (reset) THEN false ELSE coalesce(alter_cache.pinned, c.pinned) END
      WHERE c.name = alter_cache.name::name;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'cache "%" does not exist', alter_cache.name
@@ -346,8 +405,8 @@ BEGIN
     END IF;
 END
 $$;
-COMMENT ON FUNCTION alter_cache(text, interval, text, boolean, text[]) IS
-'Changes the options of the cache name: ttl, loader and transactional, as for create_cache. Those that are NULL or left out stay, those named in reset go back to their defaults. The cache''s entries end. A NULL name is an error. Example: SELECT cachegrid.alter_cache(''product'', ttl => ''5 minutes'', reset => ''{loader}'');';
+COMMENT ON FUNCTION alter_cache(text, interval, text, boolean, double precision, integer, text, boolean, text[]) IS
+'Changes the options of the cache name: ttl, loader, transactional, ttl_jitter, compress_above, max_memory and pinned, as for create_cache. Those that are NULL or left out stay, those named in reset go back to their defaults. The cache''s entries end. A NULL name is an error. Example: SELECT cachegrid.alter_cache(''product'', ttl => ''5 minutes'', reset => ''{loader}'');';
 
 CREATE FUNCTION drop_cache(name text) RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -614,13 +673,14 @@ Example: SELECT * FROM cachegrid.verify('product', 'grid');$$;
 CREATE FUNCTION stat_cache(OUT cache text, OUT entries bigint, OUT bytes bigint, OUT hits bigint, OUT misses bigint,
                            OUT hit_ratio double precision, OUT loads bigint, OUT load_ms double precision, OUT evictions bigint,
                            OUT expirations bigint, OUT invalidations bigint, OUT sets bigint, OUT bypasses bigint,
-                           OUT refused bigint) RETURNS SETOF record
+                           OUT refused bigint, OUT compress_ratio double precision,
+                           OUT compress_ms double precision, OUT memory bigint) RETURNS SETOF record
     AS 'MODULE_PATHNAME', 'cachegrid_stat_cache'
     LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 10;
 COMMENT ON FUNCTION stat_cache() IS 'Rows of view cachegrid.stat_cache.';
 CREATE VIEW stat_cache AS SELECT * FROM stat_cache();
 COMMENT ON VIEW stat_cache IS
-'One row a cache of this database, counted since the server started. bytes: keys, values and what they depend on. hit_ratio: hits among all reads, NULL without reads. load_ms: time spent in loaders, in milliseconds. bypasses: reads that could not use the cache (own uncommitted changes, SERIALIZABLE). refused: values computed but not kept, because a writer was at work. Example: SELECT cache, entries, hit_ratio FROM cachegrid.stat_cache;';
+'One row a cache of this database, counted since the server started. bytes: keys, values as they are kept, and what they depend on. hit_ratio: hits among all reads, NULL without reads. load_ms: time spent in loaders, in milliseconds. bypasses: reads that could not use the cache (own uncommitted changes, SERIALIZABLE). refused: values computed but not kept, because a writer was at work. compress_ratio: of the values put that compress_above is for, the bytes kept for each byte of them, those included that it did not pay to compress; NULL without any. compress_ms: time spent compressing and decompressing, in milliseconds. memory: what the entries of a cache with max_memory take of it, in bytes, headers and rounding included, and those that are dead but not swept yet; NULL without. Example: SELECT cache, entries, hit_ratio FROM cachegrid.stat_cache;';
 
 CREATE FUNCTION stat_memory(OUT class text, OUT used_bytes bigint, OUT free_bytes bigint, OUT entries bigint, OUT pages bigint,
                             OUT waste_bytes bigint) RETURNS SETOF record
@@ -673,8 +733,9 @@ GRANT EXECUTE ON FUNCTION set(text, text, interval, text[]), set(text, anyelemen
     cas(text, text, bigint, interval), cas(text, anyelement, bigint, interval),
     incr(text, bigint, interval), decr(text, bigint, interval), expire(text, interval) TO cachegrid_writer;
 
-GRANT EXECUTE ON FUNCTION clear(text), create_cache(text, interval, text, boolean), check_policy(text, interval, boolean),
-    alter_cache(text, interval, text, boolean, text[]), drop_cache(text), cache_table(regclass, name, interval)
+GRANT EXECUTE ON FUNCTION clear(text), create_cache(text, interval, text, boolean, double precision, integer, text, boolean),
+    check_policy(text, interval, boolean, double precision, integer, bigint, boolean),
+    alter_cache(text, interval, text, boolean, double precision, integer, text, boolean, text[]), drop_cache(text), cache_table(regclass, name, interval)
     TO cachegrid_admin;
 GRANT INSERT, UPDATE, DELETE ON cache TO cachegrid_admin;
 

@@ -71,7 +71,7 @@ PG_MAJOR=$(postgres_major)
 : "${PG_MAJOR:=18}"
 # shellcheck disable=SC2034  # for those who read this file
 BUILD_PACKAGES="gcc libc6-dev make postgresql-server-dev-$PG_MAJOR libhiredis-dev
-    libxxhash-dev"
+    libxxhash-dev liblz4-dev"
 SERVER_PACKAGES="postgresql-$PG_MAJOR"
 # shellcheck disable=SC2034
 REDIS_PACKAGES="redis-server"

@@ -23,15 +23,35 @@ name_of(HeapTuple row, TupleDesc descriptor)
 	return SPI_getvalue(row, descriptor, 1);
 }
 
+static Datum
+column_of(HeapTuple row, TupleDesc descriptor, const char *name, bool *is_null)
+{
+	return SPI_getbinval(row, descriptor, SPI_fnumber(descriptor, name), is_null);
+}
+
+static StoreLimits
+limits_of(HeapTuple row, TupleDesc descriptor)
+{
+	StoreLimits limits = {0};
+	bool is_null;
+	Datum value = column_of(row, descriptor, "max_memory", &is_null);
+
+	if (!is_null)
+		limits.max_memory = DatumGetInt64(value);
+	value = column_of(row, descriptor, "pinned", &is_null);
+	limits.pinned = !is_null && DatumGetBool(value);
+	return limits;
+}
+
 static void
-updated(const char *old_name, const char *new_name)
+updated(const char *old_name, const char *new_name, const StoreLimits *limits)
 {
 	if (strcmp(old_name, new_name) == 0)
-		cg_cache_policy_changed(new_name);
+		cg_cache_policy_changed(new_name, limits);
 	else
 	{
 		cg_cache_policy_dropped(old_name);
-		cg_cache_policy_created(new_name);
+		cg_cache_policy_created(new_name, limits);
 	}
 }
 
@@ -42,6 +62,7 @@ cachegrid_cache_changed(PG_FUNCTION_ARGS)
 	TriggerData *trigger = (TriggerData *) fcinfo->context;
 	TupleDesc descriptor;
 	const char *name;
+	StoreLimits limits;
 
 	if (!CALLED_AS_TRIGGER(fcinfo))
 		ereport(ERROR, errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
@@ -52,11 +73,17 @@ cachegrid_cache_changed(PG_FUNCTION_ARGS)
 		return PointerGetDatum(NULL);
 	descriptor = RelationGetDescr(trigger->tg_relation);
 	name = name_of(trigger->tg_trigtuple, descriptor);
-	if (TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
-		cg_cache_policy_created(name);
-	else if (TRIGGER_FIRED_BY_DELETE(trigger->tg_event))
+	if (TRIGGER_FIRED_BY_DELETE(trigger->tg_event))
+	{
 		cg_cache_policy_dropped(name);
+		return PointerGetDatum(NULL);
+	}
+	limits = limits_of(TRIGGER_FIRED_BY_INSERT(trigger->tg_event) ? trigger->tg_trigtuple
+																  : trigger->tg_newtuple,
+					   descriptor);
+	if (TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
+		cg_cache_policy_created(name, &limits);
 	else
-		updated(name, name_of(trigger->tg_newtuple, descriptor));
+		updated(name, name_of(trigger->tg_newtuple, descriptor), &limits);
 	return PointerGetDatum(NULL);
 }

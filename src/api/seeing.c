@@ -16,6 +16,7 @@
 #include "utils/timestamp.h"
 
 #include "api/api.h"
+#include "base/clock.h"
 #include "base/compat.h"
 #include "store/store.h"
 
@@ -130,8 +131,8 @@ cachegrid_entries(PG_FUNCTION_ARGS)
 static void
 put_cache(ReturnSetInfo *result, const CachePolicy *policy)
 {
-	Datum values[14];
-	bool nulls[14] = {false};
+	Datum values[17];
+	bool nulls[17] = {false};
 	StoreCacheStat stat;
 	int64 hits, reads;
 
@@ -154,6 +155,14 @@ put_cache(ReturnSetInfo *result, const CachePolicy *policy)
 	values[11] = Int64GetDatum(stat.counters[COUNT_SETS]);
 	values[12] = Int64GetDatum(stat.counters[COUNT_BYPASSES]);
 	values[13] = Int64GetDatum(stat.counters[COUNT_REFUSED]);
+	nulls[14] = stat.counters[COUNT_PLAIN_BYTES] == 0;
+	values[14] = Float8GetDatum(nulls[14] ? 0
+										  : (double) stat.counters[COUNT_STORED_BYTES] /
+												stat.counters[COUNT_PLAIN_BYTES]);
+	values[15] = Float8GetDatum(stat.counters[COUNT_COMPRESS_TICKS] /
+								(CG_TICKS_PER_MICROSECOND * 1000.0));
+	values[16] = Int64GetDatum(cg_store_cache_memory(policy->number));
+	nulls[16] = policy->limits.max_memory == 0;
 	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 }
 

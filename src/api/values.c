@@ -146,10 +146,9 @@ Datum
 cachegrid_exists(PG_FUNCTION_ARGS)
 {
 	CacheKey key = cg_key_from_text(PG_GETARG_TEXT_PP(0));
-	CacheValue value;
 	CacheInfo info;
 
-	PG_RETURN_BOOL(cg_cache_inspect(&key, &value, &info) == CACHE_HIT);
+	PG_RETURN_BOOL(cg_cache_inspect(&key, NULL, &info) == CACHE_HIT);
 }
 
 static Datum
@@ -265,10 +264,9 @@ static bool
 time_left(FunctionCallInfo fcinfo, int64 *microseconds)
 {
 	CacheKey key = cg_key_from_text(PG_GETARG_TEXT_PP(0));
-	CacheValue value;
 	CacheInfo info;
 
-	if (cg_cache_inspect(&key, &value, &info) != CACHE_HIT)
+	if (cg_cache_inspect(&key, NULL, &info) != CACHE_HIT)
 		return false;
 	*microseconds = info.microseconds;
 	return true;

@@ -37,7 +37,10 @@ typedef struct CachePolicy
 	uint16 number;		/* its number in shared memory, this database's */
 	bool transactional; /* false: set and delete take effect at once */
 	int64 ttl;			/* microseconds, or CG_TTL_NEVER */
+	double ttl_jitter;	/* each time to live is shortened by up to this part of it */
+	int compress_above; /* bytes; -1: never */
 	const char *loader; /* query text, or NULL */
+	StoreLimits limits;
 } CachePolicy;
 
 /* A value of any type, flat: what the store keeps. */
@@ -82,7 +85,7 @@ extern void cg_cache_lookup_many(const CacheKey *keys, int count, CacheValue *va
 extern CacheOutcome cg_cache_lookup_again(const CacheKey *key, uint64 identity,
 										  CacheValue *value);
 
-/* As lookup, but not counted; *info says more about a hit. */
+/* As lookup, but not counted; *info says more about a hit.  value may be NULL. */
 typedef struct CacheInfo
 {
 	uint64 version;		/* the entry's id; 0: set by this transaction, not committed */
@@ -153,11 +156,13 @@ extern const CachePolicy *cg_cache_policy(const CacheKey *key);
 extern const CachePolicy *
 cg_cache_policy_named(const char *name); /* NULL: no such cache */
 extern List *cg_cache_policies(void);	 /* of CachePolicy *, all of this database */
-extern int64 cg_cache_ttl_from_interval(const Interval *ttl); /* raises errors */
 extern void cg_cache_count_load(const CachePolicy *policy, int64 microseconds);
-extern void cg_cache_policy_changed(const char *name);
-extern void cg_cache_policy_created(const char *name);
+extern void cg_cache_policy_changed(const char *name, const StoreLimits *limits);
+extern void cg_cache_policy_created(const char *name, const StoreLimits *limits);
 extern void cg_cache_policy_dropped(const char *name);
+
+/* Functions in ttl.c */
+extern int64 cg_cache_ttl_from_interval(const Interval *ttl); /* raises errors */
 
 /* For the sweep: nobody will be served it again.  May be called under a partition lock. */
 extern bool cg_cache_entry_is_dead(const StoreKey *key, const StoreEntry *entry);

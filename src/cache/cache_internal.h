@@ -40,7 +40,7 @@ typedef struct EntryMeta
 typedef struct FlatValue
 {
 	Oid type;
-	uint8 flags; /* STORE_VARLENA, STORE_NULL */
+	uint8 flags; /* STORE_VARLENA, STORE_NULL, STORE_ENCODED */
 	uint32 shape;
 	const char *data;
 	uint32 size;
@@ -75,7 +75,12 @@ meta_tags(const EntryMeta *meta)
 
 /* Functions in value.c */
 extern void cg_value_flatten(const CacheValue *value, FlatValue *flat);
-extern bool cg_value_restore(const StoreCopy *copy, uint32 shape, CacheValue *value);
+extern bool cg_value_restore(uint16 cache, const StoreCopy *copy, uint32 shape,
+							 CacheValue *value);
+
+/* Functions in compress.c */
+extern void cg_value_compress(const CachePolicy *policy, FlatValue *flat);
+extern char *cg_value_decompress(uint16 cache, const StoreCopy *copy);
 
 /* Functions in meta.c */
 extern void cg_meta_init(MetaBuilder *builder, MemoryContext context, uint64 identity,
@@ -96,10 +101,13 @@ extern bool cg_meta_home_is_older(const Dependency *home, int count, uint64 id);
 /* Functions in policy.c */
 extern StoreKey cg_policy_store_key(const CachePolicy *policy, const CacheKey *key,
 									Dependency dependency);
-extern StoreTime cg_policy_expiry(int64 ttl);
+extern void cg_policy_end_transaction(void);
 extern int cg_policy_home(const CachePolicy *policy, const CacheKey *key,
 						  Dependency *home);
 extern int cg_policy_home_of_entry(const StoreKey *key, Dependency *home);
+
+/* Functions in ttl.c */
+extern StoreTime cg_policy_expiry(const CachePolicy *policy, int64 ttl);
 
 /* Functions in fill.c */
 extern CacheFill *cg_fill_current(void);

@@ -296,10 +296,11 @@ cg_cache_fill_publish(CacheFill *fill, const CacheValue *value, int64 ttl)
 	FlatValue flat;
 	bool published = false;
 
-	fill->expires_at = Min(fill->expires_at, cg_policy_expiry(ttl));
+	fill->expires_at = Min(fill->expires_at, cg_policy_expiry(policy, ttl));
 	if (may_publish(fill, ttl))
 	{
 		cg_value_flatten(value, &flat);
+		cg_value_compress(policy, &flat);
 		fill->builder.meta.shape = flat.shape;
 		entry.type = flat.type;
 		entry.flags = flat.flags | STORE_DERIVED;

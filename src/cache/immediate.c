@@ -98,10 +98,11 @@ cg_cache_put_now(const CachePut *put)
 
 	cg_store_count(policy->number, COUNT_SETS, 1);
 	cg_value_flatten(put->value, &flat);
+	cg_value_compress(policy, &flat);
 	build_meta(&entry, policy, put, flat.shape);
 	entry.type = flat.type;
 	entry.flags = flat.flags;
-	entry.expires_at = cg_policy_expiry(put->ttl);
+	entry.expires_at = cg_policy_expiry(policy, put->ttl);
 	entry.value = flat.data;
 	entry.value_size = flat.size;
 	return cg_store_put(&key, &entry, judge_condition, &wanted);
@@ -163,7 +164,8 @@ integer_of(const StoreEntry *present, int64 *number)
 {
 	Datum datum;
 
-	if (present->value == NULL || (present->flags & STORE_NULL))
+	/* What is a number was not encoded. */
+	if (present->value == NULL || (present->flags & (STORE_NULL | STORE_ENCODED)))
 		return false;
 	if (present->type == TEXTOID)
 		return parse_integer(present->value, present->value_size, number);
@@ -209,7 +211,7 @@ cg_cache_increment(const CacheKey *key, int64 by, int64 ttl)
 	StoreEntry entry = {0};
 
 	entry.type = INT8OID;
-	entry.expires_at = cg_policy_expiry(ttl);
+	entry.expires_at = cg_policy_expiry(policy, ttl);
 	entry.value = (const char *) &increment.result;
 	entry.value_size = sizeof(increment.result);
 	(void) cg_store_put(&store_key, &entry, judge_increment, &increment);
@@ -243,7 +245,7 @@ cg_cache_expire(const CacheKey *key, int64 ttl)
 {
 	const CachePolicy *policy = cg_cache_policy(key);
 	StoreKey store_key = cg_policy_store_key(policy, key, cg_dependency_of_key(key));
-	StoreEntry next = {.expires_at = cg_policy_expiry(ttl)};
+	StoreEntry next = {.expires_at = cg_policy_expiry(policy, ttl)};
 
 	return cg_store_judge(&store_key, &next, judge_expire, &store_key) == STORE_RETIME;
 }

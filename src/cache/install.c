@@ -253,6 +253,8 @@ committed(void)
 	for (OwnClear *clear = cg_own_clears(); clear; clear = clear->next)
 		if (clear->dropped)
 			cg_store_cache_close(MyDatabaseId, NameStr(clear->name));
+		else if (clear->limited)
+			cg_store_cache_limit(MyDatabaseId, NameStr(clear->name), &clear->limits);
 		else if (clear->closings == closings)
 			cg_store_cache_clear(clear->cache);
 	install_all(closings);

@@ -191,9 +191,10 @@ cg_cache_set(const CacheKey *key, const CacheValue *value, int64 ttl,
 		return;
 	}
 	cg_value_flatten(value, &flat);
+	cg_value_compress(policy, &flat);
 	begin_own_writes();
 	write = make_write(&flat);
-	write->expires_at = cg_policy_expiry(ttl);
+	write->expires_at = cg_policy_expiry(policy, ttl);
 	if (tag_count > 0 || flat.shape != 0 || cg_coherence_touched_since(0))
 		write->sample = take_sample(policy, key, tags, tag_count);
 	own = make_own(policy, key, cg_dependency_of_key(key));
@@ -215,7 +216,6 @@ cg_cache_delete(const CacheKey *key)
 	StoreKey store_key = cg_policy_store_key(policy, key, dependency);
 	bool transactional = policy->transactional;
 	FlatValue nothing = {.data = ""};
-	CacheValue value;
 	CacheInfo info;
 	OwnWrite *write;
 	bool found;
@@ -224,7 +224,7 @@ cg_cache_delete(const CacheKey *key)
 		return cg_immediate_remove(&store_key);
 
 	begin_own_writes();
-	found = cg_cache_inspect(key, &value, &info) == CACHE_HIT;
+	found = cg_cache_inspect(key, NULL, &info) == CACHE_HIT;
 	/* Though not for us, others may see an entry, or be about to make one. */
 	write = make_write(&nothing);
 	write->deleted = true;
@@ -270,6 +270,17 @@ cg_own_close_cache(const char *name)
 	OwnClear *clear = push_clear();
 
 	clear->dropped = true;
+	namestrcpy(&clear->name, name);
+}
+
+/* The cache of this name has these limits as of this transaction's commit. */
+void
+cg_own_limit_cache(const char *name, const StoreLimits *limits)
+{
+	OwnClear *clear = push_clear();
+
+	clear->limited = true;
+	clear->limits = *limits;
 	namestrcpy(&clear->name, name);
 }
 
@@ -328,6 +339,12 @@ copy_of(const OwnWrite *write, StoreCopy *copy)
 	memset(copy, 0, offsetof(StoreCopy, meta_inline));
 	copy->entry.type = write->type;
 	copy->entry.flags = write->flags;
+	copy->entry.value_size = write->size;
+	if (write->flags & STORE_ENCODED)
+	{
+		copy->value = (char *) write->data;
+		return copy;
+	}
 	copy->value = palloc(write->size + VARHDRSZ);
 	if (header)
 		SET_VARSIZE(copy->value, write->size + header);
@@ -350,7 +367,7 @@ cg_own_lookup(const CacheKey *key, Dependency dependency, CacheValue *value,
 		cg_own_touched_since(own, write))
 		return OWN_DELETED;
 	*expires_at = write->expires_at;
-	if (!cg_value_restore(copy_of(write, &copy), write->shape, value))
+	if (!cg_value_restore(own->cache, copy_of(write, &copy), write->shape, value))
 		return OWN_DELETED;
 	return OWN_VALUE;
 }
@@ -360,6 +377,7 @@ void
 cg_own_reset(void)
 {
 	cg_fill_forget(1);
+	cg_policy_end_transaction();
 	context = NULL;
 	keys_by_hash = NULL;
 	first_key = NULL;

@@ -59,7 +59,7 @@ typedef struct OwnKey
 	char key_data[FLEXIBLE_ARRAY_MEMBER];
 } OwnKey;
 
-/* A cache to be cleared, or closed, at commit. */
+/* A cache to be cleared, closed or limited, at commit. */
 typedef struct OwnClear
 {
 	struct OwnClear *next;
@@ -67,7 +67,9 @@ typedef struct OwnClear
 	uint32 closings; /* of the store, when the cache had that number */
 	int level;
 	bool dropped;
-	NameData name; /* of a dropped one */
+	bool limited;
+	StoreLimits limits;
+	NameData name; /* of a dropped or limited one */
 } OwnClear;
 
 /* Functions in own.c; each one's contract stands at its body */
@@ -75,6 +77,7 @@ extern OwnKey *cg_own_keys(void);
 extern OwnClear *cg_own_clears(void);
 extern MemoryContext cg_own_context(void);
 extern void cg_own_close_cache(const char *name);
+extern void cg_own_limit_cache(const char *name, const StoreLimits *limits);
 extern bool cg_own_touched_since(const OwnKey *own, const OwnWrite *write);
 /* Does every write stand for itself, whatever else this transaction did? */
 extern bool cg_own_is_simple(void);

@@ -9,6 +9,12 @@
  * prefix of its keys, so entries made under the old policy end with the
  * transaction that changed it.
  *
+ * What a cache may take of the memory all processes must agree on: its limits are in
+ * shared memory.  They are set by the commit that changes them (own.c), and by whoever
+ * reads the table: after a restart, or COMMIT PREPARED, of which nobody tells us.  Who
+ * reads the table sets nothing if it has changed it, since that is not committed, and
+ * reads again if it was changed meanwhile: so the last to set has read the latest.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -18,7 +24,6 @@
 #include "access/relation.h"
 #include "access/table.h"
 #include "catalog/namespace.h"
-#include "common/int.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
@@ -26,12 +31,12 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
-#include "utils/timestamp.h"
 
 #include "cache/own.h"
 
 #define DEFAULT_CACHE "default"
 #define NO_NUMBER	  PG_UINT16_MAX
+#define READ_TRIES	  4
 
 /* Columns of cachegrid.cache. */
 enum
@@ -40,7 +45,11 @@ enum
 	COLUMN_TTL,
 	COLUMN_LOADER,
 	COLUMN_TRANSACTIONAL,
-	COLUMNS = COLUMN_TRANSACTIONAL
+	COLUMN_TTL_JITTER,
+	COLUMN_COMPRESS_ABOVE,
+	COLUMN_MAX_MEMORY,
+	COLUMN_PINNED,
+	COLUMNS = COLUMN_PINNED
 };
 
 /* Backend-local: the rows, valid for this relation until it is invalidated. */
@@ -50,6 +59,7 @@ static Oid policies_relation = InvalidOid;
 static bool policies_valid = false;
 static uint32 policies_closings = 0; /* of the store, when they were read */
 static CachePolicy *default_policy = NULL;
+static bool changed_by_me = false; /* in this transaction */
 
 /* Backend-local: the prefix that was last asked for, and what it named. */
 static NameData last_prefix;
@@ -99,7 +109,10 @@ add_policy(const char *name)
 	policy = hash_search(policies, &key, HASH_ENTER, &found);
 	policy->transactional = true;
 	policy->ttl = CG_TTL_NEVER;
+	policy->ttl_jitter = 0;
+	policy->compress_above = -1;
 	policy->loader = NULL;
+	policy->limits = (StoreLimits){0};
 	policy->number = NO_NUMBER;
 	return policy;
 }
@@ -122,6 +135,14 @@ read_row(HeapTuple row, TupleDesc descriptor)
 			policies_context, TextDatumGetCString(values[COLUMN_LOADER - 1]));
 	if (!nulls[COLUMN_TRANSACTIONAL - 1])
 		policy->transactional = DatumGetBool(values[COLUMN_TRANSACTIONAL - 1]);
+	if (!nulls[COLUMN_TTL_JITTER - 1])
+		policy->ttl_jitter = DatumGetFloat8(values[COLUMN_TTL_JITTER - 1]);
+	if (!nulls[COLUMN_COMPRESS_ABOVE - 1])
+		policy->compress_above = DatumGetInt32(values[COLUMN_COMPRESS_ABOVE - 1]);
+	if (!nulls[COLUMN_MAX_MEMORY - 1])
+		policy->limits.max_memory = DatumGetInt64(values[COLUMN_MAX_MEMORY - 1]);
+	if (!nulls[COLUMN_PINNED - 1])
+		policy->limits.pinned = DatumGetBool(values[COLUMN_PINNED - 1]);
 }
 
 static void
@@ -181,13 +202,14 @@ open_caches(void)
 	hash_seq_init(&status, policies);
 	while ((policy = hash_seq_search(&status)) != NULL)
 		if (policy->number == NO_NUMBER &&
-			!cg_store_cache_open(MyDatabaseId, NameStr(policy->name), &policy->number))
+			!cg_store_cache_open(MyDatabaseId, NameStr(policy->name), &policy->limits,
+								 !changed_by_me, &policy->number))
 			complete = false;
 	return complete;
 }
 
 static void
-read_policies(void)
+read_table(void)
 {
 	Relation relation;
 	SysScanDesc scan;
@@ -211,6 +233,22 @@ read_policies(void)
 		(void) open_caches();
 	}
 	default_policy = unconstify(CachePolicy *, cg_cache_policy_named(DEFAULT_CACHE));
+}
+
+/*
+ * Read the table, and again if it was changed meanwhile: else the limits that are set
+ * could be the old ones, and stay.
+ */
+static void
+read_policies(void)
+{
+	for (int tries = 0; tries < READ_TRIES; tries++)
+	{
+		read_table();
+		AcceptInvalidationMessages();
+		if (policies_valid)
+			break;
+	}
 }
 
 /* Raises an error unless the library was loaded at server start. */
@@ -307,36 +345,59 @@ cg_cache_policies(void)
  * read the table again once this transaction commits, and end the entries
  * made under the old policy.
  */
-void
-cg_cache_policy_changed(const char *name)
+static void
+end_old_policy(const char *name)
 {
+	changed_by_me = true;
 	CacheInvalidateRelcacheByRelid(policy_relation());
 	cg_coherence_touch(cg_dependency(DEPENDENCY_KEY_PREFIX, name, strlen(name)));
 	cg_coherence_touch(cg_dependency(DEPENDENCY_CACHE, name, strlen(name)));
 }
 
-/* A cache of this name was created: an error if there is no number for it. */
+/* The cache of this name was altered. */
 void
-cg_cache_policy_created(const char *name)
+cg_cache_policy_changed(const char *name, const StoreLimits *limits)
 {
+	end_old_policy(name);
+	cg_own_limit_cache(name, limits);
+}
+
+/*
+ * A cache of this name was created: an error if there is no number for it.  Its limits
+ * come with the commit, for the number may be in use: that of a cache "default".
+ */
+void
+cg_cache_policy_created(const char *name, const StoreLimits *limits)
+{
+	const StoreLimits none = {0};
 	uint16 number;
 
 	ensure_policies();
-	if (!cg_store_cache_open(MyDatabaseId, name, &number))
+	if (!cg_store_cache_open(MyDatabaseId, name, &none, false, &number))
 	{
 		close_unknown_caches();
-		if (!cg_store_cache_open(MyDatabaseId, name, &number))
+		if (!cg_store_cache_open(MyDatabaseId, name, &none, false, &number))
 			refuse_cache(name);
 	}
-	cg_cache_policy_changed(name);
+	cg_cache_policy_changed(name, limits);
 }
 
 /* The cache of this name was dropped: its number is free with the commit. */
 void
 cg_cache_policy_dropped(const char *name)
 {
-	cg_cache_policy_changed(name);
+	end_old_policy(name);
 	cg_own_close_cache(name);
+}
+
+/* What this transaction made of the table is in force, or forgotten. */
+void
+cg_policy_end_transaction(void)
+{
+	if (!changed_by_me)
+		return;
+	changed_by_me = false;
+	policies_valid = false;
 }
 
 void
@@ -346,46 +407,10 @@ cg_cache_count_load(const CachePolicy *policy, int64 microseconds)
 	cg_store_count(policy->number, COUNT_LOAD_MICROSECONDS, microseconds);
 }
 
-/*
- * Microseconds; a month counts as 30 days.  Raises an error for what is not
- * positive, or would end after the clock does.
- */
-int64
-cg_cache_ttl_from_interval(const Interval *ttl)
-{
-	int64 days = (int64) ttl->month * DAYS_PER_MONTH + ttl->day;
-	int64 microseconds;
-
-	if (pg_mul_s64_overflow(days, USECS_PER_DAY, &microseconds) ||
-		pg_add_s64_overflow(microseconds, ttl->time, &microseconds))
-		microseconds = days < 0 ? PG_INT64_MIN : PG_INT64_MAX;
-	if (microseconds > PG_INT64_MAX / 4)
-		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				errmsg("time to live is too long"),
-				errdetail("It would end after the clock does."),
-				errhint("Use NULL for an entry that does not expire by itself."));
-	if (microseconds <= 0)
-		ereport(
-			ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			errmsg("time to live must be greater than zero"),
-			microseconds > PG_INT64_MIN
-				? errdetail("Its length is %lld microseconds.", (long long) microseconds)
-				: errdetail("It is negative."),
-			errhint("To remove an entry, use cachegrid.delete."));
-	return microseconds;
-}
-
 StoreKey
 cg_policy_store_key(const CachePolicy *policy, const CacheKey *key, Dependency dependency)
 {
 	return (StoreKey){dependency, key->data, key->size, policy->number};
-}
-
-/* When an entry with this time to live, in microseconds, ends if it begins now. */
-StoreTime
-cg_policy_expiry(int64 ttl)
-{
-	return ttl == CG_TTL_NEVER ? CG_STORE_NEVER : cg_store_now() + ttl;
 }
 
 static int

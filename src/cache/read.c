@@ -135,7 +135,7 @@ look(const CachePolicy *policy, const CacheKey *key, const StoreKey *store_key,
 		outcome = judge(&copy, dependency, identity);
 		shape = ((EntryMeta *) copy.meta)->shape;
 	}
-	if (outcome == CACHE_HIT && !cg_value_restore(&copy, shape, value))
+	if (outcome == CACHE_HIT && !cg_value_restore(store_key->cache, &copy, shape, value))
 		outcome = CACHE_MISS;
 
 	expires_at = copy.entry.expires_at;
@@ -145,8 +145,8 @@ look(const CachePolicy *policy, const CacheKey *key, const StoreKey *store_key,
 		expires_at == CG_STORE_NEVER ? CG_TTL_NEVER : expires_at - cg_store_now();
 	if (copy.meta != copy.meta_inline)
 		pfree(copy.meta);
-	if (outcome != CACHE_HIT)
-		pfree(copy.value);
+	if (outcome != CACHE_HIT || value == NULL || (copy.entry.flags & STORE_ENCODED) != 0)
+		cg_store_free_value(&copy);
 	return outcome;
 }
 

@@ -186,25 +186,33 @@ cg_value_flatten(const CacheValue *value, FlatValue *flat)
 }
 
 /*
- * The datum of a copied entry, taking over copy->value.  False if its type
- * is no longer what it was.
+ * The datum of a copied entry, taking over copy->value unless that is encoded; value
+ * NULL: nobody wants it.  False if its type is no longer what it was.
  */
 bool
-cg_value_restore(const StoreCopy *copy, uint32 shape, CacheValue *value)
+cg_value_restore(uint16 cache, const StoreCopy *copy, uint32 shape, CacheValue *value)
 {
 	Oid type = copy->entry.type;
+	char *data = copy->value;
+	bool is_null = (copy->entry.flags & STORE_NULL) != 0;
 
-	value->type = type;
-	value->datum = (Datum) 0;
-	if (copy->entry.flags & STORE_NULL)
-		return true;
-	if (type >= FirstNormalObjectId &&
+	if (!is_null && type >= FirstNormalObjectId &&
 		(!get_typisdefined(type) || (shape != 0 && shape != shape_of(type))))
 		return false;
+	if (value == NULL)
+		return true;
+	value->type = type;
+	value->datum = (Datum) 0;
+	if (is_null)
+		return true;
 
+	if (copy->entry.flags & STORE_ENCODED)
+		data = cg_value_decompress(cache, copy);
+	if (data == NULL)
+		return false;
 	if (copy->entry.flags & STORE_VARLENA || !get_typbyval(type))
-		value->datum = PointerGetDatum(copy->value);
+		value->datum = PointerGetDatum(data);
 	else
-		value->datum = *(Datum *) copy->value;
+		value->datum = *(Datum *) data;
 	return true;
 }

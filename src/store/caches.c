@@ -24,15 +24,17 @@
 #include "storage/shmem.h"
 #include "utils/builtins.h"
 
-#include "store/layout.h"
+#include "store/evict.h"
 
-/* One cache line of one process; nobody else writes it. */
+/* Cache lines of one process, which nobody else writes; what a plain hit counts is in one. */
 typedef struct ProcessCounters
 {
-	int64 counts[STORE_COUNTERS];
+	int64 counts[16];
 } ProcessCounters;
 
-StaticAssertDecl(sizeof(ProcessCounters) == 64, "counters fill one cache line");
+StaticAssertDecl(sizeof(ProcessCounters) == 2 * LINE_BYTES, "counters fill cache lines");
+StaticAssertDecl(STORE_COUNTERS <= lengthof(((ProcessCounters *) 0)->counts),
+				 "there is room for all counters");
 
 static ProcessCounters *counters = NULL; /* [process][cache] */
 
@@ -113,7 +115,10 @@ take_number(uint16 number, Oid database)
 		LWLockAcquire(partition->lock, LW_EXCLUSIVE);
 		empty = partition->caches[number].items == 0;
 		if (empty)
+		{
 			partition->caches[number].database = database;
+			cg_evict_init_steering(&partition->caches[number].steering);
+		}
 		LWLockRelease(partition->lock);
 		if (!empty)
 			return false;
@@ -146,12 +151,57 @@ find_free_number(Oid database)
 	return -1;
 }
 
+/* Nobody who begins to put an entry from here on does not know what was set before. */
+static void
+wait_for_writers(void)
+{
+	for (uint32 i = 0; i < store->partition_count; i++)
+	{
+		LWLockAcquire(store_partitions[i].lock, LW_EXCLUSIVE);
+		LWLockRelease(store_partitions[i].lock);
+	}
+}
+
 /*
- * The number of the database's cache of this name, given now if it has none.
- * False if all numbers are in use, or still hold entries of caches that are gone.
+ * With the caches' lock: limit the cache.  Entries are made in another way with a quota
+ * than without, and in another place if they are pinned: those that are there end.
+ */
+static void
+limit_locked(uint16 number, const StoreLimits *limits)
+{
+	StoreCache *cache = &store->caches[number];
+	uint64 before = pg_atomic_read_u64(&cache->max_memory);
+	bool was_pinned = pg_atomic_read_u32(&cache->pinned) != 0;
+
+	pg_atomic_write_u64(&cache->max_memory, limits->max_memory);
+	pg_atomic_write_u32(&cache->pinned, limits->pinned);
+	if ((before != 0) == (limits->max_memory != 0) && was_pinned == limits->pinned)
+		return;
+	wait_for_writers();
+	cg_store_cache_clear(number);
+}
+
+/* Limit the cache of this name, if it has a number.  Cannot fail. */
+void
+cg_store_cache_limit(Oid database, const char *name, const StoreLimits *limits)
+{
+	int found;
+
+	LWLockAcquire(store->caches_lock, LW_EXCLUSIVE);
+	found = find_cache(database, name);
+	if (found >= 0)
+		limit_locked(found, limits);
+	LWLockRelease(store->caches_lock);
+}
+
+/*
+ * The number of the database's cache of this name, given now, with these limits, if it
+ * has none; if it has one, and publish, it has these limits from now on.  False if all
+ * numbers are in use, or still hold entries of caches that are gone.
  */
 bool
-cg_store_cache_open(Oid database, const char *name, uint16 *number)
+cg_store_cache_open(Oid database, const char *name, const StoreLimits *limits,
+					bool publish, uint16 *number)
 {
 	int found;
 
@@ -164,7 +214,10 @@ cg_store_cache_open(Oid database, const char *name, uint16 *number)
 		if (found >= cg_store_cache_count())
 			pg_atomic_write_u32(&store->cache_count, found + 1);
 		sum_stat(found, &store->caches[found].before);
+		publish = true;
 	}
+	if (found >= 0 && publish)
+		limit_locked(found, limits);
 	LWLockRelease(store->caches_lock);
 	*number = found >= 0 ? found : 0;
 	return found >= 0;

@@ -30,6 +30,10 @@
  * is too hot for a newcomer, who stays on probation instead.  That bounds the work,
  * and keeps loops and scans out.
  *
+ * Entries of pinned caches have rings of their own, of pages that no hand visits: so no
+ * other has to pass by them.  A pinned newcomer takes a page of the common rings.  Only
+ * where these have none any more do pinned entries throw out pinned ones.
+ *
  * The constants were found by simulation of recorded and of made-up traffic; the
  * result depends little on each.
  *
@@ -37,13 +41,7 @@
  */
 #include "postgres.h"
 
-#include "store/layout.h"
-
-/* Counts of an entry in the main ring. */
-#define COUNT_MOST	   15
-#define COUNT_READ	   3 /* added when the hand finds it read */
-#define COUNT_PROMOTED 1
-#define COUNT_GHOST	   2
+#include "store/evict.h"
 
 /* What one call may do. */
 #define PATIENCE	8 /* entries that the main hand may spare */
@@ -53,50 +51,54 @@
 #define PIECE_TRIES 16	/* entries thrown out to free a piece */
 
 /* Steering, in parts of all entries. */
-#define PROBATION_ALL (1 << 24)
-#define STEP_UP		  (PROBATION_ALL / 10240 * 5)
-#define STEP_DOWN	  (PROBATION_ALL / 10240 * 8)
-#define STEP_ENTRIES  400 /* more than that: smaller steps, since ghosts are more, too */
-#define YOUNG_PART	  20  /* a ghost is young up to a twentieth of all entries */
-#define YOUNG_MIN	  4
+#define STEP_UP		 (PROBATION_ALL / 10240 * 5)
+#define STEP_DOWN	 (PROBATION_ALL / 10240 * 8)
+#define STEP_ENTRIES 400 /* more than that: smaller steps, since ghosts are more, too */
+#define YOUNG_PART	 20	 /* a ghost is young up to a twentieth of all entries */
+#define YOUNG_MIN	 4
 
 void
-cg_evict_init_partition(Partition *partition)
+cg_evict_init_steering(Steering *steering)
 {
-	partition->probation = PROBATION_ALL / 10;
-	partition->ceiling = COUNT_MOST;
+	memset(steering, 0, sizeof(*steering));
+	steering->probation = PROBATION_ALL / 10;
+	steering->ceiling = COUNT_MOST;
 }
 
 /* Move the border between the zones, and with it the ceiling of the counters. */
 static void
-steer(Partition *partition, int64 step)
+steer(Steering *steering, uint32 entries, int64 step)
 {
-	int64 all = Max(partition->entries, STEP_ENTRIES);
-	int64 share = (int64) partition->probation + step * STEP_ENTRIES / all;
+	int64 all = Max(entries, STEP_ENTRIES);
+	int64 share = (int64) steering->probation + step * STEP_ENTRIES / all;
 	uint64 ratio;
 
 	share = Max(share, PROBATION_ALL / 100);
 	share = Min(share, PROBATION_ALL / 10 * 7);
-	partition->probation = share;
+	steering->probation = share;
 	ratio = UINT64CONST(100) * PROBATION_ALL / share;
-	partition->ceiling = Min(COUNT_MOST, ratio * ratio * 4 / 100000);
+	steering->ceiling = Min(COUNT_MOST, ratio * ratio * 4 / 100000);
 }
 
 /*
- * In which zone an entry of this hash, which is not there, begins.  A ghost of it is
- * used up.
+ * In which zone an entry of this key, which is not there, begins.  A ghost of it is
+ * used up.  It is one of all entries, or, if its cache has a quota, of that cache's.
  */
 Zone
-cg_evict_admit_locked(Partition *partition, uint64 hash)
+cg_evict_admit_locked(Partition *partition, const StoreKey *key)
 {
+	PartitionCache *cache = &partition->caches[key->cache];
+	bool has_quota = pg_atomic_read_u64(&store->caches[key->cache].max_memory) != 0;
+	Steering *steering = has_quota ? &cache->steering : &partition->steering;
+	uint32 entries = has_quota ? cache->items : partition->entries;
 	Zone zone;
 	uint32 age;
 
-	if (!cg_index_exorcise_locked(partition, hash, &zone, &age))
+	if (!cg_index_exorcise_locked(key->hash, steering->evicted, &zone, &age))
 		return ZONE_SMALL;
-	if (age <= Max(partition->entries / YOUNG_PART, YOUNG_MIN))
-		steer(partition, zone == ZONE_SMALL ? STEP_UP : -STEP_DOWN);
-	return zone == ZONE_SMALL && age <= partition->entries ? ZONE_MAIN : ZONE_SMALL;
+	if (age <= Max(entries / YOUNG_PART, YOUNG_MIN))
+		steer(steering, entries, zone == ZONE_SMALL ? STEP_UP : -STEP_DOWN);
+	return zone == ZONE_SMALL && age <= entries ? ZONE_MAIN : ZONE_SMALL;
 }
 
 /* Set the count of a new entry, by the zone in which it begins. */
@@ -106,7 +108,7 @@ cg_evict_welcome_locked(const Partition *partition, ItemRef ref)
 	bool is_known = store_pages[ref_page(ref)].zone == ZONE_MAIN;
 
 	((Item *) ref_address(ref))->hints =
-		is_known ? Min(COUNT_GHOST, partition->ceiling) : 0;
+		is_known ? Min(COUNT_GHOST, partition->steering.ceiling) : 0;
 }
 
 static void
@@ -124,18 +126,25 @@ count_removal(Partition *partition, const ItemView *view)
 void
 cg_evict_item_locked(Partition *partition, ItemRef ref)
 {
+	const Item *item = ref_address(ref);
 	Zone zone = store_pages[ref_page(ref)].zone;
+	Steering *steering = &partition->steering;
 	IndexSlot slot;
 	ItemView view;
 	uint64 hash;
 
 	cg_layout_view(ref, &view);
+	if ((view.flags & ITEM_LINKED) != 0 && zone != ZONE_PINNED)
+	{
+		zone = item->hints & HINT_MAIN ? ZONE_MAIN : ZONE_SMALL;
+		steering = &partition->caches[view.cache].steering;
+	}
 	count_removal(partition, &view);
 	hash = cg_layout_hash(partition, &view);
 	if (!cg_index_locate_locked(hash, ref, &slot))
 		return;
-	if (cg_store_is_alive(&view))
-		cg_index_bury_locked(partition, &slot, hash, zone, partition->evicted[zone]++);
+	if (cg_store_is_alive(&view) && zone < ZONE_PIECES)
+		cg_index_bury_locked(partition, &slot, hash, zone, steering->evicted[zone]++);
 	else
 		cg_index_remove_locked(partition, &slot, hash);
 	cg_item_retire_locked(partition, ref);
@@ -211,7 +220,7 @@ evict_main(Partition *partition, int size_class)
 			return true;
 		}
 		count += was_read(item) ? COUNT_READ : -1;
-		set_count(item, Min(count, partition->ceiling));
+		set_count(item, Min(count, partition->steering.ceiling));
 	}
 	return false;
 }
@@ -224,7 +233,7 @@ promote(Partition *partition, int size_class, ItemRef ref)
 
 	if (ring->page_count == 0 || (ring->room == 0 && !evict_main(partition, size_class)))
 		return false;
-	set_count(ref_address(ref), Min(COUNT_PROMOTED, partition->ceiling));
+	set_count(ref_address(ref), Min(COUNT_PROMOTED, partition->steering.ceiling));
 	return cg_item_move_locked(partition, ref, ZONE_MAIN);
 }
 
@@ -260,6 +269,29 @@ evict_small(Partition *partition, int size_class)
 	}
 }
 
+/* Throw out a pinned entry, one that was not read if there is one near. */
+bool
+cg_evict_pinned_locked(Partition *partition, int size_class)
+{
+	Ring *ring = &partition->classes[size_class].rings[ZONE_PINNED];
+
+	for (int chances = CHANCES;; chances--)
+	{
+		ItemRef ref = next_entry(ring);
+		Item *item;
+
+		if (ref == 0)
+			return false;
+		item = ref_address(ref);
+		if (!was_read(item) || chances == 0 || is_dead(ref))
+		{
+			cg_evict_item_locked(partition, ref);
+			return true;
+		}
+		set_count(item, 0);
+	}
+}
+
 /* Let the page under a ring's hand change to the other zone, with all that is in it. */
 void
 cg_evict_balance_locked(Partition *partition, int size_class)
@@ -267,7 +299,7 @@ cg_evict_balance_locked(Partition *partition, int size_class)
 	Ring *small = &partition->classes[size_class].rings[ZONE_SMALL];
 	Ring *main = &partition->classes[size_class].rings[ZONE_MAIN];
 	uint64 pages = small->page_count + main->page_count;
-	uint64 wanted = Max(1, pages * partition->probation / PROBATION_ALL);
+	uint64 wanted = Max(1, pages * partition->steering.probation / PROBATION_ALL);
 
 	if (small->page_count > wanted)
 		cg_arena_rezone_page_locked(partition, small->hand_page, ZONE_MAIN);
@@ -308,6 +340,8 @@ cg_evict_for_locked(Partition *partition, int size_class, Zone zone)
 	partition->classes[size_class].evictions++;
 	if (zone == ZONE_PIECES)
 		return evict_for_piece(partition, size_class);
+	if (zone == ZONE_PINNED)
+		return cg_reclaim_own_page_locked(partition, size_class);
 	cg_evict_balance_locked(partition, size_class);
 	return zone == ZONE_MAIN ? evict_main(partition, size_class)
 							 : evict_small(partition, size_class);

@@ -174,7 +174,7 @@ static uint32
 staleness(const Partition *partition, uint32 ghost)
 {
 	Zone zone = ghost & GHOST_MAIN ? ZONE_MAIN : ZONE_SMALL;
-	uint32 age = (partition->evicted[zone] - ghost) & GHOST_SEQUENCE;
+	uint32 age = (partition->steering.evicted[zone] - ghost) & GHOST_SEQUENCE;
 
 	return zone == ZONE_MAIN ? age * GHOST_MAIN_AGES : age;
 }
@@ -223,10 +223,10 @@ exorcise_bucket(Bucket *bucket, uint64 hash, uint32 *ghost)
 
 /*
  * Take the ghost of a hash away; false: there is none.  *age = how many were thrown
- * out of its zone since.
+ * out of its zone since, by the counts of today.
  */
 bool
-cg_index_exorcise_locked(const Partition *partition, uint64 hash, Zone *zone, uint32 *age)
+cg_index_exorcise_locked(uint64 hash, const uint32 *evicted, Zone *zone, uint32 *age)
 {
 	Bucket *heads[] = {first_bucket(hash), second_bucket(hash)};
 	uint32 ghost;
@@ -236,7 +236,7 @@ cg_index_exorcise_locked(const Partition *partition, uint64 hash, Zone *zone, ui
 			if (exorcise_bucket(bucket, hash, &ghost))
 			{
 				*zone = ghost & GHOST_MAIN ? ZONE_MAIN : ZONE_SMALL;
-				*age = (partition->evicted[*zone] - ghost) & GHOST_SEQUENCE;
+				*age = (evicted[*zone] - ghost) & GHOST_SEQUENCE;
 				return true;
 			}
 	return false;

@@ -10,13 +10,35 @@
  */
 #include "postgres.h"
 
-#include "store/layout.h"
+#include "store/evict.h"
 
 /* A long value lets others have the partition's lock after so many cells. */
 #define CELLS_PER_ROUND 32
 
 /* So often room is made for one cell before the entry is given up. */
 #define ALLOCATION_TRIES 16
+
+/*
+ * Nothing can go here: have a page from somewhere, or, for a pinned newcomer where all
+ * others are pinned, too, a page of those, or a cell.
+ */
+static void
+reclaim_elsewhere(Partition *partition, int size_class, Zone zone)
+{
+	bool done;
+
+	LWLockRelease(partition->lock);
+	done = cg_reclaim_any_page(REACH_IDLE) || cg_reclaim_any_page(REACH_USED);
+	LWLockAcquire(partition->lock, LW_EXCLUSIVE);
+	if (done)
+		return;
+	if (zone == ZONE_PINNED && (cg_reclaim_pinned_page_locked(partition, size_class) ||
+								cg_evict_pinned_locked(partition, size_class)))
+		return;
+	LWLockRelease(partition->lock);
+	(void) cg_reclaim_any_page(REACH_PINNED);
+	LWLockAcquire(partition->lock, LW_EXCLUSIVE);
+}
 
 /*
  * A cell for this many bytes, thrown free if need be.  The partition's lock is
@@ -48,9 +70,7 @@ allocate(Partition *partition, int size_class, Zone zone, uint32 wanted, bool *d
 			zone = ZONE_SMALL;
 			continue;
 		}
-		LWLockRelease(partition->lock);
-		cg_reclaim_any_page();
-		LWLockAcquire(partition->lock, LW_EXCLUSIVE);
+		reclaim_elsewhere(partition, size_class, zone);
 	}
 	return 0;
 }
@@ -92,7 +112,7 @@ make_pieces(Partition *partition, const char *from, Size bytes, ItemRef *rest,
 	*rest = 0;
 	for (int round = 1; left > 0; round++)
 	{
-		int size_class = cg_layout_class(PIECE_HEADER + left, PIECE_HEADER + 1);
+		int size_class = cg_layout_piece_class(left);
 		Size size = Min(left, store->class_bytes[size_class] - PIECE_HEADER);
 		ItemRef ref =
 			allocate(partition, size_class, ZONE_PIECES, PIECE_HEADER + size, disturbed);
@@ -135,6 +155,25 @@ name_head(ItemRef rest, ItemRef head)
 	}
 }
 
+/* Cells for an item of this measure: its own one, and pieces that are filled. */
+static ItemRef
+make_cells(Partition *partition, const StoreEntry *entry, const ItemMeasure *size,
+		   Size in_cell, Zone zone, ItemRef *rest, bool *disturbed)
+{
+	Size wanted = size->before + in_cell;
+	ItemRef ref = allocate(partition, size->size_class, zone, wanted, disturbed);
+
+	*rest = 0;
+	if (ref != 0 && in_cell < entry->value_size &&
+		!make_pieces(partition, entry->value + in_cell, entry->value_size - in_cell, rest,
+					 disturbed))
+	{
+		cg_arena_free_locked(partition, ref, wanted);
+		return 0;
+	}
+	return ref;
+}
+
 /*
  * An item with the entry's contents, which nobody finds yet; 0 if no room could be
  * made.  The partition's lock is held on entry and on return; *disturbed is set if it
@@ -147,7 +186,8 @@ cg_item_make(Partition *partition, const StoreKey *key, const StoreEntry *entry,
 {
 	ItemMeasure size;
 	Size in_cell;
-	ItemRef rest = 0;
+	Size cells = 0;
+	ItemRef rest;
 	ItemRef ref;
 
 	cg_layout_measure(key, entry, &size);
@@ -155,17 +195,21 @@ cg_item_make(Partition *partition, const StoreKey *key, const StoreEntry *entry,
 	if (!fits_in_store(size.bytes))
 		return 0;
 	in_cell = Min(size.bytes, store->class_bytes[size.size_class]) - size.before;
-
-	ref = allocate(partition, size.size_class, zone, size.before + in_cell, disturbed);
-	if (ref == 0)
-		return 0;
-	if (in_cell < entry->value_size &&
-		!make_pieces(partition, entry->value + in_cell, entry->value_size - in_cell,
-					 &rest, disturbed))
+	if (size.flags & ITEM_LINKED)
 	{
-		cg_arena_free_locked(partition, ref, size.before + in_cell);
+		cells = cg_layout_cells_bytes(size.size_class, entry->value_size - in_cell);
+		if (!cg_quota_reserve(partition, key->cache, cells, disturbed))
+			return 0;
+	}
+	ref = make_cells(partition, entry, &size, in_cell, zone, &rest, disturbed);
+	if (ref == 0)
+	{
+		if (cells > 0)
+			cg_quota_release(key->cache, cells);
 		return 0;
 	}
+	if (cells > 0)
+		memset(((Item *) ref_address(ref))->data, 0, sizeof(ItemLinks));
 	cg_layout_write(ref_address(ref), key, entry, &size, rest, in_cell);
 	name_head(rest, ref);
 	partition->classes[size.size_class].entries++;
@@ -246,6 +290,8 @@ cg_item_publish_locked(Partition *partition, ItemRef ref, StoreEntry *entry)
 	pg_atomic_write_u32(&item->version, (uint32) entry->id);
 	cg_layout_view(ref, &view);
 	count_entry(partition, &view, 1);
+	if (view.flags & ITEM_LINKED)
+		cg_quota_link_locked(partition, ref);
 }
 
 /*
@@ -264,7 +310,9 @@ cg_item_rewrite_locked(Partition *partition, ItemRef ref, const StoreKey *key,
 
 	cg_layout_measure(key, entry, &size);
 	cg_layout_view(ref, &view);
-	if (view.rest != 0 || size.size_class != page->size_class ||
+	if (view.rest != 0 || !cg_item_suits_cache(ref) ||
+		((size.flags ^ item->flags) & ITEM_LINKED) != 0 ||
+		size.size_class != page->size_class ||
 		size.bytes > store->class_bytes[page->size_class])
 		return false;
 
@@ -278,6 +326,32 @@ cg_item_rewrite_locked(Partition *partition, ItemRef ref, const StoreKey *key,
 	return true;
 }
 
+/* Bytes of all the item's cells. */
+Size
+cg_item_cells_bytes(ItemRef ref)
+{
+	ItemView view;
+	Size used;
+
+	cg_layout_view(ref, &view);
+	used = view_before(ref_address(ref), &view) + view.value_size;
+	return cg_layout_cells_bytes(store_pages[ref_page(ref)].size_class,
+								 used - bytes_in_cell(ref, &view));
+}
+
+/* Is it as an item of its cache is to be, or has the cache been altered meanwhile? */
+bool
+cg_item_suits_cache(ItemRef ref)
+{
+	const Item *item = ref_address(ref);
+	const StoreCache *cache = &store->caches[item->cache];
+	bool has_quota = pg_atomic_read_u64((pg_atomic_uint64 *) &cache->max_memory) != 0;
+	bool is_pinned = pg_atomic_read_u32((pg_atomic_uint32 *) &cache->pinned) != 0;
+
+	return has_quota == ((item->flags & ITEM_LINKED) != 0) &&
+		   is_pinned == (store_pages[ref_page(ref)].zone == ZONE_PINNED);
+}
+
 /* Give back an item that nobody finds, and all its pieces. */
 void
 cg_item_free_locked(Partition *partition, ItemRef ref)
@@ -288,6 +362,8 @@ cg_item_free_locked(Partition *partition, ItemRef ref)
 
 	cg_layout_view(ref, &view);
 	in_cell = bytes_in_cell(ref, &view);
+	if (view.flags & ITEM_LINKED)
+		cg_quota_release(view.cache, cg_item_cells_bytes(ref));
 	partition->classes[page->size_class].entries--;
 	partition->classes[page->size_class].in_pieces -= view.rest != 0;
 	free_pieces_locked(partition, view.rest,
@@ -319,6 +395,8 @@ cg_item_move_locked(Partition *partition, ItemRef from, Zone zone)
 	memcpy((char *) ref_address(to) + sizeof(item->version),
 		   (const char *) item + sizeof(item->version), bytes - sizeof(item->version));
 	name_head(view.rest, to);
+	if (view.flags & ITEM_LINKED)
+		cg_quota_moved_locked(partition, from, to);
 	pg_write_barrier();
 	pg_atomic_write_u32(&((Item *) ref_address(to))->version, (uint32) view.id);
 	pg_write_barrier();
@@ -337,6 +415,8 @@ cg_item_retire_locked(Partition *partition, ItemRef ref)
 
 	cg_layout_view(ref, &view);
 	count_entry(partition, &view, -1);
+	if (view.flags & ITEM_LINKED)
+		cg_quota_unlink_locked(partition, ref);
 	pg_atomic_write_u32(&item->version, VERSION_WRITING);
 	pg_write_barrier();
 	cg_item_free_locked(partition, ref);
@@ -368,8 +448,9 @@ cg_item_retime_locked(Partition *partition, ItemRef ref, StoreTime expires_at)
 	item->hints |= was_read(item) ? HINT_READ : 0;
 	pg_atomic_write_u32(&item->version, VERSION_WRITING);
 	pg_write_barrier();
-	memcpy(item->data + (item->flags & ITEM_LONG ? ITEM_LONG_BYTES : 0), &expires_at,
-		   sizeof(expires_at));
+	memcpy(item->data + (item->flags & ITEM_LINKED ? sizeof(ItemLinks) : 0) +
+			   (item->flags & ITEM_LONG ? ITEM_LONG_BYTES : 0),
+		   &expires_at, sizeof(expires_at));
 	cg_item_publish_locked(partition, ref, &entry);
 	return true;
 }

@@ -3,9 +3,9 @@
  * layout.c
  *	  Entries as they lie in cells: measured, written, taken apart.
  *
- *	  header | long sizes | expiry | bytes of meta | type | meta | key | value
+ *	  header | links | long sizes | expiry | bytes of meta | type | meta | key | value
  *
- * The four after the header are there only if its flags and type code say so: a
+ * The five after the header are there only if its flags and type code say so: a
  * short text that never expires has none of them.
  *
  * A value that does not fit its cell goes on in pieces.  Where the next larger
@@ -49,8 +49,8 @@ type_code(Oid type)
  * The class of the cell for so many bytes, or for their beginning, of which at
  * least must stand in one cell.
  */
-int
-cg_layout_class(Size bytes, Size least)
+static int
+choose_class(Size bytes, Size least)
 {
 	int size_class = bytes > PAGE_BYTES ? store->class_count - 1 : class_for(bytes);
 	Size cell = store->class_bytes[size_class];
@@ -61,6 +61,29 @@ cg_layout_class(Size bytes, Size least)
 	return size_class;
 }
 
+/* The class of the next piece of so many bytes. */
+int
+cg_layout_piece_class(Size left)
+{
+	return choose_class(PIECE_HEADER + left, PIECE_HEADER + 1);
+}
+
+/* Bytes of the cells of an item: its own one, and those of the pieces for so many bytes. */
+Size
+cg_layout_cells_bytes(int size_class, Size in_pieces)
+{
+	Size bytes = store->class_bytes[size_class];
+
+	while (in_pieces > 0)
+	{
+		Size cell = store->class_bytes[cg_layout_piece_class(in_pieces)];
+
+		bytes += cell;
+		in_pieces -= Min(in_pieces, cell - PIECE_HEADER);
+	}
+	return bytes;
+}
+
 /* What the item of an entry will be like. */
 void
 cg_layout_measure(const StoreKey *key, const StoreEntry *entry, ItemMeasure *measure)
@@ -69,6 +92,11 @@ cg_layout_measure(const StoreKey *key, const StoreEntry *entry, ItemMeasure *mea
 
 	measure->flags = entry->flags;
 	measure->type = OidIsValid(entry->type) ? type_code(entry->type) : TYPE_INLINE;
+	if (pg_atomic_read_u64(&store->caches[key->cache].max_memory) != 0)
+	{
+		measure->flags |= ITEM_LINKED;
+		before += sizeof(ItemLinks);
+	}
 	if (entry->expires_at != CG_STORE_NEVER)
 	{
 		measure->flags |= ITEM_EXPIRES;
@@ -88,7 +116,7 @@ cg_layout_measure(const StoreKey *key, const StoreEntry *entry, ItemMeasure *mea
 	}
 	measure->before = before;
 	measure->bytes = before + entry->value_size;
-	measure->size_class = cg_layout_class(measure->bytes, measure->before);
+	measure->size_class = choose_class(measure->bytes, measure->before);
 
 	/* Where there are pieces an expiry cannot be put in later: it would shift them. */
 	if (store->class_bytes[measure->size_class] < measure->bytes &&
@@ -97,7 +125,7 @@ cg_layout_measure(const StoreKey *key, const StoreEntry *entry, ItemMeasure *mea
 		measure->flags |= ITEM_EXPIRES;
 		measure->before += sizeof(StoreTime);
 		measure->bytes += sizeof(StoreTime);
-		measure->size_class = cg_layout_class(measure->bytes, measure->before);
+		measure->size_class = choose_class(measure->bytes, measure->before);
 	}
 }
 
@@ -108,7 +136,7 @@ append(char *to, const void *from, Size size)
 	return to + size;
 }
 
-/* Write the item but for its version and id; so much of the value as stands in it. */
+/* Write the item but for its version, id and links; so much of the value as stands in it. */
 void
 cg_layout_write(Item *item, const StoreKey *key, const StoreEntry *entry,
 				const ItemMeasure *measure, ItemRef rest, Size in_cell)
@@ -121,6 +149,8 @@ cg_layout_write(Item *item, const StoreKey *key, const StoreEntry *entry,
 	item->cache = key->cache;
 	item->key_size = key->size;
 	item->value_size = entry->value_size;
+	if (measure->flags & ITEM_LINKED)
+		to += sizeof(ItemLinks);
 	if (measure->flags & ITEM_LONG)
 	{
 		ItemLong sizes = {entry->value_size, rest, key->size};
@@ -177,6 +207,8 @@ cg_layout_decode(const Item *item, uint32 cell_bytes, ItemView *view)
 	view->rest = 0;
 	view->expires_at = CG_STORE_NEVER;
 	view->meta_size = 0;
+	if (flags & ITEM_LINKED)
+		from += sizeof(ItemLinks);
 	if (flags & ITEM_LONG)
 	{
 		ItemLong sizes;

@@ -51,7 +51,8 @@ typedef struct ItemMeasure
 } ItemMeasure;
 
 /* Functions in layout.c */
-extern int cg_layout_class(Size bytes, Size least);
+extern int cg_layout_piece_class(Size left);
+extern Size cg_layout_cells_bytes(int size_class, Size in_pieces);
 extern void cg_layout_measure(const StoreKey *key, const StoreEntry *entry,
 							  ItemMeasure *measure);
 extern void cg_layout_write(Item *item, const StoreKey *key, const StoreEntry *entry,

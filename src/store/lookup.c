@@ -26,6 +26,12 @@
 #define CHAIN_MAX	   64
 #define PREFETCH_LINES 3
 
+/*
+ * Backend-local: where the bytes of an encoded value are copied, so that all that is
+ * allocated for a hit is what the caller makes of them.  Larger ones are palloc'd.
+ */
+static char encoded[64 * 1024];
+
 typedef enum Found
 {
 	FOUND_YES,
@@ -214,6 +220,14 @@ copy_pieces(const Sighting *sighting, char *to, Size left)
 	return true;
 }
 
+/* Bytes in front of the copied value: of a varlena that need not be decoded first. */
+static inline Size
+value_header(const ItemView *view)
+{
+	return (view->flags & (STORE_VARLENA | STORE_ENCODED)) == STORE_VARLENA ? VARHDRSZ
+																			: 0;
+}
+
 /*
  * Copy the sighted item's meta and value.  False if it moved meanwhile.
  */
@@ -224,9 +238,9 @@ copy_body(const Sighting *sighting, StoreCopy *copy)
 	uint32 cell_bytes = store->class_bytes[sighting->stamp & 0xff];
 	Size in_cell = Min(view_before(sighting->item, view) + view->value_size, cell_bytes) -
 				   view_before(sighting->item, view);
-	char *value = copy->value + (view->flags & STORE_VARLENA ? VARHDRSZ : 0);
+	char *value = copy->value + value_header(view);
 
-	if (view->flags & STORE_VARLENA)
+	if (value_header(view) > 0)
 		SET_VARSIZE(copy->value, (Size) view->value_size + VARHDRSZ);
 	memcpy(copy->meta, view->meta, view->meta_size);
 	memcpy(value, view->value, in_cell);
@@ -252,11 +266,21 @@ fill_entry(const ItemView *view, StoreEntry *entry)
 }
 
 static void
-make_room(Size value_size, Size meta_size, StoreCopy *copy)
+make_room(Size value_size, Size meta_size, bool is_encoded, StoreCopy *copy)
 {
 	copy->meta =
 		meta_size <= sizeof(copy->meta_inline) ? copy->meta_inline : palloc(meta_size);
-	copy->value = palloc(value_size + VARHDRSZ);
+	copy->value = is_encoded && value_size <= sizeof(encoded)
+					  ? encoded
+					  : palloc(value_size + VARHDRSZ);
+}
+
+/* Give back the memory of a copied value. */
+void
+cg_store_free_value(StoreCopy *copy)
+{
+	if (copy->value != encoded)
+		pfree(copy->value);
 }
 
 static void
@@ -264,7 +288,7 @@ free_room(StoreCopy *copy)
 {
 	if (copy->meta != copy->meta_inline)
 		pfree(copy->meta);
-	pfree(copy->value);
+	cg_store_free_value(copy);
 }
 
 /*
@@ -286,7 +310,8 @@ copy_found(const Sighting *sighting, StoreCopy *copy)
 {
 	if (!cg_store_is_alive(&sighting->view))
 		return FOUND_NO;
-	make_room(sighting->view.value_size, sighting->view.meta_size, copy);
+	make_room(sighting->view.value_size, sighting->view.meta_size,
+			  (sighting->view.flags & STORE_ENCODED) != 0, copy);
 	if (!copy_body(sighting, copy))
 	{
 		free_room(copy);
@@ -337,7 +362,7 @@ lookup_locked(const StoreKey *key, StoreCopy *copy)
 		meta_room = view->meta_size <= sizeof(copy->meta_inline)
 						? Max(meta_room, sizeof(copy->meta_inline))
 						: CG_STORE_META_MAX;
-		make_room(value_room, meta_room, copy);
+		make_room(value_room, meta_room, false, copy);
 		has_room = true;
 	}
 }

@@ -8,11 +8,14 @@
  * the one that turns slowest, so that memory follows a shift of value sizes.  A page
  * most of whose entries have been read since somebody looked is passed over.
  *
+ * Pinned entries are in pages of their own, but for their pieces.  They go last: who finds
+ * nothing else in any partition asks again, and says so.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
-#include "store/store_internal.h"
+#include "store/evict.h"
 
 /* Where no class idled, so many evictions pass until the next look. */
 #define LOOK_EVERY 32
@@ -44,10 +47,10 @@ owner_of(uint32 number, uint32 place)
 
 /*
  * May every entry with a cell in the page go?  Not what is being written, nor a
- * bucket; nor, this time, what is mostly in use.
+ * bucket; nor what is pinned or, this time, mostly in use, unless the reach says so.
  */
 static bool
-page_may_go(uint32 number)
+page_may_go(uint32 number, Reach reach)
 {
 	int entries = 0;
 	int read = 0;
@@ -62,13 +65,15 @@ page_may_go(uint32 number)
 			return false;
 		if (owner == 0)
 			continue;
+		if (reach < REACH_PINNED && store_pages[ref_page(owner)].zone == ZONE_PINNED)
+			return false;
 		item = ref_address(owner);
 		entries++;
-		if (item->hints || was_read(item))
+		if ((item->hints & ~HINT_MAIN) != 0 || was_read(item))
 			read++;
 		set_count(item, Max(0, (item->hints & HINT_COUNT) - 1));
 	}
-	return read * 2 <= entries;
+	return reach > REACH_IDLE || read * 2 <= entries;
 }
 
 /*
@@ -76,13 +81,13 @@ page_may_go(uint32 number)
  * to it: who was spared is behind it.
  */
 static uint32
-find_page_to_go(Ring *ring)
+find_page_to_go(Ring *ring, Reach reach)
 {
 	uint32 steps = Min(ring->page_count, PAGE_STEPS);
 
 	for (uint32 step = 0; step < steps; step++)
 	{
-		if (page_may_go(ring->hand_page))
+		if (page_may_go(ring->hand_page, reach))
 			return ring->hand_page;
 		ring->hand_page = store_pages[ring->hand_page].next;
 		ring->hand_cell = 0;
@@ -95,9 +100,9 @@ find_page_to_go(Ring *ring)
  * reaches next.  False if none may go.
  */
 static bool
-evict_page(Partition *partition, Ring *ring)
+evict_page(Partition *partition, Ring *ring, Reach reach)
 {
-	uint32 number = find_page_to_go(ring);
+	uint32 number = find_page_to_go(ring, reach);
 	uint32 stamp;
 
 	if (number == 0)
@@ -120,18 +125,24 @@ evict_page(Partition *partition, Ring *ring)
 
 /* How long it takes to put as many new entries into the class as it has room for. */
 static uint64
-turnover(const SizeClass *class, uint64 now)
+turnover(const SizeClass *class, Zone zone, uint64 now)
 {
-	const Ring *small = &class->rings[ZONE_SMALL];
-	uint64 lap = Max(small->lap_took, now - small->lap_began);
+	const Ring *ring = &class->rings[zone];
+	uint64 lap = Max(ring->lap_took, now - ring->lap_began);
 
-	return lap / small->page_count *
-		   (small->page_count + class->rings[ZONE_MAIN].page_count);
+	if (zone == ZONE_PINNED)
+		return lap;
+	return lap / ring->page_count *
+		   (ring->page_count + class->rings[ZONE_MAIN].page_count);
 }
 
-/* The class that turns slowest, of those that have entries; -1: no other has any. */
+/*
+ * The class whose ring, of those on probation or the pinned ones, turns slowest, of those
+ * that have entries; -1: no other has any.
+ */
 static int
-find_idle_class(Partition *partition, const SizeClass *self, uint64 now, uint64 *slowest)
+find_idle_class(Partition *partition, const SizeClass *self, Zone zone, uint64 now,
+				uint64 *slowest)
 {
 	int idle = -1;
 
@@ -140,10 +151,10 @@ find_idle_class(Partition *partition, const SizeClass *self, uint64 now, uint64 
 	{
 		const SizeClass *class = &partition->classes[i];
 
-		if (class == self || class->rings[ZONE_SMALL].page_count == 0 ||
-			turnover(class, now) <= *slowest)
+		if (class == self || class->rings[zone].page_count == 0 ||
+			turnover(class, zone, now) <= *slowest)
 			continue;
-		*slowest = turnover(class, now);
+		*slowest = turnover(class, zone, now);
 		idle = i;
 	}
 	return idle;
@@ -158,7 +169,7 @@ needs_page(const SizeClass *self, Zone zone, uint64 slowest, uint64 now)
 {
 	if (self->rings[zone].page_count == 0 || self->rings[ZONE_SMALL].page_count == 0)
 		return true;
-	return slowest > IDLE_FACTOR * turnover(self, now);
+	return slowest > IDLE_FACTOR * turnover(self, ZONE_SMALL, now);
 }
 
 /*
@@ -178,42 +189,73 @@ cg_reclaim_idle_page_locked(Partition *partition, int for_class, Zone zone)
 	if (self->rings[zone].page_count > 0 && (int32) (self->evictions - self->look_at) < 0)
 		return false;
 	now = cg_clock_ticks();
-	idle = find_idle_class(partition, self, now, &slowest);
+	idle = find_idle_class(partition, self, ZONE_SMALL, now, &slowest);
 	if (idle >= 0 && needs_page(self, zone, slowest, now))
 	{
 		cg_evict_balance_locked(partition, idle);
-		done = evict_page(partition, &partition->classes[idle].rings[ZONE_SMALL]);
+		done = evict_page(partition, &partition->classes[idle].rings[ZONE_SMALL],
+						  REACH_IDLE);
 	}
 	if (!done || self->rings[ZONE_SMALL].page_count == 0)
 		self->look_at = self->evictions + LOOK_EVERY;
 	return done;
 }
 
+/* The same among pinned entries, where there are no others. */
+bool
+cg_reclaim_pinned_page_locked(Partition *partition, int for_class)
+{
+	SizeClass *self = &partition->classes[for_class];
+	uint64 now = cg_clock_ticks();
+	uint64 slowest;
+	int idle = find_idle_class(partition, self, ZONE_PINNED, now, &slowest);
+
+	if (idle < 0 || (self->rings[ZONE_PINNED].page_count > 0 &&
+					 slowest <= IDLE_FACTOR * turnover(self, ZONE_PINNED, now)))
+		return false;
+	return evict_page(partition, &partition->classes[idle].rings[ZONE_PINNED],
+					  REACH_PINNED);
+}
+
+/* Empty a page of this class whose entries are not pinned. */
+bool
+cg_reclaim_own_page_locked(Partition *partition, int size_class)
+{
+	Ring *rings = partition->classes[size_class].rings;
+
+	if (rings[ZONE_SMALL].page_count + rings[ZONE_MAIN].page_count == 0)
+		return false;
+	cg_evict_balance_locked(partition, size_class);
+	return evict_page(partition, &rings[ZONE_SMALL], REACH_IDLE) ||
+		   evict_page(partition, &rings[ZONE_MAIN], REACH_IDLE);
+}
+
 /* Empty a page of the ring that has most of them, or else of any. */
 static bool
-evict_any_page(Partition *partition)
+evict_any_page(Partition *partition, Reach reach)
 {
+	int zones = reach == REACH_PINNED ? ZONES : ZONE_PINNED;
 	Ring *largest = &partition->classes[0].rings[0];
 
 	for (int i = 0; i < store->class_count; i++)
-		for (int zone = 0; zone < ZONES; zone++)
+		for (int zone = 0; zone < zones; zone++)
 			if (partition->classes[i].rings[zone].page_count > largest->page_count)
 				largest = &partition->classes[i].rings[zone];
-	if (evict_page(partition, largest))
+	if (evict_page(partition, largest, reach))
 		return true;
 	for (int i = 0; i < store->class_count; i++)
-		for (int zone = 0; zone < ZONES; zone++)
-			if (evict_page(partition, &partition->classes[i].rings[zone]))
+		for (int zone = 0; zone < zones; zone++)
+			if (evict_page(partition, &partition->classes[i].rings[zone], reach))
 				return true;
 	return false;
 }
 
 /*
  * Empty a page of some partition.  No lock is held on entry; whoever needs
- * the page looks into the pool afterwards.
+ * the page looks into the pool afterwards.  False if there is none.
  */
-void
-cg_reclaim_any_page(void)
+bool
+cg_reclaim_any_page(Reach reach)
 {
 	for (uint32 tries = 0; tries < store->partition_count; tries++)
 	{
@@ -222,9 +264,10 @@ cg_reclaim_any_page(void)
 		bool done;
 
 		LWLockAcquire(partition->lock, LW_EXCLUSIVE);
-		done = evict_any_page(partition);
+		done = evict_any_page(partition, reach);
 		LWLockRelease(partition->lock);
 		if (done)
-			return;
+			return true;
 	}
+	return false;
 }

@@ -12,7 +12,7 @@
 #include "storage/shmem.h"
 
 #include "base/settings.h"
-#include "store/store_internal.h"
+#include "store/evict.h"
 
 /*
  * The index has a slot for this many bytes of memory, and a tenth more: enough for
@@ -160,7 +160,7 @@ init_partitions(LWLockPadded *locks)
 	for (uint32 i = 0; i < store->partition_count; i++)
 	{
 		store_partitions[i].lock = &locks[i].lock;
-		cg_evict_init_partition(&store_partitions[i]);
+		cg_evict_init_steering(&store_partitions[i].steering);
 	}
 	pg_atomic_init_u32(&store->steal_hand, 0);
 	pg_atomic_init_u32(&store->sweep_hand, 0);
@@ -170,7 +170,13 @@ init_partitions(LWLockPadded *locks)
 	for (int i = 0; i < lengthof(store->types); i++)
 		pg_atomic_init_u32(&store->types[i], InvalidOid);
 	for (int i = 0; i < MAX_CACHES; i++)
+	{
 		pg_atomic_init_u64(&store->caches[i].cleared_at, 0);
+		pg_atomic_init_u64(&store->caches[i].max_memory, 0);
+		pg_atomic_init_u32(&store->caches[i].pinned, 0);
+		pg_atomic_init_u64(&store->quotas[i].memory, 0);
+		pg_atomic_init_u32(&store->quotas[i].hand, 0);
+	}
 }
 
 /* Attach, or make and initialise.  The caller holds AddinShmemInitLock. */

@@ -30,7 +30,9 @@ typedef int64 StoreTime;
 #define STORE_VARLENA 0x01 /* a lookup puts a varlena header before the value */
 #define STORE_DERIVED 0x02 /* left to the caller */
 #define STORE_NULL	  0x04 /* left to the caller */
-#define STORE_FLAGS	  0x07
+#define STORE_ENCODED \
+	0x08 /* a lookup copies the value as it is, for the caller to decode */
+#define STORE_FLAGS 0x0f
 
 typedef struct StoreKey
 {
@@ -54,7 +56,11 @@ typedef struct StoreEntry
 	uint32 value_size;
 } StoreEntry;
 
-/* A looked-up entry, copied; value is palloc'd, and a varlena if flagged so. */
+/*
+ * A looked-up entry, copied; value is palloc'd, and a varlena if flagged so.  Where it
+ * is flagged as encoded it holds until the next lookup, and is to be given back by
+ * cg_store_free_value.
+ */
 typedef struct StoreCopy
 {
 	StoreEntry entry;
@@ -94,6 +100,7 @@ extern StoreTime cg_store_now(void);
 
 /* Functions in lookup.c */
 extern bool cg_store_lookup(const StoreKey *key, StoreCopy *copy);
+extern void cg_store_free_value(StoreCopy *copy);
 extern bool cg_store_peek(const StoreKey *key, StoreEntry *entry);
 extern void cg_store_prefetch_bucket(const StoreKey *key);
 extern void cg_store_prefetch_item(const StoreKey *key);
@@ -124,7 +131,10 @@ typedef enum StoreCounter
 	COUNT_LOAD_MICROSECONDS,
 	COUNT_SETS,
 	COUNT_INVALIDATIONS,
-	COUNT_REFUSED, /* fills not begun or published for want of a settled slot */
+	COUNT_REFUSED,		  /* fills not begun or published for want of a settled slot */
+	COUNT_PLAIN_BYTES,	  /* of values that were to be compressed ... */
+	COUNT_STORED_BYTES,	  /* ... and what was made of them */
+	COUNT_COMPRESS_TICKS, /* there and back */
 	STORE_COUNTERS
 } StoreCounter;
 
@@ -137,12 +147,23 @@ typedef struct StoreCacheStat
 	int64 counters[STORE_COUNTERS];
 } StoreCacheStat;
 
-extern bool cg_store_cache_open(Oid database, const char *name, uint16 *number);
+/* What a cache may take; known to all processes. */
+typedef struct StoreLimits
+{
+	uint64 max_memory; /* bytes of whole cells, 0: no limit of its own */
+	bool pinned;	   /* entries stay while any of others can go */
+} StoreLimits;
+
+extern bool cg_store_cache_open(Oid database, const char *name, const StoreLimits *limits,
+								bool publish, uint16 *number);
+extern void cg_store_cache_limit(Oid database, const char *name,
+								 const StoreLimits *limits);
 extern void cg_store_cache_close(Oid database, const char *name);
 extern void cg_store_cache_clear(uint16 cache);
 extern void cg_store_database_dropped(Oid database);
 extern void cg_store_count(uint16 cache, StoreCounter counter, int64 by);
 extern void cg_store_cache_stat(uint16 cache, StoreCacheStat *stat);
+extern uint64 cg_store_cache_memory(uint16 cache);
 extern bool cg_store_cache_name(uint16 cache, Oid *database, const char **name);
 extern int cg_store_cache_count(void);
 extern uint32 cg_store_cache_closings(void);

@@ -96,6 +96,7 @@ typedef struct Item
 StaticAssertDecl(offsetof(Item, data) == 12, "an item's header has twelve bytes");
 
 /* Flags beside those of store.h: what stands in data, in this order. */
+#define ITEM_LINKED	 0x10 /* ItemLinks */
 #define ITEM_LONG	 0x20 /* ItemLong */
 #define ITEM_EXPIRES 0x40 /* StoreTime */
 #define ITEM_META	 0x80 /* uint16: bytes of the meta */
@@ -104,10 +105,18 @@ StaticAssertDecl(offsetof(Item, data) == 12, "an item's header has twelve bytes"
 #define TYPE_INLINE 0
 
 #define HINT_READ  0x80 /* since the hand's last visit, kept where the version changes */
+#define HINT_MAIN  0x40 /* of one that is linked: in the main circle */
 #define HINT_COUNT 0x0f /* so often the main hand spares it though nobody reads it */
 
 /* Of an entry's version, whose ids are even: read since the hand's last visit. */
 #define VERSION_READ 1
+
+/* Its neighbours in the circle of a cache with a quota; 0: in none yet. */
+typedef struct ItemLinks
+{
+	ItemRef next;
+	ItemRef previous;
+} ItemLinks;
 
 typedef struct ItemLong
 {
@@ -167,6 +176,7 @@ typedef enum Zone
 	ZONE_SMALL,	 /* items on probation */
 	ZONE_MAIN,	 /* items that were read while they were */
 	ZONE_PIECES, /* pieces and buckets, which no hand visits */
+	ZONE_PINNED, /* items that stay while anything else can go */
 	ZONES
 } Zone;
 
@@ -212,6 +222,21 @@ typedef struct SizeClass
 	int64 used_bytes; /* what the used cells were asked for */
 } SizeClass;
 
+/* What the policy of eviction remembers and adapts. */
+typedef struct Steering
+{
+	uint32 evicted[ZONE_PIECES]; /* out of the small and the main zone, so far */
+	uint32 probation; /* the part of all entries that is to be in the small one */
+	int ceiling;	  /* of the counts of entries in the main one */
+} Steering;
+
+/* Linked entries of a cache with a quota, in one partition. */
+typedef struct Circle
+{
+	ItemRef hand; /* 0: there are none */
+	uint32 count;
+} Circle;
+
 typedef struct PartitionCache
 {
 	Oid database;	   /* whose keys are hashed here; changes only while items is 0 */
@@ -221,16 +246,16 @@ typedef struct PartitionCache
 	int64 bytes; /* keys, metas and values */
 	int64 evictions;
 	int64 expirations;
+	Circle circles[ZONE_PIECES]; /* with a quota */
+	Steering steering;			 /* the same */
 } PartitionCache;
 
 typedef struct Partition
 {
-	LWLock *lock;				 /* guards all below and all entries hashed here */
-	uint64 last_id;				 /* ticks */
-	uint32 entries;				 /* in the index, dead ones too */
-	uint32 evicted[ZONE_PIECES]; /* out of the small and the main rings, so far */
-	uint32 probation; /* the part of all entries that is to be in small rings */
-	int ceiling;	  /* of the counts of entries in main rings */
+	LWLock *lock;	/* guards all below and all entries hashed here */
+	uint64 last_id; /* ticks */
+	uint32 entries; /* in the index, dead ones too */
+	Steering steering;
 	SizeClass classes[CLASS_MAX];
 	PartitionCache caches[MAX_CACHES];
 } Partition;
@@ -239,10 +264,19 @@ typedef struct Partition
 typedef struct StoreCache
 {
 	pg_atomic_uint64 cleared_at; /* entries with this id or a lower one are dead */
+	pg_atomic_uint64 max_memory; /* bytes, 0: without a quota */
+	pg_atomic_uint32 pinned;	 /* 1: its entries are in pinned zones */
 	Oid database;				 /* InvalidOid: the number is free */
 	NameData name;
 	StoreCacheStat before; /* counts of those who had the number before */
 } StoreCache;
+
+/* What is written often of a cache with a quota: in a cache line of its own. */
+typedef struct Quota
+{
+	pg_atomic_uint64 memory pg_attribute_aligned(LINE_BYTES); /* bytes of cells taken */
+	pg_atomic_uint32 hand; /* the partition to throw out from next */
+} Quota;
 
 typedef struct StoreShared
 {
@@ -259,6 +293,7 @@ typedef struct StoreShared
 	pg_atomic_uint32 cache_closings; /* how often a number was taken back */
 	pg_atomic_uint32 types[256];	 /* Oid by code, 0: the code is free */
 	StoreCache caches[MAX_CACHES];
+	Quota quotas[MAX_CACHES];
 	/* What is written often, away from what every hit reads: */
 	uint32 pool
 		pg_attribute_aligned(PG_CACHE_LINE_SIZE); /* first page of nobody, 0 = none */
@@ -395,26 +430,6 @@ is_entry(uint32 version)
 	return version > VERSION_LAST;
 }
 
-/*
- * With the partition's lock: has somebody read it since the hand's last visit?  A
- * reader, who holds no lock, can only set VERSION_READ, and by compare-and-swap: the
- * cell may be another's by then.
- */
-static inline bool
-was_read(const Item *item)
-{
-	return (item->hints & HINT_READ) != 0 ||
-		   (pg_atomic_read_u32((pg_atomic_uint32 *) &item->version) & VERSION_READ) != 0;
-}
-
-/* Set the count, and let nobody have read it. */
-static inline void
-set_count(Item *item, int count)
-{
-	item->hints = count;
-	pg_atomic_fetch_and_u32(&item->version, ~VERSION_READ);
-}
-
 typedef struct ItemView ItemView;
 
 /* Functions in shmem.c */
@@ -434,18 +449,6 @@ extern void cg_arena_free_locked(Partition *partition, ItemRef ref, uint32 wante
 extern void cg_arena_release_page_locked(Partition *partition, uint32 page);
 extern void cg_arena_rezone_page_locked(Partition *partition, uint32 page, Zone zone);
 
-/* Functions in evict.c: the partition's lock is held, exclusively */
-extern void cg_evict_init_partition(Partition *partition);
-extern Zone cg_evict_admit_locked(Partition *partition, uint64 hash);
-extern void cg_evict_welcome_locked(const Partition *partition, ItemRef ref);
-extern void cg_evict_item_locked(Partition *partition, ItemRef ref);
-extern void cg_evict_balance_locked(Partition *partition, int size_class);
-extern bool cg_evict_for_locked(Partition *partition, int size_class, Zone zone);
-
-/* Functions in reclaim.c */
-extern bool cg_reclaim_idle_page_locked(Partition *partition, int for_class, Zone zone);
-extern void cg_reclaim_any_page(void);
-
 /* Functions in index.c: the partition's lock is held */
 extern ItemRef cg_index_find_locked(const StoreKey *key, IndexSlot *slot);
 extern ItemRef cg_index_find_hash_locked(const Partition *partition, uint64 hash,
@@ -455,7 +458,7 @@ extern void cg_index_insert_locked(uint64 hash, ItemRef ref, ItemRef *cell);
 extern void cg_index_remove_locked(Partition *partition, IndexSlot *slot, uint64 hash);
 extern void cg_index_bury_locked(Partition *partition, const IndexSlot *slot, uint64 hash,
 								 Zone zone, uint32 sequence);
-extern bool cg_index_exorcise_locked(const Partition *partition, uint64 hash, Zone *zone,
+extern bool cg_index_exorcise_locked(uint64 hash, const uint32 *evicted, Zone *zone,
 									 uint32 *age);
 extern bool cg_index_locate_locked(uint64 hash, ItemRef ref, IndexSlot *slot);
 extern Bucket *cg_index_next(const Bucket *bucket);
@@ -472,6 +475,8 @@ extern void cg_item_publish_locked(Partition *partition, ItemRef ref, StoreEntry
 extern void cg_item_remove_locked(Partition *partition, ItemRef ref, IndexSlot *slot);
 extern bool cg_item_move_locked(Partition *partition, ItemRef ref, Zone zone);
 extern void cg_item_retire_locked(Partition *partition, ItemRef ref);
+extern bool cg_item_suits_cache(ItemRef ref);
+extern Size cg_item_cells_bytes(ItemRef ref);
 extern void cg_item_free_locked(Partition *partition, ItemRef ref);
 extern void cg_item_free_bucket_locked(Partition *partition, ItemRef ref);
 

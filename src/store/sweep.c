@@ -3,6 +3,8 @@
  * sweep.c
  *	  Gives back the memory of what has expired, without anybody reading it.
  *
+ * It also throws out what caches have beyond a quota that was lowered.
+ *
  * The sweep visits page after page, one partition lock and one page of cells
  * at a time, so that no writer waits for more than that.
  *
@@ -10,7 +12,7 @@
  */
 #include "postgres.h"
 
-#include "store/layout.h"
+#include "store/evict.h"
 
 static bool
 is_garbage(const ItemView *view, uint64 hash, StoreIsDead is_dead)
@@ -93,5 +95,6 @@ cg_store_sweep(uint32 pages, StoreIsDead is_dead)
 			freed += sweep_page_locked(partition, number, is_dead);
 		LWLockRelease(partition->lock);
 	}
+	cg_quota_sweep();
 	return freed;
 }

@@ -15,7 +15,7 @@
 
 #include "miscadmin.h"
 
-#include "store/layout.h"
+#include "store/evict.h"
 
 /* So often a judge is asked again, before the entry is given up. */
 #define PUT_TRIES 8
@@ -60,9 +60,11 @@ ask_judge(const Present *present, StoreEntry *next, StoreJudge judge, void *arg)
 static Zone
 zone_for(Partition *partition, const StoreKey *key, const Present *present)
 {
-	if (present->ref)
+	if (pg_atomic_read_u32(&store->caches[key->cache].pinned) != 0)
+		return ZONE_PINNED;
+	if (present->ref && store_pages[ref_page(present->ref)].zone != ZONE_PINNED)
 		return (Zone) store_pages[ref_page(present->ref)].zone;
-	return cg_evict_admit_locked(partition, key->hash);
+	return cg_evict_admit_locked(partition, key);
 }
 
 /*
@@ -154,7 +156,8 @@ replace(Partition *partition, const StoreKey *key, StoreEntry *entry, Present *p
 		attempt = ATTEMPT_DONE;
 	if (disturbed)
 		find_alive(partition, key, present);
-	if (attempt == ATTEMPT_DONE && disturbed && !is_at_home(partition, key))
+	if (attempt == ATTEMPT_DONE && disturbed &&
+		!(is_at_home(partition, key) && cg_item_suits_cache(item)))
 	{
 		cg_item_free_locked(partition, item);
 		attempt = ATTEMPT_FAILED;

@@ -52,8 +52,10 @@ INSERT INTO promised_function (name, arguments, result, may_call) VALUES
     ('invalidate', 'VARIADIC keys text[]', 'void', 'writer'),
     ('invalidate_tags', 'VARIADIC tags text[]', 'void', 'writer'),
     -- policy
-    ('create_cache', 'name text, ttl interval = NULL, loader text = NULL', 'void', 'admin'),
-    ('alter_cache', 'name text, ttl interval = NULL, loader text = NULL', 'void', 'admin'),
+    ('create_cache', 'name text, ttl interval = NULL, loader text = NULL, transactional boolean = true, '
+        'ttl_jitter double precision = 0, compress_above integer = NULL, max_memory text = NULL, pinned boolean = false', 'void', 'admin'),
+    ('alter_cache', 'name text, ttl interval = NULL, loader text = NULL, transactional boolean = NULL, '
+        'ttl_jitter double precision = NULL, compress_above integer = NULL, max_memory text = NULL, pinned boolean = NULL', 'void', 'admin'),
     ('drop_cache', 'name text', 'void', 'admin'),
     ('cache_table', '"table" regclass, cache name = NULL, ttl interval = NULL', 'void', 'admin'),
     -- tables
@@ -69,7 +71,7 @@ CREATE TEMP TABLE promised_view (name text, columns text[]);
 
 INSERT INTO promised_view VALUES
     ('stat_cache', '{cache,entries,bytes,hits,misses,hit_ratio,loads,load_ms,evictions,'
-        'expirations,invalidations}'),
+        'expirations,invalidations,compress_ratio,compress_ms,memory}'),
     ('stat_memory', '{class,used_bytes,free_bytes,entries}'),
     ('watched', '{table,keys,tags,active}'),
     ('stat_mirror', '{table,server,mode,waiting,lag_seconds,applied,retries,parked,last_error}'),
