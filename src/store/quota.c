@@ -14,10 +14,12 @@
  * hand.  They work as the rings of evict.c do, with the same constants, ghosts and
  * steering, but one by one instead of page by page; only where a bucket of the index
  * has room for few ghosts, those of these caches, whose ages count for themselves, may
- * go first.  The links are eight bytes of each such entry.  Other ways were: rings of pages for each such cache, which waste most
- * of a small quota, since pages, classes and partitions multiply; going round the
- * common rings until one of the cache comes, or through random buckets of the index,
- * for which no bound can be given.
+ * go first.  The links are eight bytes of each such entry.
+ *
+ * Other ways were: rings of pages for each such cache, which waste most of a small
+ * quota, since pages, classes and partitions multiply; going round the common rings
+ * until one of the cache comes, or through random buckets of the index, for which no
+ * bound can be given.
  *
  * Those of a pinned cache have no ghosts.
  *
