@@ -20,6 +20,7 @@
 #include <lz4.h>
 
 #include "base/clock.h"
+#include "base/compat.h"
 #include "cache/cache_internal.h"
 
 #define BYTES_LEAST 32 /* more than an integer's text has */
