@@ -44,6 +44,13 @@ $$;
 SELECT count(*) > 900 AS hot_stays FROM generate_series(1, 1000) AS i WHERE cachegrid.exists('small:hot:' || i);
 SELECT memory('small') <= 1048576 AS kept;
 
+-- who is invalidated, and comes back, begins where he was
+SELECT count(cachegrid.invalidate('small:hot:' || i)) FROM generate_series(1, 1000) AS i;
+SELECT count(*) AS gone FROM generate_series(1, 1000) AS i WHERE NOT cachegrid.exists('small:hot:' || i);
+SELECT count(cachegrid.set('small:hot:' || i, 'hot')) FROM generate_series(1, 1000) AS i;
+SELECT count(cachegrid.set('small:once:again:' || i, 'once')) FROM generate_series(1, 20000) AS i;
+SELECT count(*) > 700 AS hot_stays FROM generate_series(1, 1000) AS i WHERE cachegrid.exists('small:hot:' || i);
+
 -- the accounts are exact whatever is done: replaced, grown, shrunk, compressed, expired, deleted, cleared
 CREATE FUNCTION churn(rounds int) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE

@@ -128,23 +128,36 @@ cachegrid_entries(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
+static int64
+sum_lookups(const int64 *lookups, int from, int to)
+{
+	int64 sum = 0;
+
+	for (int outcome = from; outcome < to; outcome++)
+		sum += lookups[outcome];
+	return sum;
+}
+
 static void
 put_cache(ReturnSetInfo *result, const CachePolicy *policy)
 {
-	Datum values[17];
-	bool nulls[17] = {false};
+	Datum values[27];
+	bool nulls[27] = {false};
 	StoreCacheStat stat;
-	int64 hits, reads;
+	const int64 *lookups = &stat.counters[COUNT_LOOKUPS];
+	int64 hits, misses, bypasses, reads;
 
 	cg_store_cache_stat(policy->number, &stat);
-	hits = stat.counters[COUNT_HITS];
-	reads = hits + stat.counters[COUNT_MISSES] + stat.counters[COUNT_BYPASSES];
+	hits = lookups[CACHE_HIT];
+	misses = sum_lookups(lookups, CACHE_HIT + 1, CACHE_BYPASS_FIRST);
+	bypasses = sum_lookups(lookups, CACHE_BYPASS_FIRST, CACHE_OUTCOMES);
+	reads = hits + misses + bypasses;
 
 	values[0] = CStringGetTextDatum(NameStr(policy->name));
 	values[1] = Int64GetDatum(stat.entries);
 	values[2] = Int64GetDatum(stat.bytes);
 	values[3] = Int64GetDatum(hits);
-	values[4] = Int64GetDatum(stat.counters[COUNT_MISSES]);
+	values[4] = Int64GetDatum(misses);
 	values[5] = Float8GetDatum(reads > 0 ? (double) hits / reads : 0);
 	nulls[5] = reads == 0;
 	values[6] = Int64GetDatum(stat.counters[COUNT_LOADS]);
@@ -153,7 +166,7 @@ put_cache(ReturnSetInfo *result, const CachePolicy *policy)
 	values[9] = Int64GetDatum(stat.expirations);
 	values[10] = Int64GetDatum(stat.counters[COUNT_INVALIDATIONS]);
 	values[11] = Int64GetDatum(stat.counters[COUNT_SETS]);
-	values[12] = Int64GetDatum(stat.counters[COUNT_BYPASSES]);
+	values[12] = Int64GetDatum(bypasses);
 	values[13] = Int64GetDatum(stat.counters[COUNT_REFUSED]);
 	nulls[14] = stat.counters[COUNT_PLAIN_BYTES] == 0;
 	values[14] = Float8GetDatum(nulls[14] ? 0
@@ -163,6 +176,8 @@ put_cache(ReturnSetInfo *result, const CachePolicy *policy)
 								(CG_TICKS_PER_MICROSECOND * 1000.0));
 	values[16] = Int64GetDatum(cg_store_cache_memory(policy->number));
 	nulls[16] = policy->limits.max_memory == 0;
+	for (int outcome = CACHE_HIT + 1; outcome < CACHE_OUTCOMES; outcome++)
+		values[16 + outcome] = Int64GetDatum(lookups[outcome]);
 	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 }
 

@@ -50,12 +50,29 @@ typedef struct CacheValue
 	Datum datum; /* of that type; palloc'd if by reference */
 } CacheValue;
 
+/*
+ * What came of a lookup: a hit, whose value is set, or why it was none.  From the first
+ * bypass on the store could not be used, and what is computed will not be published.
+ */
 typedef enum CacheOutcome
 {
-	CACHE_MISS,	  /* compute; may be published */
-	CACHE_HIT,	  /* value is set */
-	CACHE_BYPASS, /* compute; this reader may not publish */
+	CACHE_HIT,
+	CACHE_ABSENT, /* never put, or gone so long ago that nobody knows why */
+	CACHE_EVICTED,
+	CACHE_EXPIRED,
+	CACHE_SUPERSEDED, /* deleted or invalidated, or something that it depends on */
+	CACHE_UNSETTLED,  /* a writer was at work, or had been since the snapshot was taken */
+	CACHE_PRIVILEGES, /* computed by another role */
+	CACHE_OTHER_QUERY,
+	CACHE_OWN_WRITE, /* this transaction changes what it depends on */
+	CACHE_ISOLATION, /* SERIALIZABLE, or no snapshot that one could judge by */
+	CACHE_RECOVERY,	 /* a standby, or a snapshot older than the server's start */
+	CACHE_OUTCOMES,
+	CACHE_BYPASS_FIRST = CACHE_OWN_WRITE
 } CacheOutcome;
+
+StaticAssertDecl(COUNT_LOOKUPS_LAST - COUNT_LOOKUPS + 1 == CACHE_OUTCOMES,
+				 "each outcome has a counter");
 
 /*
  * A fill under way: what was sampled before the value is computed.  Lives in

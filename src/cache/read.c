@@ -40,6 +40,48 @@ touched_below(const EntryMeta *meta)
 	return false;
 }
 
+static CacheOutcome
+why_no_snapshot(void)
+{
+	switch (cg_coherence_obstacle())
+	{
+		case OBSTACLE_RECOVERY:
+			return CACHE_RECOVERY;
+		case OBSTACLE_OWN_CATALOG_CHANGE:
+			return CACHE_OWN_WRITE;
+		case OBSTACLE_ISOLATION:
+			break;
+	}
+	return CACHE_ISOLATION;
+}
+
+/*
+ * Why there is no entry.  Who wants a computed one (identity is not 0) hears first what
+ * would have kept it from being a hit, and keeps it from being published now.
+ */
+static CacheOutcome
+why_absent(const StoreKey *key, uint64 identity)
+{
+	static const CacheOutcome outcomes[] = {
+		[ABSENCE_UNKNOWN] = CACHE_ABSENT,
+		[ABSENCE_EVICTED] = CACHE_EVICTED,
+		[ABSENCE_DROPPED] = CACHE_SUPERSEDED,
+		[ABSENCE_EXPIRED] = CACHE_EXPIRED,
+	};
+	uint64 gen;
+
+	if (identity != 0)
+	{
+		Snapshot snapshot = cg_coherence_snapshot();
+
+		if (snapshot == NULL)
+			return why_no_snapshot();
+		if (!cg_coherence_settled(key->hash, snapshot, &gen))
+			return CACHE_UNSETTLED;
+	}
+	return outcomes[cg_store_absence(key)];
+}
+
 /* The snapshot rule, for a derived entry. */
 static CacheOutcome
 judge_derived(const EntryMeta *meta, Dependency dependency, uint64 *key_gen)
@@ -48,16 +90,17 @@ judge_derived(const EntryMeta *meta, Dependency dependency, uint64 *key_gen)
 	const DependencyGen *gens = meta_gens(meta);
 
 	if (snapshot == NULL)
-		return CACHE_BYPASS;
+		return why_no_snapshot();
 	if (!cg_coherence_settled(dependency, snapshot, key_gen))
-		return CACHE_MISS;
+		return CACHE_UNSETTLED;
 	for (int i = 0; i < meta->gen_count; i++)
 	{
 		uint64 gen;
 
-		if (!cg_coherence_settled(gens[i].dependency, snapshot, &gen) ||
-			gen != gens[i].gen)
-			return CACHE_MISS;
+		if (!cg_coherence_settled(gens[i].dependency, snapshot, &gen))
+			return CACHE_UNSETTLED;
+		if (gen != gens[i].gen)
+			return CACHE_SUPERSEDED;
 	}
 	return CACHE_HIT;
 }
@@ -68,7 +111,7 @@ judge_simple(const Dependency *home, int count, uint64 id)
 {
 	if (cg_fill_current())
 		cg_fill_inherit_plain(cg_fill_current());
-	return cg_meta_home_is_older(home, count, id) ? CACHE_HIT : CACHE_MISS;
+	return cg_meta_home_is_older(home, count, id) ? CACHE_HIT : CACHE_SUPERSEDED;
 }
 
 /* An entry with meta. */
@@ -81,15 +124,17 @@ judge(const StoreCopy *copy, Dependency dependency, uint64 identity)
 	uint64 key_gen = 0;
 
 	if (touched_below(meta))
-		return CACHE_BYPASS;
+		return CACHE_OWN_WRITE;
 	if ((copy->entry.flags & STORE_DERIVED) == 0)
 	{
 		if (outer)
 			cg_fill_inherit_plain(outer);
-		return cg_meta_gens_are_current(meta) ? CACHE_HIT : CACHE_MISS;
+		return cg_meta_gens_are_current(meta) ? CACHE_HIT : CACHE_SUPERSEDED;
 	}
-	if (meta->role != GetUserId() || (identity != 0 && meta->identity != identity))
-		return CACHE_MISS;
+	if (meta->role != GetUserId())
+		return CACHE_PRIVILEGES;
+	if (identity != 0 && meta->identity != identity)
+		return CACHE_OTHER_QUERY;
 
 	outcome = judge_derived(meta, dependency, &key_gen);
 	if (outcome == CACHE_HIT && outer)
@@ -119,14 +164,14 @@ look(const CachePolicy *policy, const CacheKey *key, const StoreKey *store_key,
 				expires_at == CG_STORE_NEVER ? CG_TTL_NEVER : expires_at - cg_store_now();
 			return CACHE_HIT;
 		case OWN_DELETED:
-			return CACHE_BYPASS;
+			return CACHE_OWN_WRITE;
 		case OWN_NOTHING:
 			break;
 	}
 	if (touched_at_home(dependency, home, home_count))
-		return CACHE_BYPASS;
+		return CACHE_OWN_WRITE;
 	if (!cg_store_lookup(store_key, &copy))
-		return CACHE_MISS;
+		return why_absent(store_key, identity);
 
 	if (copy.entry.meta_size == 0)
 		outcome = judge_simple(home, home_count, copy.entry.id);
@@ -136,7 +181,7 @@ look(const CachePolicy *policy, const CacheKey *key, const StoreKey *store_key,
 		shape = ((EntryMeta *) copy.meta)->shape;
 	}
 	if (outcome == CACHE_HIT && !cg_value_restore(store_key->cache, &copy, shape, value))
-		outcome = CACHE_MISS;
+		outcome = CACHE_SUPERSEDED;
 
 	expires_at = copy.entry.expires_at;
 	info->version = copy.entry.id;
@@ -158,11 +203,7 @@ look_and_count(const CachePolicy *policy, const CacheKey *key, const StoreKey *s
 	CacheInfo info;
 	CacheOutcome outcome = look(policy, key, store_key, identity, value, &info);
 
-	cg_store_count(number,
-				   outcome == CACHE_HIT	   ? COUNT_HITS
-				   : outcome == CACHE_MISS ? COUNT_MISSES
-										   : COUNT_BYPASSES,
-				   1);
+	cg_store_count(number, COUNT_LOOKUPS + outcome, 1);
 	return outcome;
 }
 

@@ -120,6 +120,14 @@ extern void cg_coherence_statement_ends(const Dependency *dependencies, int coun
  * *gen either way.
  */
 extern Snapshot cg_coherence_snapshot(void);
+/* Why there is none, after it was NULL. */
+typedef enum CoherenceObstacle
+{
+	OBSTACLE_ISOLATION,
+	OBSTACLE_RECOVERY, /* under way, or it ended after the snapshot was taken */
+	OBSTACLE_OWN_CATALOG_CHANGE
+} CoherenceObstacle;
+extern CoherenceObstacle cg_coherence_obstacle(void);
 extern bool cg_coherence_settled(Dependency dependency, Snapshot snapshot, uint64 *gen);
 extern uint64 cg_coherence_gen(Dependency dependency);
 extern FullTransactionId cg_coherence_boot_floor(void);

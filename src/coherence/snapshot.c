@@ -126,6 +126,18 @@ cg_coherence_snapshot(void)
 	return snapshot;
 }
 
+/* What kept cg_coherence_snapshot from returning one. */
+CoherenceObstacle
+cg_coherence_obstacle(void)
+{
+	if (cg_coherence_catalog_command_runs())
+		return OBSTACLE_OWN_CATALOG_CHANGE;
+	if (!ActiveSnapshotSet() || IsolationIsSerializable() || IsParallelWorker() ||
+		GetActiveSnapshot()->snapshot_type != SNAPSHOT_MVCC)
+		return OBSTACLE_ISOLATION;
+	return OBSTACLE_RECOVERY;
+}
+
 /*
  * Is everybody who stamped the dependency's slot finished in the snapshot?
  * *gen is the slot's gen in either case.

@@ -134,10 +134,10 @@ release_lease(Load *load)
 }
 
 /*
- * Begin the fill, holding the lease where one is to be had.  CACHE_HIT if
- * another session published the value meanwhile.
+ * Begin the fill, holding the lease where one is to be had.  True if
+ * another session published the value meanwhile: then there is nothing to fill.
  */
-static CacheOutcome
+static bool
 begin_fill(Load *load, CacheValue *value)
 {
 	TimestampTz deadline =
@@ -154,14 +154,14 @@ begin_fill(Load *load, CacheValue *value)
 			/* Nobody can publish now: let all compute at once. */
 			load->fruitless = true;
 			release_lease(load);
-			return CACHE_MISS;
+			return false;
 		}
 		if (load->leased)
-			return CACHE_MISS;
+			return false;
 		lease = cg_load_lease_take(load->lease);
 		load->leased = lease == LEASE_TAKEN;
 		if (lease == LEASE_NONE || (lease == LEASE_BUSY && !may_wait))
-			return CACHE_MISS;
+			return false;
 
 		/* Who has waited, and who has the lease, looks whether it is there now. */
 		cg_cache_fill_abandon(load->fill);
@@ -170,7 +170,7 @@ begin_fill(Load *load, CacheValue *value)
 			may_wait = cg_load_lease_wait(load->lease, deadline) == LEASE_ENDED;
 		if (cg_cache_lookup_again(&load->request->key, load->identity, value) ==
 			CACHE_HIT)
-			return CACHE_HIT;
+			return true;
 	}
 }
 
@@ -266,7 +266,7 @@ load_value(const LoadRequest *request, uint64 identity)
 	check_recursion(&load);
 	PG_TRY();
 	{
-		if (begin_fill(&load, &value) != CACHE_HIT)
+		if (!begin_fill(&load, &value))
 		{
 			instr_time start;
 

@@ -29,10 +29,10 @@
 /* Cache lines of one process, which nobody else writes; what a plain hit counts is in one. */
 typedef struct ProcessCounters
 {
-	int64 counts[16];
+	int64 counts[24];
 } ProcessCounters;
 
-StaticAssertDecl(sizeof(ProcessCounters) == 2 * LINE_BYTES, "counters fill cache lines");
+StaticAssertDecl(sizeof(ProcessCounters) == 3 * LINE_BYTES, "counters fill cache lines");
 StaticAssertDecl(STORE_COUNTERS <= lengthof(((ProcessCounters *) 0)->counts),
 				 "there is room for all counters");
 
@@ -253,6 +253,13 @@ cg_store_is_alive(const ItemView *view)
 	return !cg_store_has_expired(view) &&
 		   view->id > pg_atomic_read_u64(&store->caches[view->cache].cleared_at) &&
 		   view->id + ENTRY_AGE_MAX > pg_atomic_read_u64(&store->coarse_time);
+}
+
+/* Why an entry that is not alive counts as gone. */
+StoreAbsence
+cg_store_absence_of_dead(const ItemView *view)
+{
+	return cg_store_has_expired(view) ? ABSENCE_EXPIRED : ABSENCE_DROPPED;
 }
 
 static void

@@ -81,8 +81,8 @@ steer(Steering *steering, uint32 entries, int64 step)
 }
 
 /*
- * In which zone an entry of this key, which is not there, begins.  A ghost of it is
- * used up.  It is one of all entries, or, if its cache has a quota, of that cache's.
+ * In which zone an entry of this key, which is not there, begins: where it was, if it
+ * was dropped or had expired.  A ghost of it is used up.  It is one of all entries, or, if its cache has a quota, of that cache's.
  */
 Zone
 cg_evict_admit_locked(Partition *partition, const StoreKey *key)
@@ -91,14 +91,17 @@ cg_evict_admit_locked(Partition *partition, const StoreKey *key)
 	bool has_quota = pg_atomic_read_u64(&store->caches[key->cache].max_memory) != 0;
 	Steering *steering = has_quota ? &cache->steering : &partition->steering;
 	uint32 entries = has_quota ? cache->items : partition->entries;
-	Zone zone;
+	Ghost ghost;
 	uint32 age;
 
-	if (!cg_index_exorcise_locked(key->hash, steering->evicted, &zone, &age))
+	if (!cg_index_exorcise_locked(key->hash, &ghost))
 		return ZONE_SMALL;
+	age = (steering->evicted[ghost.zone] - ghost.sequence) & GHOST_SEQUENCE;
+	if (ghost.absence != ABSENCE_EVICTED)
+		return age <= entries ? ghost.zone : ZONE_SMALL;
 	if (age <= Max(entries / YOUNG_PART, YOUNG_MIN))
-		steer(steering, entries, zone == ZONE_SMALL ? STEP_UP : -STEP_DOWN);
-	return zone == ZONE_SMALL && age <= entries ? ZONE_MAIN : ZONE_SMALL;
+		steer(steering, entries, ghost.zone == ZONE_SMALL ? STEP_UP : -STEP_DOWN);
+	return ghost.zone == ZONE_SMALL && age <= entries ? ZONE_MAIN : ZONE_SMALL;
 }
 
 /* Set the count of a new entry, by the zone in which it begins. */
@@ -122,32 +125,49 @@ count_removal(Partition *partition, const ItemView *view)
 		cache->evictions++;
 }
 
+/*
+ * Leave a ghost in the place of an item in the index.  Those of pinned caches only tell
+ * why it is gone.
+ */
+void
+cg_evict_bury_locked(Partition *partition, ItemRef ref, const IndexSlot *slot,
+					 StoreAbsence absence)
+{
+	Ghost ghost = {absence, (Zone) store_pages[ref_page(ref)].zone, 0};
+	bool is_pinned = ghost.zone == ZONE_PINNED;
+	Steering *steering = &partition->steering;
+	ItemView view;
+
+	cg_layout_view(ref, &view);
+	if (view.flags & ITEM_LINKED)
+	{
+		const Item *item = ref_address(ref);
+
+		ghost.zone = item->hints & HINT_MAIN ? ZONE_MAIN : ZONE_SMALL;
+		steering = &partition->caches[view.cache].steering;
+	}
+	if (is_pinned)
+		ghost.zone = ZONE_SMALL;
+	ghost.sequence = steering->evicted[ghost.zone];
+	if (absence == ABSENCE_EVICTED && !is_pinned)
+		steering->evicted[ghost.zone]++;
+	cg_index_bury_locked(partition, slot, cg_layout_hash(partition, &view), &ghost);
+}
+
 /* Take an item out of the index, where its ghost stays, and give it back. */
 void
 cg_evict_item_locked(Partition *partition, ItemRef ref)
 {
-	const Item *item = ref_address(ref);
-	Zone zone = store_pages[ref_page(ref)].zone;
-	Steering *steering = &partition->steering;
 	IndexSlot slot;
 	ItemView view;
-	uint64 hash;
 
 	cg_layout_view(ref, &view);
-	if ((view.flags & ITEM_LINKED) != 0 && zone != ZONE_PINNED)
-	{
-		zone = item->hints & HINT_MAIN ? ZONE_MAIN : ZONE_SMALL;
-		steering = &partition->caches[view.cache].steering;
-	}
 	count_removal(partition, &view);
-	hash = cg_layout_hash(partition, &view);
-	if (!cg_index_locate_locked(hash, ref, &slot))
+	if (!cg_index_locate_locked(cg_layout_hash(partition, &view), ref, &slot))
 		return;
-	if (cg_store_is_alive(&view) && zone < ZONE_PIECES)
-		cg_index_bury_locked(partition, &slot, hash, zone, steering->evicted[zone]++);
-	else
-		cg_index_remove_locked(partition, &slot, hash);
-	cg_item_retire_locked(partition, ref);
+	cg_item_remove_locked(partition, ref, &slot,
+						  cg_store_is_alive(&view) ? ABSENCE_EVICTED
+												   : cg_store_absence_of_dead(&view));
 }
 
 /* The cell under the hand, which moves on; 0 if the ring has no pages. */

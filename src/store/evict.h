@@ -51,6 +51,8 @@ set_count(Item *item, int count)
 /* Functions in evict.c: the partition's lock is held, exclusively */
 extern Zone cg_evict_admit_locked(Partition *partition, const StoreKey *key);
 extern void cg_evict_welcome_locked(const Partition *partition, ItemRef ref);
+extern void cg_evict_bury_locked(Partition *partition, ItemRef ref, const IndexSlot *slot,
+								 StoreAbsence absence);
 extern void cg_evict_item_locked(Partition *partition, ItemRef ref);
 extern void cg_evict_balance_locked(Partition *partition, int size_class);
 extern bool cg_evict_pinned_locked(Partition *partition, int size_class);

@@ -13,8 +13,9 @@
  * Beside each reference stands a tag, eight bits of the hash, so that a look at
  * one cache line tells which items are worth a look.
  *
- * An entry that is thrown out leaves its tag there, and in the place of the reference
- * what eviction wants to know if the key comes back: a ghost.  Its slot is free.
+ * An entry that is gone leaves its tag there, and in the place of the reference what
+ * eviction wants to know if the key comes back, and who misses it in any case: a
+ * ghost.  Its slot is free.
  *
  * A slot is changed by single stores: a reference before its tag when an item is
  * entered, the tag alone when it is taken out, the reference alone when another
@@ -146,13 +147,6 @@ cg_index_locate_locked(uint64 hash, ItemRef ref, IndexSlot *slot)
 	return false;
 }
 
-/* The hash's bits that a ghost keeps beside the tag. */
-static inline uint32
-ghost_hash(uint64 hash)
-{
-	return (uint32) (hash >> 14 & 0xff) << GHOST_HASH_SHIFT;
-}
-
 /* A bit for each slot that holds no item: nothing, or a ghost. */
 static uint32
 match_free(const Bucket *bucket)
@@ -203,7 +197,7 @@ pick_slot(const Partition *partition, const Bucket *bucket, uint32 match)
 }
 
 static bool
-exorcise_bucket(Bucket *bucket, uint64 hash, uint32 *ghost)
+exorcise_bucket(Bucket *bucket, uint64 hash, Ghost *ghost)
 {
 	uint32 match = match_tags(bucket, tag_of(hash));
 
@@ -211,34 +205,29 @@ exorcise_bucket(Bucket *bucket, uint64 hash, uint32 *ghost)
 	{
 		int i = pg_rightmost_one_pos32(match);
 
-		*ghost = pg_atomic_read_u32(&bucket->refs[i]);
-		if ((*ghost & GHOST) && (*ghost & 0xff << GHOST_HASH_SHIFT) == ghost_hash(hash))
-		{
-			bucket->tags[i] = TAG_NONE;
-			return true;
-		}
+		uint32 ref = pg_atomic_read_u32(&bucket->refs[i]);
+
+		if (!is_ghost_of(ref, hash))
+			continue;
+		ghost->absence = ghost_absence(ref);
+		ghost->zone = ref & GHOST_MAIN ? ZONE_MAIN : ZONE_SMALL;
+		ghost->sequence = ref & GHOST_SEQUENCE;
+		bucket->tags[i] = TAG_NONE;
+		return true;
 	}
 	return false;
 }
 
-/*
- * Take the ghost of a hash away; false: there is none.  *age = how many were thrown
- * out of its zone since, by the counts of today.
- */
+/* Take the ghost of a hash away; false: there is none. */
 bool
-cg_index_exorcise_locked(uint64 hash, const uint32 *evicted, Zone *zone, uint32 *age)
+cg_index_exorcise_locked(uint64 hash, Ghost *ghost)
 {
 	Bucket *heads[] = {first_bucket(hash), second_bucket(hash)};
-	uint32 ghost;
 
 	for (int i = 0; i < lengthof(heads); i++)
 		for (Bucket *bucket = heads[i]; bucket; bucket = cg_index_next(bucket))
-			if (exorcise_bucket(bucket, hash, &ghost))
-			{
-				*zone = ghost & GHOST_MAIN ? ZONE_MAIN : ZONE_SMALL;
-				*age = (evicted[*zone] - ghost) & GHOST_SEQUENCE;
+			if (exorcise_bucket(bucket, hash, ghost))
 				return true;
-			}
 	return false;
 }
 
@@ -392,15 +381,16 @@ shorten(Partition *partition, Bucket *head)
 							 sizeof(Bucket));
 }
 
-/* Put what is left of an evicted item into its slot. */
+/* Put what is left of an item into its slot. */
 void
-cg_index_bury_locked(Partition *partition, const IndexSlot *slot, uint64 hash, Zone zone,
-					 uint32 sequence)
+cg_index_bury_locked(Partition *partition, const IndexSlot *slot, uint64 hash,
+					 const Ghost *ghost)
 {
-	uint32 ghost = GHOST | (zone == ZONE_MAIN ? GHOST_MAIN : 0) | ghost_hash(hash) |
-				   (sequence & GHOST_SEQUENCE);
+	uint32 ref = GHOST | (ghost->zone == ZONE_MAIN ? GHOST_MAIN : 0) |
+				 (uint32) ghost->absence << GHOST_ABSENCE_SHIFT | ghost_hash(hash) |
+				 (ghost->sequence & GHOST_SEQUENCE);
 
-	pg_atomic_write_u32(&slot->bucket->refs[slot->slot], ghost);
+	pg_atomic_write_u32(&slot->bucket->refs[slot->slot], ref);
 	pg_write_barrier();
 	shorten(partition, head_of(slot->bucket, hash));
 }

@@ -422,14 +422,18 @@ cg_item_retire_locked(Partition *partition, ItemRef ref)
 	cg_item_free_locked(partition, ref);
 }
 
-/* Take the item at this place of the index out, and give it back. */
+/* Take the item at this place of the index out, for this reason, and give it back. */
 void
-cg_item_remove_locked(Partition *partition, ItemRef ref, IndexSlot *slot)
+cg_item_remove_locked(Partition *partition, ItemRef ref, IndexSlot *slot,
+					  StoreAbsence absence)
 {
 	ItemView view;
 
 	cg_layout_view(ref, &view);
-	cg_index_remove_locked(partition, slot, cg_layout_hash(partition, &view));
+	if (absence == ABSENCE_UNKNOWN)
+		cg_index_remove_locked(partition, slot, cg_layout_hash(partition, &view));
+	else
+		cg_evict_bury_locked(partition, ref, slot, absence);
 	cg_item_retire_locked(partition, ref);
 }
 

@@ -62,4 +62,23 @@ extern void cg_layout_view(ItemRef ref, ItemView *view);
 extern uint64 cg_layout_hash(const Partition *partition, const ItemView *view);
 extern void cg_layout_describe(const ItemView *view, StoreEntry *entry);
 
+/* The hash's bits that a ghost keeps beside the tag. */
+static inline uint32
+ghost_hash(uint64 hash)
+{
+	return (uint32) (hash >> 14 & 0x7f) << GHOST_HASH_SHIFT;
+}
+
+static inline bool
+is_ghost_of(uint32 ref, uint64 hash)
+{
+	return (ref & GHOST) && (ref & 0x7f << GHOST_HASH_SHIFT) == ghost_hash(hash);
+}
+
+static inline StoreAbsence
+ghost_absence(uint32 ref)
+{
+	return (StoreAbsence) (ref >> GHOST_ABSENCE_SHIFT & 3);
+}
+
 #endif /* CACHEGRID_STORE_LAYOUT_H */

@@ -48,6 +48,7 @@ typedef struct Sighting
 	uint32 page;
 	uint32 stamp;
 	ItemView view;
+	uint32 ghost; /* the last ghost of the key's that was seen, if there was one */
 } Sighting;
 
 static inline bool
@@ -102,7 +103,11 @@ sight(const pg_atomic_uint32 *slot, const StoreKey *key, Sighting *sighting)
 	uint32 cell_bytes;
 
 	if (ref & GHOST)
+	{
+		if (is_ghost_of(ref, key->hash))
+			sighting->ghost = ref;
 		return FOUND_NO;
+	}
 
 	sighting->item = safe_address(ref, &sighting->stamp, &cell_bytes);
 	if (sighting->item == NULL)
@@ -386,6 +391,20 @@ cg_store_lookup(const StoreKey *key, StoreCopy *copy)
 			return found == FOUND_YES;
 	}
 	return lookup_locked(key, copy);
+}
+
+/* Why a key is not there that was just looked up in vain; what is true by now, if so. */
+StoreAbsence
+cg_store_absence(const StoreKey *key)
+{
+	Sighting sighting;
+
+	sighting.ghost = 0;
+	if (find(key, &sighting) == FOUND_YES)
+		return cg_store_is_alive(&sighting.view)
+				   ? ABSENCE_UNKNOWN
+				   : cg_store_absence_of_dead(&sighting.view);
+	return sighting.ghost ? ghost_absence(sighting.ghost) : ABSENCE_UNKNOWN;
 }
 
 /* As lookup, but the header only: meta and value are not set. */

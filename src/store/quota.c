@@ -21,7 +21,7 @@
  * until one of the cache comes, or through random buckets of the index, for which no
  * bound can be given.
  *
- * Those of a pinned cache have no ghosts.
+ * Ghosts of a pinned cache tell nothing but why the entry is gone.
  *
  * The hands of the common rings visit these entries as all others, so where memory is
  * scarcer than the quota they go as if there was none.

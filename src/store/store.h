@@ -98,8 +98,18 @@ extern void cg_store_shmem_init(void);
 extern bool cg_store_attached(void);
 extern StoreTime cg_store_now(void);
 
+/* Why a key is not there, as far as the index still knows. */
+typedef enum StoreAbsence
+{
+	ABSENCE_UNKNOWN, /* never put, removed on purpose, or long ago */
+	ABSENCE_EVICTED,
+	ABSENCE_DROPPED, /* by its hash, or with its cache */
+	ABSENCE_EXPIRED
+} StoreAbsence;
+
 /* Functions in lookup.c */
 extern bool cg_store_lookup(const StoreKey *key, StoreCopy *copy);
+extern StoreAbsence cg_store_absence(const StoreKey *key);
 extern void cg_store_free_value(StoreCopy *copy);
 extern bool cg_store_peek(const StoreKey *key, StoreEntry *entry);
 extern void cg_store_prefetch_bucket(const StoreKey *key);
@@ -124,9 +134,8 @@ extern void cg_store_scan_end(StoreScan *scan);
 /* Functions in caches.c: numbered caches and their counters */
 typedef enum StoreCounter
 {
-	COUNT_HITS,
-	COUNT_MISSES,
-	COUNT_BYPASSES,
+	COUNT_LOOKUPS, /* with this outcome, the first of so many; what they mean is the caller's */
+	COUNT_LOOKUPS_LAST = COUNT_LOOKUPS + 10,
 	COUNT_LOADS,
 	COUNT_LOAD_MICROSECONDS,
 	COUNT_SETS,

@@ -56,15 +56,16 @@
 typedef uint32 ItemRef;
 
 /*
- * In the index a reference may be a ghost: what is left of an entry that was thrown
- * out.  Beside the tag it says the zone, eight more bits of the hash, and how many
- * were thrown out of that zone before it.
+ * In the index a reference may be a ghost: what is left of an entry that is gone.
+ * Beside the tag it says the zone, why it went (StoreAbsence), seven more bits of the
+ * hash, and how many had been thrown out of that zone by then.
  */
-#define GHOST			 0x80000000
-#define GHOST_MAIN		 0x40000000
-#define GHOST_HASH_SHIFT 22
-#define GHOST_SEQUENCE	 ((1 << GHOST_HASH_SHIFT) - 1)
-#define GHOST_MAIN_AGES	 20 /* those of main rings age so much faster */
+#define GHOST				0x80000000
+#define GHOST_MAIN			0x40000000
+#define GHOST_ABSENCE_SHIFT 28
+#define GHOST_HASH_SHIFT	21
+#define GHOST_SEQUENCE		((1 << GHOST_HASH_SHIFT) - 1)
+#define GHOST_MAIN_AGES		20 /* those of main rings age so much faster */
 
 /* Versions that are no entry's. */
 #define VERSION_FREE	0
@@ -179,6 +180,15 @@ typedef enum Zone
 	ZONE_PINNED, /* items that stay while anything else can go */
 	ZONES
 } Zone;
+
+/* A ghost, taken apart. */
+typedef struct Ghost
+{
+	StoreAbsence absence;
+	Zone zone; /* small or main */
+	uint32
+		sequence; /* so many had been thrown out of that zone, GHOST_SEQUENCE at most */
+} Ghost;
 
 /* A page's description; guarded by its partition's lock, or the pool's. */
 typedef struct Page
@@ -441,6 +451,7 @@ extern void cg_store_counters_request(void);
 extern void cg_store_counters_init(void);
 extern bool cg_store_is_alive(const ItemView *view);
 extern bool cg_store_has_expired(const ItemView *view);
+extern StoreAbsence cg_store_absence_of_dead(const ItemView *view);
 
 /* Functions in arena.c: the partition's lock is held, exclusively */
 extern ItemRef cg_arena_allocate_locked(Partition *partition, int size_class, Zone zone,
@@ -457,9 +468,8 @@ extern bool cg_index_is_full_locked(uint64 hash);
 extern void cg_index_insert_locked(uint64 hash, ItemRef ref, ItemRef *cell);
 extern void cg_index_remove_locked(Partition *partition, IndexSlot *slot, uint64 hash);
 extern void cg_index_bury_locked(Partition *partition, const IndexSlot *slot, uint64 hash,
-								 Zone zone, uint32 sequence);
-extern bool cg_index_exorcise_locked(uint64 hash, const uint32 *evicted, Zone *zone,
-									 uint32 *age);
+								 const Ghost *ghost);
+extern bool cg_index_exorcise_locked(uint64 hash, Ghost *ghost);
 extern bool cg_index_locate_locked(uint64 hash, ItemRef ref, IndexSlot *slot);
 extern Bucket *cg_index_next(const Bucket *bucket);
 
@@ -472,7 +482,8 @@ extern bool cg_item_rewrite_locked(Partition *partition, ItemRef ref, const Stor
 extern bool cg_item_retime_locked(Partition *partition, ItemRef ref,
 								  StoreTime expires_at);
 extern void cg_item_publish_locked(Partition *partition, ItemRef ref, StoreEntry *entry);
-extern void cg_item_remove_locked(Partition *partition, ItemRef ref, IndexSlot *slot);
+extern void cg_item_remove_locked(Partition *partition, ItemRef ref, IndexSlot *slot,
+								  StoreAbsence absence);
 extern bool cg_item_move_locked(Partition *partition, ItemRef ref, Zone zone);
 extern void cg_item_retire_locked(Partition *partition, ItemRef ref);
 extern bool cg_item_suits_cache(ItemRef ref);

@@ -43,7 +43,7 @@ sweep_item_locked(Partition *partition, ItemRef ref, StoreIsDead is_dead)
 	if (cg_store_has_expired(&view))
 		partition->caches[view.cache].expirations++;
 	if (cg_index_locate_locked(hash, ref, &slot))
-		cg_item_remove_locked(partition, ref, &slot);
+		cg_item_remove_locked(partition, ref, &slot, cg_store_absence_of_dead(&view));
 	return true;
 }
 

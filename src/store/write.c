@@ -40,7 +40,8 @@ find_alive(Partition *partition, const StoreKey *key, Present *present)
 		return;
 	if (cg_store_has_expired(&present->view))
 		partition->caches[key->cache].expirations++;
-	cg_item_remove_locked(partition, present->ref, &present->slot);
+	cg_item_remove_locked(partition, present->ref, &present->slot,
+						  cg_store_absence_of_dead(&present->view));
 	present->ref = 0;
 }
 
@@ -172,7 +173,7 @@ replace(Partition *partition, const StoreKey *key, StoreEntry *entry, Present *p
 	if (attempt == ATTEMPT_DONE)
 		enter_item(partition, key, entry, item, present, &bucket);
 	else if (attempt == ATTEMPT_FAILED && present->ref)
-		cg_item_remove_locked(partition, present->ref, &present->slot);
+		cg_item_remove_locked(partition, present->ref, &present->slot, ABSENCE_EVICTED);
 	if (bucket)
 		cg_item_free_bucket_locked(partition, bucket);
 	return attempt;
@@ -205,7 +206,7 @@ carry_out(Partition *partition, StoreVerdict verdict, const StoreKey *key,
 	if (present->ref == 0)
 		return;
 	if (verdict == STORE_REMOVE)
-		cg_item_remove_locked(partition, present->ref, &present->slot);
+		cg_item_remove_locked(partition, present->ref, &present->slot, ABSENCE_UNKNOWN);
 	else if (verdict == STORE_RETIME)
 		retime(partition, key, next->expires_at, present);
 }
@@ -279,6 +280,6 @@ cg_store_drop(uint64 hash)
 
 	LWLockAcquire(partition->lock, LW_EXCLUSIVE);
 	while ((ref = cg_index_find_hash_locked(partition, hash, &slot)) != 0)
-		cg_item_remove_locked(partition, ref, &slot);
+		cg_item_remove_locked(partition, ref, &slot, ABSENCE_DROPPED);
 	LWLockRelease(partition->lock);
 }
