@@ -53,6 +53,13 @@ typedef struct DependencyGen
 	uint64 gen;
 } DependencyGen;
 
+/* A prepared transaction and how many dependencies it has stamped. */
+typedef struct PreparedStamps
+{
+	uint64 xid;
+	uint64 stamps;
+} PreparedStamps;
+
 /*
  * Told about the ends of the transaction.  Only stamped() may raise errors;
  * the others run when nothing can be undone and may not even allocate.
@@ -122,7 +129,19 @@ extern void cg_coherence_statement_ends(const Dependency *dependencies, int coun
 extern Snapshot cg_coherence_snapshot(void);
 extern bool cg_coherence_settled(Dependency dependency, Snapshot snapshot, uint64 *gen);
 extern uint64 cg_coherence_gen(Dependency dependency);
-extern FullTransactionId cg_coherence_boot_floor(void);
+
+/*
+ * Functions in boot.c and prepared.c
+ *
+ * cg_coherence_knows(): is there nobody, from before the first use after the
+ * start or the end of recovery, who runs in this snapshot and of whom it is not
+ * known what he touches?  cg_coherence_unknown() lists the prepared
+ * transactions of that sort, some of which may have ended;
+ * cg_coherence_prepared() the others that have stamped.
+ */
+extern bool cg_coherence_knows(Snapshot snapshot);
+extern int cg_coherence_unknown(uint64 *xids, int size);
+extern int cg_coherence_prepared(PreparedStamps *prepared, int size);
 
 /*
  * Functions in catalog.c
