@@ -74,7 +74,6 @@ CREATE FOREIGN TABLE far (n int) SERVER nowhere;
 SELECT cachegrid.fetch('k', 'SELECT count(*) FROM unwatched');
 SELECT cachegrid.fetch('k', 'SELECT count(*) FROM product WHERE EXISTS (SELECT FROM unwatched)');
 SELECT cachegrid.fetch('k', 'SELECT count(*) FROM hidden');
-SELECT cachegrid.fetch('k', 'SELECT count(*) FROM stored');
 SELECT cachegrid.fetch('k', 'SELECT last_value FROM seq');
 SELECT cachegrid.fetch('k', 'SELECT nextval(''seq'')');
 SELECT cachegrid.fetch('k', 'SELECT count(*) FROM mine');
