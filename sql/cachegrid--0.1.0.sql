@@ -137,7 +137,7 @@ CREATE FUNCTION expire(key text, ttl interval) RETURNS boolean
     AS 'MODULE_PATHNAME', 'cachegrid_expire'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION expire(text, interval) IS
-'Gives the living key a new time to live, ttl, from now and at once; NULL: it never expires. False if there is no such key. A NULL key is an error. Example: SELECT cachegrid.expire(''session:42'', ''1 hour'');';
+'Gives the living key a new time to live, ttl, from now and at once; NULL: it never expires. A computed value that expires is given no more than it has left, as it may have been allowed for a ttl only. False if there is no such key. A NULL key is an error. Example: SELECT cachegrid.expire(''session:42'', ''1 hour'');';
 
 CREATE FUNCTION clear(cache text DEFAULT NULL) RETURNS bigint
     AS 'MODULE_PATHNAME', 'cachegrid_clear'
@@ -150,7 +150,7 @@ CREATE FUNCTION entries(pattern text DEFAULT '*', OUT key text, OUT cache text, 
     AS 'MODULE_PATHNAME', 'cachegrid_entries'
     LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 1000;
 COMMENT ON FUNCTION entries(text) IS
-'The living entries of this database whose key matches the pattern, in which * stands for any text and ? for any character; none for NULL. bytes: of the value as it is kept, compressed or not; type: NULL for a known NULL; expires_at: infinity if never. What is set or removed meanwhile may be missing. Example: SELECT key, bytes FROM cachegrid.entries(''session:*'');';
+'The living entries of this database whose key matches the pattern, in which * stands for any text and ? for any character; none for NULL. bytes: of the value as it is kept, compressed or not; type: NULL for a known NULL; expires_at: infinity if never; tags: those that it was given, not what it depends on besides. What is set or removed meanwhile may be missing. Example: SELECT key, bytes FROM cachegrid.entries(''session:*'');';
 
 -- computing on a miss -------------------------------------------------------
 

@@ -135,8 +135,13 @@ cg_boot_begin(void)
 	LWLockRelease(boot_lock);
 }
 
+/*
+ * Is there nobody, from before the first use after the start or the end of
+ * recovery, who runs in this snapshot and of whom it is not known what he
+ * touches?  Not in recovery.
+ */
 bool
-cg_coherence_knows(Snapshot snapshot)
+cg_boot_knows(Snapshot snapshot)
 {
 	uint64 xmin = cg_snapshot_xmin(snapshot);
 	uint64 floor;

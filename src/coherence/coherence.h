@@ -129,17 +129,16 @@ extern void cg_coherence_statement_ends(const Dependency *dependencies, int coun
 extern Snapshot cg_coherence_snapshot(void);
 extern bool cg_coherence_settled(Dependency dependency, Snapshot snapshot, uint64 *gen);
 extern uint64 cg_coherence_gen(Dependency dependency);
+/* Do the slots know all that this snapshot must not believe them without? */
+extern bool cg_coherence_believes(Snapshot snapshot);
 
 /*
  * Functions in boot.c and prepared.c
  *
- * cg_coherence_knows(): is there nobody, from before the first use after the
- * start or the end of recovery, who runs in this snapshot and of whom it is not
- * known what he touches?  cg_coherence_unknown() lists the prepared
- * transactions of that sort, some of which may have ended;
- * cg_coherence_prepared() the others that have stamped.
+ * cg_coherence_unknown() lists the prepared transactions of which nobody knows
+ * what they have touched, cg_coherence_prepared() the others that have stamped.  Some
+ * of both may have ended.
  */
-extern bool cg_coherence_knows(Snapshot snapshot);
 extern int cg_coherence_unknown(uint64 *xids, int size);
 extern int cg_coherence_prepared(PreparedStamps *prepared, int size);
 

@@ -52,6 +52,7 @@ extern uint64 cg_snapshot_widen(TransactionId xid);
 extern Size cg_boot_shmem_size(void);
 extern void cg_boot_shmem_init(LWLock *lock);
 extern void cg_boot_begin(void);
+extern bool cg_boot_knows(Snapshot snapshot);
 
 /* Functions in prepared.c */
 extern Size cg_prepared_shmem_size(void);

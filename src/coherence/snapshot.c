@@ -53,6 +53,13 @@ cg_snapshot_finished(uint64 xid, Snapshot snapshot, uint64 xmin)
 	return true;
 }
 
+bool
+cg_coherence_believes(Snapshot snapshot)
+{
+	return !snapshot->takenDuringRecovery && !RecoveryInProgress() &&
+		   cg_boot_knows(snapshot);
+}
+
 /*
  * The active snapshot if the rule can be applied in it, else NULL: derived
  * entries must then be bypassed.
@@ -63,12 +70,12 @@ cg_coherence_snapshot(void)
 	Snapshot snapshot;
 
 	if (!ActiveSnapshotSet() || IsolationIsSerializable() || IsParallelWorker() ||
-		RecoveryInProgress() || cg_coherence_catalog_command_runs())
+		cg_coherence_catalog_command_runs())
 		return NULL;
 	snapshot = GetActiveSnapshot();
-	if (snapshot->snapshot_type != SNAPSHOT_MVCC || snapshot->takenDuringRecovery)
+	if (snapshot->snapshot_type != SNAPSHOT_MVCC)
 		return NULL;
-	return cg_coherence_knows(snapshot) ? snapshot : NULL;
+	return cg_coherence_believes(snapshot) ? snapshot : NULL;
 }
 
 /*

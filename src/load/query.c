@@ -17,7 +17,6 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
-#include "access/xlog.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
@@ -258,8 +257,7 @@ make_query(const char *text, int size, uint64 hash)
 	query->context = context;
 	query->names_settled = cg_coherence_settled(meaning_of_names(), GetActiveSnapshot(),
 												&query->names_gen) &&
-						   !RecoveryInProgress() &&
-						   cg_coherence_knows(GetActiveSnapshot()) &&
+						   cg_coherence_believes(GetActiveSnapshot()) &&
 						   !cg_coherence_catalog_changed_by_me();
 	analyze_text(query);
 	query->plan = SPI_prepare(copy, query->parameter_count, query->parameter_types);
