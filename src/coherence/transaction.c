@@ -22,6 +22,7 @@
 #include "postgres.h"
 
 #include "access/parallel.h"
+#include "access/twophase.h"
 #include "access/xact.h"
 #include "storage/proc.h"
 #include "utils/memutils.h"
@@ -103,9 +104,13 @@ static void
 prepare(uint64 xid, Snapshot fresh)
 {
 	Dependency *dependencies;
-	int count = xid != 0 ? cg_pending_all(&dependencies) : 0;
+	int count;
 
+	/* PostgreSQL will say so in a moment. */
+	if (max_prepared_xacts == 0)
+		return;
 	cg_boot_begin();
+	count = xid != 0 ? cg_pending_all(&dependencies) : 0;
 	if (count > 0)
 		cg_prepared_announce(xid, count, fresh);
 	has_place = count > 0;

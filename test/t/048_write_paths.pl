@@ -163,6 +163,35 @@ is($taker->query_safe("SELECT $row"), $price, 'a value filled by it');
 is($ended->(), 'list 1, product 1, sum', '... is kept for nobody');
 $_->quit foreach $giver, $taker;
 
+# While one computes and others wait for him, the row is changed, and the cache is
+# filled with other things: nobody gets what he must not, and nothing old is kept.
+
+$sql->(q{
+	CREATE FUNCTION slow(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$
+	BEGIN
+		PERFORM pg_advisory_lock_shared(7), pg_advisory_unlock_shared(7);
+		RETURN $1;
+	END $$;
+	UPDATE product SET price = 1});
+$ended->();
+my $slow = q{cachegrid.fetch('product:1', 'SELECT slow(price) FROM product WHERE id = 1')};
+my $gate = $node->background_psql('postgres');
+$gate->query_safe('SELECT pg_advisory_lock(7)');
+my @sessions = map { $node->background_psql('postgres') } 1 .. 3;
+$_->query_until(qr/started/, "\\echo started\nSELECT $slow;\n") foreach @sessions;
+$node->poll_query_until('postgres', q{SELECT count(*) FILTER (WHERE wait_event_type = 'Lock') = 1 AND count(*) FILTER (WHERE wait_event_type = 'Extension') = 2
+	FROM pg_stat_activity WHERE query LIKE 'SELECT cachegrid.fetch(%'}) or die 'sessions do not wait';
+$sql->('UPDATE product SET price = 2 WHERE id = 1');
+$sql->(q{SELECT count(cachegrid.add('flood:' || i, repeat('x', 10000))) FROM generate_series(1, 20000) i});
+cmp_ok($sql->('SELECT sum(evictions) FROM cachegrid.stat_cache'), '>', 1000, 'entries are evicted meanwhile');
+$gate->query_safe('SELECT pg_advisory_unlock(7)');
+is(join(' ', map { my $out = $_->query('SELECT 0'); $out =~ s/\n?0$//r } @sessions), '1 1 1', 'who began before the change gets the old value');
+is($sql->("SELECT $slow"), '2', '... which is kept for nobody');
+is($sql->("SELECT $slow"), '2', 'the new one is read');
+$_->quit foreach @sessions, $gate;
+$sql->('SELECT cachegrid.clear()');
+$ended->();
+
 # pg_restore into a database in use, by COPY and by INSERT, with and without triggers
 
 my $dump = $node->basedir . '/rows';
