@@ -105,3 +105,4 @@ format-check:
 
 floors-check:
 	@test/check_floors.sh $(FLOORS)
+	@test/check_coverage.sh

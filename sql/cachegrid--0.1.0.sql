@@ -137,7 +137,7 @@ CREATE FUNCTION expire(key text, ttl interval) RETURNS boolean
     AS 'MODULE_PATHNAME', 'cachegrid_expire'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION expire(text, interval) IS
-'Gives the living key a new time to live, ttl, from now and at once; NULL: it never expires. False if there is no such key. A NULL key is an error. Example: SELECT cachegrid.expire(''session:42'', ''1 hour'');';
+'Gives the living key a new time to live, ttl, from now and at once; NULL: it never expires. A computed value that expires is given no more than it has left, as it may have been allowed for a ttl only. False if there is no such key. A NULL key is an error. Example: SELECT cachegrid.expire(''session:42'', ''1 hour'');';
 
 CREATE FUNCTION clear(cache text DEFAULT NULL) RETURNS bigint
     AS 'MODULE_PATHNAME', 'cachegrid_clear'
@@ -150,7 +150,7 @@ CREATE FUNCTION entries(pattern text DEFAULT '*', OUT key text, OUT cache text, 
     AS 'MODULE_PATHNAME', 'cachegrid_entries'
     LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 1000;
 COMMENT ON FUNCTION entries(text) IS
-'The living entries of this database whose key matches the pattern, in which * stands for any text and ? for any character; none for NULL. bytes: of the value as it is kept, compressed or not; type: NULL for a known NULL; expires_at: infinity if never. What is set or removed meanwhile may be missing. Example: SELECT key, bytes FROM cachegrid.entries(''session:*'');';
+'The living entries of this database whose key matches the pattern, in which * stands for any text and ? for any character; none for NULL. bytes: of the value as it is kept, compressed or not; type: NULL for a known NULL; expires_at: infinity if never; tags: those that it was given, not what it depends on besides. What is set or removed meanwhile may be missing. Example: SELECT key, bytes FROM cachegrid.entries(''session:*'');';
 
 -- computing on a miss -------------------------------------------------------
 
@@ -694,6 +694,16 @@ CREATE VIEW stat_memory AS SELECT * FROM stat_memory();
 COMMENT ON VIEW stat_memory IS
 'Where the memory is, of all databases together: one row a size class (class = bytes of a cell) that has pages, then the free pages, then the overhead of index and descriptions. used_bytes and free_bytes of all rows add up to cachegrid.memory. waste_bytes: the part of used_bytes that nobody asked for. Example: SELECT pg_size_pretty(sum(free_bytes)) FROM cachegrid.stat_memory;';
 
+CREATE FUNCTION prepared_stamps(OUT xid xid, OUT stamps bigint) RETURNS SETOF record
+    AS 'MODULE_PATHNAME', 'cachegrid_prepared_stamps'
+    LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 10;
+COMMENT ON FUNCTION prepared_stamps() IS 'Part of the rows of view cachegrid.stat_prepared.';
+CREATE VIEW stat_prepared AS
+    SELECT s.xid, p.gid, p.prepared, p.owner, p.database, s.stamps
+    FROM pg_catalog.pg_prepared_xacts p JOIN prepared_stamps() s ON s.xid = p.transaction;
+COMMENT ON VIEW stat_prepared IS
+'One row a prepared transaction, of any database, that keeps values from being served until it is committed or rolled back. stamps: so many keys, tags, prefixes and relations are misses for it, and cannot be filled; NULL: it was prepared before the server started, without leaving word of what it touches, and nothing computed is served at all. Example: SELECT xid, gid, clock_timestamp() - prepared AS age, stamps FROM cachegrid.stat_prepared;';
+
 CREATE FUNCTION mirror_status(OUT mirror integer, OUT state text, OUT waiting bigint, OUT oldest timestamptz,
                               OUT applied bigint, OUT retries bigint, OUT sweeps bigint, OUT last_error text,
                               OUT last_error_at timestamptz) RETURNS SETOF record
@@ -727,8 +737,8 @@ REVOKE ALL ON ALL FUNCTIONS IN SCHEMA cachegrid FROM PUBLIC;
 REVOKE ALL ON ALL TABLES IN SCHEMA cachegrid FROM PUBLIC;
 
 GRANT EXECUTE ON FUNCTION get(text), get(text, anyelement), mget(text[]), "exists"(text), gets(text), ttl(text),
-    expires_at(text), entries(text), stat_cache(), stat_memory() TO cachegrid_reader;
-GRANT SELECT ON stat_cache, stat_memory, cache TO cachegrid_reader;
+    expires_at(text), entries(text), stat_cache(), stat_memory(), prepared_stamps() TO cachegrid_reader;
+GRANT SELECT ON stat_cache, stat_memory, stat_prepared, cache TO cachegrid_reader;
 
 GRANT EXECUTE ON FUNCTION set(text, text, interval, text[]), set(text, anyelement, interval, text[]), delete(text[]),
     add(text, text, interval, text[]), add(text, anyelement, interval, text[]),

@@ -208,6 +208,11 @@ SELECT cachegrid.watch('plain');
 SELECT fetched('plain', 'SELECT n FROM plain', ttl => '1 hour');
 SELECT fetched('random', 'SELECT random() < 2', ttl => '1 hour');
 SELECT cachegrid.ttl('random') BETWEEN '59 minutes' AND '60 minutes' AS ttl;
+-- Nobody can have it live longer.
+SELECT cachegrid.expire('random', NULL), cachegrid.ttl('random') <= '60 minutes' AS bounded;
+SELECT cachegrid.expire('random', '2 hours'), cachegrid.ttl('random') <= '60 minutes' AS bounded;
+SELECT cachegrid.expire('random', '1 minute'), cachegrid.ttl('random') <= '1 minute' AS shortened;
+SELECT fetched('exact', 'SELECT 1'), cachegrid.expire('exact', '1 minute'), cachegrid.ttl('exact') <= '1 minute' AS shortened;
 
 -- Pinned settings: what a session has set does not show.
 SET TimeZone = 'Asia/Tokyo';

@@ -74,7 +74,6 @@ CREATE FOREIGN TABLE far (n int) SERVER nowhere;
 SELECT cachegrid.fetch('k', 'SELECT count(*) FROM unwatched');
 SELECT cachegrid.fetch('k', 'SELECT count(*) FROM product WHERE EXISTS (SELECT FROM unwatched)');
 SELECT cachegrid.fetch('k', 'SELECT count(*) FROM hidden');
-SELECT cachegrid.fetch('k', 'SELECT count(*) FROM stored');
 SELECT cachegrid.fetch('k', 'SELECT last_value FROM seq');
 SELECT cachegrid.fetch('k', 'SELECT nextval(''seq'')');
 SELECT cachegrid.fetch('k', 'SELECT count(*) FROM mine');
@@ -151,6 +150,12 @@ CREATE TEMP VIEW my_view AS SELECT 1 AS n;
 SELECT query, refused(query, args, '1 hour') FROM (VALUES ('SELECT pg_temp.mine()', '{}'::text[]), ('SELECT 1::my_number', '{}'), ('SELECT $1::my_number', '{1}'),
     ('SELECT ROW(1)::my_row', '{}'), ('SELECT ''{(1)}''::my_row[]', '{}'), ('SELECT NULL::my_row', '{}'), ('SELECT name::my_row FROM product', '{}'),
     ('SELECT n FROM my_view', '{}')) AS v (query, args);
+-- An operator or a collation there, though their functions stand elsewhere.
+CREATE FUNCTION three(int, int) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT true';
+CREATE OPERATOR pg_temp.### (LEFTARG = int, RIGHTARG = int, FUNCTION = three);
+CREATE COLLATION pg_temp.mine FROM "C";
+SELECT query, refused(query, '{}', '1 hour') FROM (VALUES ('SELECT 1 OPERATOR(pg_temp.###) 2'), ('SELECT 1 OPERATOR(pg_temp.###) ANY (ARRAY[2])'),
+    ('SELECT count(*) FROM product WHERE id IS NOT NULL AND NOT id OPERATOR(pg_temp.###) 2'), ('SELECT max(name COLLATE pg_temp.mine) FROM product'), ('SELECT max(name COLLATE "C") FROM product')) AS v (query);
 -- Domains that allow by what the tables have.
 CREATE FUNCTION is_product(int) RETURNS boolean LANGUAGE plpgsql STABLE AS 'BEGIN RETURN EXISTS (SELECT FROM product WHERE id = $1); END';
 CREATE DOMAIN product_id AS int CHECK (is_product(VALUE));

@@ -7,6 +7,8 @@
  */
 #include "postgres.h"
 
+#include "access/twophase.h"
+#include "access/xlog.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "mb/pg_wchar.h"
@@ -18,11 +20,13 @@
 #include "api/api.h"
 #include "base/clock.h"
 #include "base/compat.h"
+#include "coherence/coherence.h"
 #include "store/store.h"
 
 PG_FUNCTION_INFO_V1(cachegrid_entries);
 PG_FUNCTION_INFO_V1(cachegrid_stat_cache);
 PG_FUNCTION_INFO_V1(cachegrid_stat_memory);
+PG_FUNCTION_INFO_V1(cachegrid_prepared_stamps);
 
 static TimestampTz
 wall_clock(StoreTime time)
@@ -223,6 +227,43 @@ cachegrid_stat_memory(PG_FUNCTION_ARGS)
 		values[4] = Int64GetDatum(stat.pages);
 		values[5] = Int64GetDatum(stat.waste_bytes);
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	}
+	return (Datum) 0;
+}
+
+/*
+ * prepared_stamps(): of each prepared transaction that has stamped how many
+ * dependencies, NULL if that is not known.  Some may have ended.
+ */
+Datum
+cachegrid_prepared_stamps(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	int size = 2 * max_prepared_xacts;
+	PreparedStamps *prepared = palloc_array(PreparedStamps, size + 1);
+	uint64 *unknown = palloc_array(uint64, size + 1);
+	int count;
+
+	cg_cache_require_loaded();
+	InitMaterializedSRF(fcinfo, 0);
+	if (RecoveryInProgress())
+		return (Datum) 0;
+	count = cg_coherence_unknown(unknown, size);
+	for (int i = 0; i < count; i++)
+	{
+		Datum row[2] = {TransactionIdGetDatum((TransactionId) unknown[i]), 0};
+		bool nulls[2] = {false, true};
+
+		tuplestore_putvalues(result->setResult, result->setDesc, row, nulls);
+	}
+	count = cg_coherence_prepared(prepared, size);
+	for (int i = 0; i < count; i++)
+	{
+		Datum row[2] = {TransactionIdGetDatum((TransactionId) prepared[i].xid),
+						Int64GetDatum(prepared[i].stamps)};
+		bool nulls[2] = {false, false};
+
+		tuplestore_putvalues(result->setResult, result->setDesc, row, nulls);
 	}
 	return (Datum) 0;
 }

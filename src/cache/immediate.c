@@ -231,11 +231,17 @@ cg_cache_increment(const CacheKey *key, int64 by, int64 ttl)
 	return increment.result;
 }
 
+/*
+ * A computed value that expires may have been allowed for that reason only: it does not
+ * live longer than it was to.
+ */
 static StoreVerdict
 judge_expire(const StoreEntry *present, StoreEntry *next, void *arg)
 {
 	const StoreKey *key = arg;
 
+	if (present != NULL && (present->flags & STORE_DERIVED) != 0)
+		next->expires_at = Min(next->expires_at, present->expires_at);
 	return is_ours(key, present, GetUserId()) ? STORE_RETIME : STORE_LEAVE;
 }
 

@@ -26,6 +26,9 @@
 
 #include "cache/own.h"
 
+/* Backend-local: whether what this transaction set has been decided about. */
+static bool settled = false;
+
 static CacheKey
 key_of(const OwnKey *own)
 {
@@ -137,6 +140,15 @@ settle_write(OwnKey *own, OwnWrite *write)
 	}
 }
 
+/* Its rows were changed after it was set, and after all was decided. */
+static void
+give_up_write(Dependency key)
+{
+	for (OwnKey *own = cg_own_keys(); own; own = own->next)
+		if (own->dependency == key && own->top)
+			own->top->deleted = true;
+}
+
 /* TransactionListener: after the stamps, drop the touched keys' entries. */
 static void
 stamped(const Dependency *keys, int count, bool preparing)
@@ -145,6 +157,9 @@ stamped(const Dependency *keys, int count, bool preparing)
 
 	for (int i = 0; i < count; i++)
 		cg_store_drop(keys[i]);
+	for (int i = 0; i < count && settled; i++)
+		give_up_write(keys[i]);
+	settled = true;
 	if (cg_own_context() == NULL || cg_own_is_simple())
 		return;
 
@@ -259,13 +274,21 @@ committed(void)
 			cg_store_cache_clear(clear->cache);
 	install_all(closings);
 	cg_own_reset();
+	settled = false;
+}
+
+static void
+aborted(void)
+{
+	cg_own_reset();
+	settled = false;
 }
 
 static const TransactionListener own_listener = {
 	.stamped = stamped,
 	.before_stamp = before_stamp,
 	.committed = committed,
-	.aborted = cg_own_reset,
+	.aborted = aborted,
 	.subcommitted = cg_own_subcommitted,
 	.subaborted = cg_own_subaborted,
 };

@@ -113,6 +113,19 @@ before_detach(Node *command)
 	}
 }
 
+/* Event triggers may be switched off; nothing else tells of these rows. */
+static void
+after_refresh(Node *command)
+{
+	Oid relid;
+
+	if (!IsA(command, RefreshMatViewStmt))
+		return;
+	relid = RangeVarGetRelid(((RefreshMatViewStmt *) command)->relation, NoLock, true);
+	if (OidIsValid(relid))
+		cg_whole_touch_oid(relid, true);
+}
+
 static void
 run_utility(PlannedStmt *statement, const char *query, bool read_only,
 			ProcessUtilityContext context, ParamListInfo parameters,
@@ -145,6 +158,7 @@ run_utility(PlannedStmt *statement, const char *query, bool read_only,
 	PG_END_TRY();
 	if (roles)
 		cg_whole_touch_privileges();
+	after_refresh(command);
 }
 
 /* A trigger of ours goes, by itself or with its table: this is the last look. */

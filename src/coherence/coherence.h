@@ -53,6 +53,13 @@ typedef struct DependencyGen
 	uint64 gen;
 } DependencyGen;
 
+/* A prepared transaction and how many dependencies it has stamped. */
+typedef struct PreparedStamps
+{
+	uint64 xid;
+	uint64 stamps;
+} PreparedStamps;
+
 /*
  * Told about the ends of the transaction.  Only stamped() may raise errors;
  * the others run when nothing can be undone and may not even allocate.
@@ -130,7 +137,18 @@ typedef enum CoherenceObstacle
 extern CoherenceObstacle cg_coherence_obstacle(void);
 extern bool cg_coherence_settled(Dependency dependency, Snapshot snapshot, uint64 *gen);
 extern uint64 cg_coherence_gen(Dependency dependency);
-extern FullTransactionId cg_coherence_boot_floor(void);
+/* Do the slots know all that this snapshot must not believe them without? */
+extern bool cg_coherence_believes(Snapshot snapshot);
+
+/*
+ * Functions in boot.c and prepared.c
+ *
+ * cg_coherence_unknown() lists the prepared transactions of which nobody knows
+ * what they have touched, cg_coherence_prepared() the others that have stamped.  Some
+ * of both may have ended.
+ */
+extern int cg_coherence_unknown(uint64 *xids, int size);
+extern int cg_coherence_prepared(PreparedStamps *prepared, int size);
 
 /*
  * Functions in catalog.c

@@ -344,6 +344,25 @@ cg_pending_keys(Dependency **keys)
 	return count;
 }
 
+/* All of it, allocated in the current context. */
+int
+cg_pending_all(Dependency **dependencies)
+{
+	touch_iterator iterator;
+	Touch *touch;
+	int count = 0;
+
+	*dependencies = NULL;
+	if (touches == NULL || touches->members == 0)
+		return 0;
+
+	*dependencies = palloc(touches->members * sizeof(Dependency));
+	touch_start_iterate(touches, &iterator);
+	while ((touch = touch_iterate(touches, &iterator)) != NULL)
+		(*dependencies)[count++] = touch->dependency;
+	return count;
+}
+
 /* The subtransaction of this level joins its parent. */
 void
 cg_pending_subcommit(int level)

@@ -40,12 +40,10 @@
  */
 #include "postgres.h"
 
-#include "access/twophase.h"
 #include "common/pg_prng.h"
 #include "port/atomics.h"
 #include "port/pg_bitutils.h"
 #include "storage/ipc.h"
-#include "storage/lwlock.h"
 #include "storage/s_lock.h"
 #include "storage/shmem.h"
 
@@ -74,7 +72,7 @@ typedef struct SlotsShared
 {
 	uint64 salt;			/* odd; fixed after initialisation */
 	uint32 region_size;		/* a power of two; fixed */
-	uint32 announced_count; /* fixed; one a process, then the prepared ones */
+	uint32 announced_count; /* fixed; one a process */
 	pg_atomic_uint64 announced[FLEXIBLE_ARRAY_MEMBER]; /* xid, or 0 */
 } SlotsShared;
 
@@ -96,7 +94,6 @@ static const struct
 
 static SlotsShared *shared = NULL;
 static Slot *slots = NULL;
-static LWLock *prepared_lock = NULL; /* for announcing prepared transactions */
 
 static uint32
 slot_count(void)
@@ -106,7 +103,7 @@ slot_count(void)
 	return pg_nextpower2_32(Max(wanted, 8));
 }
 
-/* Every process that can have an xid; behind them announced has the prepared ones. */
+/* Every process that can have an xid. */
 static uint32
 process_count(void)
 {
@@ -118,9 +115,7 @@ header_size(void)
 {
 	Size size = offsetof(SlotsShared, announced);
 
-	/* Twice, for those that are being prepared while others of them end. */
-	size = add_size(size, mul_size(process_count() + 2 * max_prepared_xacts,
-								   sizeof(pg_atomic_uint64)));
+	size = add_size(size, mul_size(process_count(), sizeof(pg_atomic_uint64)));
 	return CACHELINEALIGN(size);
 }
 
@@ -135,21 +130,23 @@ slots_size(void)
 void
 cg_coherence_shmem_request(void)
 {
-	RequestAddinShmemSpace(add_size(slots_size(), cg_snapshot_shmem_size()));
-	RequestAddinShmemSpace(cg_catalog_shmem_size());
-	RequestNamedLWLockTranche("cachegrid_coherence", 1);
+	RequestAddinShmemSpace(add_size(slots_size(), cg_boot_shmem_size()));
+	RequestAddinShmemSpace(add_size(cg_prepared_shmem_size(), cg_catalog_shmem_size()));
+	RequestNamedLWLockTranche("cachegrid_coherence", 2);
 }
 
 /* Attach, or make and initialise.  The caller holds AddinShmemInitLock. */
 void
 cg_coherence_shmem_init(void)
 {
+	LWLockPadded *locks;
 	bool found;
 	uint32 count = slot_count();
 
-	cg_snapshot_shmem_init();
+	locks = GetNamedLWLockTranche("cachegrid_coherence");
+	cg_boot_shmem_init(&locks[0].lock);
+	cg_prepared_shmem_init(&locks[1].lock);
 	cg_catalog_shmem_init();
-	prepared_lock = &GetNamedLWLockTranche("cachegrid_coherence")->lock;
 	shared = ShmemInitStruct("cachegrid slots", slots_size(), &found);
 	slots = (Slot *) CACHELINEALIGN((char *) shared + header_size());
 	if (found)
@@ -158,7 +155,7 @@ cg_coherence_shmem_init(void)
 	memset(shared, 0, slots_size());
 	shared->salt = pg_prng_uint64(&pg_global_prng_state) | 1;
 	shared->region_size = count / 8;
-	shared->announced_count = process_count() + 2 * max_prepared_xacts;
+	shared->announced_count = process_count();
 	for (uint32 i = 0; i < shared->announced_count; i++)
 		pg_atomic_init_u64(&shared->announced[i], 0);
 	for (uint32 i = 0; i < count; i++)
@@ -238,7 +235,7 @@ floor_is_needed(uint64 floor, Snapshot fresh)
 		if (xid != 0 && xid <= floor && !cg_snapshot_finished(xid, fresh, xmin))
 			return true;
 	}
-	return false;
+	return cg_prepared_runs_below(floor, fresh);
 }
 
 /* Add xid to the list, dropping who is finished and pushing down who is not. */
@@ -300,40 +297,10 @@ cg_slots_stamp(OwnStamp *stamp, uint64 xid, Snapshot fresh)
 	pg_atomic_write_u32(&slot->seq, seq + 2);
 }
 
-/* A prepared transaction outlives its process: it gets a place of its own. */
-static void
-announce_prepared(uint64 xid, Snapshot fresh)
-{
-	uint64 xmin = cg_snapshot_xmin(fresh);
-
-	LWLockAcquire(prepared_lock, LW_EXCLUSIVE);
-	for (uint32 i = process_count(); i < shared->announced_count; i++)
-	{
-		uint64 other = pg_atomic_read_u64(&shared->announced[i]);
-
-		if (other == 0 || cg_snapshot_finished(other, fresh, xmin))
-		{
-			pg_atomic_write_u64(&shared->announced[i], xid);
-			LWLockRelease(prepared_lock);
-			return;
-		}
-	}
-	LWLockRelease(prepared_lock);
-	ereport(ERROR, errcode(ERRCODE_OUT_OF_MEMORY),
-			errmsg("too many transactions are being prepared"),
-			errdetail("Each needs a place in shared memory until it has ended."),
-			errhint("Increase \"max_prepared_transactions\"."));
-}
-
-/*
- * Show that xid is between its stamps and its end.  To be called before the
- * first stamp.  May raise an error while preparing.
- */
+/* Show that xid is between its stamps and its end.  To be called before the first stamp. */
 void
-cg_slots_announce(uint64 xid, bool preparing, Snapshot fresh)
+cg_slots_announce(uint64 xid)
 {
-	if (preparing)
-		announce_prepared(xid, fresh);
 	pg_atomic_write_u64(&shared->announced[cg_my_proc_number()], xid);
 	pg_memory_barrier();
 }

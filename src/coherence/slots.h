@@ -8,6 +8,8 @@
 #ifndef CACHEGRID_SLOTS_H
 #define CACHEGRID_SLOTS_H
 
+#include "storage/lwlock.h"
+
 #include "coherence/coherence.h"
 
 #define SLOT_XIDS 5
@@ -38,18 +40,33 @@ extern uint32 cg_slots_index(Dependency dependency);
 extern void cg_slots_read(uint32 slot, SlotState *state);
 extern uint64 cg_slots_gen(uint32 slot);
 extern void cg_slots_stamp(OwnStamp *stamp, uint64 xid, Snapshot fresh);
-extern void cg_slots_announce(uint64 xid, bool preparing, Snapshot fresh);
+extern void cg_slots_announce(uint64 xid);
 extern void cg_slots_withdraw(void);
 
 /* Functions in snapshot.c */
 extern bool cg_snapshot_finished(uint64 xid, Snapshot snapshot, uint64 xmin);
 extern uint64 cg_snapshot_xmin(Snapshot snapshot);
-extern Size cg_snapshot_shmem_size(void);
-extern void cg_snapshot_shmem_init(void);
+extern uint64 cg_snapshot_widen(TransactionId xid);
+
+/* Functions in boot.c */
+extern Size cg_boot_shmem_size(void);
+extern void cg_boot_shmem_init(LWLock *lock);
+extern void cg_boot_begin(void);
+extern bool cg_boot_knows(Snapshot snapshot);
+
+/* Functions in prepared.c */
+extern Size cg_prepared_shmem_size(void);
+extern void cg_prepared_shmem_init(LWLock *lock);
+extern void cg_prepared_announce(uint64 xid, int stamps, Snapshot fresh);
+extern bool cg_prepared_runs_below(uint64 floor, Snapshot fresh);
+extern void cg_prepared_prove(uint64 xid, const Dependency *dependencies, int count);
+extern void cg_prepared_withdraw_proof(void);
+extern void cg_prepared_stamp_anew(void (*is_unknown)(uint64 xid));
 
 /* Functions in pending.c */
 extern int cg_pending_slots(OwnStamp **stamps);
 extern int cg_pending_keys(Dependency **keys);
+extern int cg_pending_all(Dependency **dependencies);
 extern void cg_pending_subcommit(int level);
 extern void cg_pending_subabort(int level);
 extern void cg_pending_reset(void);

@@ -9,11 +9,6 @@
  * the snapshot's own arrays, even when it overflowed with subtransactions,
  * so pg_subtrans is never asked.
  *
- * After a start, stamps of transactions that survived it (prepared ones) are
- * lost with the memory.  So nothing derived is believed by a snapshot that
- * is older than the first use after the start, or after recovery ended: the
- * boot floor.
- *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -21,35 +16,14 @@
 #include "access/parallel.h"
 #include "access/xact.h"
 #include "access/xlog.h"
-#include "port/atomics.h"
-#include "storage/shmem.h"
 #include "utils/snapmgr.h"
 
 #include "base/compat.h"
 #include "coherence/slots.h"
 
-/* In shared memory: 0 until the first use after recovery has ended. */
-static pg_atomic_uint64 *boot_floor = NULL;
-
-Size
-cg_snapshot_shmem_size(void)
-{
-	return sizeof(pg_atomic_uint64);
-}
-
-void
-cg_snapshot_shmem_init(void)
-{
-	bool found;
-
-	boot_floor =
-		ShmemInitStruct("cachegrid boot floor", cg_snapshot_shmem_size(), &found);
-	if (!found)
-		pg_atomic_init_u64(boot_floor, 0);
-}
-
-static inline uint64
-widen(TransactionId xid)
+/* The full xid of one that a snapshot may list. */
+uint64
+cg_snapshot_widen(TransactionId xid)
 {
 	uint64 next = cg_next_full_xid();
 
@@ -60,7 +34,7 @@ widen(TransactionId xid)
 uint64
 cg_snapshot_xmin(Snapshot snapshot)
 {
-	return widen(snapshot->xmin);
+	return cg_snapshot_widen(snapshot->xmin);
 }
 
 /* Is this top-level xid finished in the snapshot, whose widened xmin is given? */
@@ -79,31 +53,11 @@ cg_snapshot_finished(uint64 xid, Snapshot snapshot, uint64 xmin)
 	return true;
 }
 
-/*
- * The next xid as of the first use after recovery: whoever uses the memory
- * first sets it.
- */
-static uint64
-boot_floor_set(void)
+bool
+cg_coherence_believes(Snapshot snapshot)
 {
-	uint64 floor = pg_atomic_read_u64(boot_floor);
-
-	if (unlikely(floor == 0))
-	{
-		uint64 next = U64FromFullTransactionId(ReadNextFullTransactionId());
-
-		Assert(!RecoveryInProgress());
-		if (pg_atomic_compare_exchange_u64(boot_floor, &floor, next))
-			floor = next;
-	}
-	return floor;
-}
-
-/* Transactions below it may have stamped before the memory was made.  Not in recovery. */
-FullTransactionId
-cg_coherence_boot_floor(void)
-{
-	return FullTransactionIdFromU64(boot_floor_set());
+	return !snapshot->takenDuringRecovery && !RecoveryInProgress() &&
+		   cg_boot_knows(snapshot);
 }
 
 /*
@@ -116,14 +70,12 @@ cg_coherence_snapshot(void)
 	Snapshot snapshot;
 
 	if (!ActiveSnapshotSet() || IsolationIsSerializable() || IsParallelWorker() ||
-		RecoveryInProgress() || cg_coherence_catalog_command_runs())
+		cg_coherence_catalog_command_runs())
 		return NULL;
 	snapshot = GetActiveSnapshot();
-	if (snapshot->snapshot_type != SNAPSHOT_MVCC || snapshot->takenDuringRecovery)
+	if (snapshot->snapshot_type != SNAPSHOT_MVCC)
 		return NULL;
-	if (cg_snapshot_xmin(snapshot) < boot_floor_set())
-		return NULL;
-	return snapshot;
+	return cg_coherence_believes(snapshot) ? snapshot : NULL;
 }
 
 /* What kept cg_coherence_snapshot from returning one. */

@@ -22,6 +22,7 @@
 #include "postgres.h"
 
 #include "access/parallel.h"
+#include "access/twophase.h"
 #include "access/xact.h"
 #include "storage/proc.h"
 #include "utils/memutils.h"
@@ -34,7 +35,7 @@ static const TransactionListener *listener = NULL;
 /* Backend-local, of the current transaction. */
 static bool stamped = false;
 static bool is_preparing = false;	/* stamped at PRE_PREPARE */
-static bool announced = false;		/* its xid, to those who prune slots */
+static bool has_place = false;		/* among the prepared transactions */
 static uint64 stamped_xid = 0;		/* 0: stamped without one */
 static OwnStamp *own_stamps = NULL; /* sorted by slot */
 static int own_stamp_count = 0;
@@ -84,22 +85,36 @@ refuse_unseen_process(void)
 		elog(ERROR, "cannot invalidate cache entries in a process that snapshots ignore");
 }
 
-/*
- * Show that xid is between its stamps and its end, and return a snapshot of now.
- * A prepared transaction outlives what its process shows.
- */
+/* Show that xid is between its stamps and its end, and return a snapshot of now. */
 static Snapshot
 announce(uint64 xid)
 {
 	Snapshot fresh;
 
 	/* Only who has an xid is surely past recovery. */
-	(void) cg_coherence_boot_floor();
+	cg_boot_begin();
 	refuse_unseen_process();
 	fresh = GetLatestSnapshot();
-	cg_slots_announce(xid, is_preparing && !announced, fresh);
-	announced = true;
+	cg_slots_announce(xid);
 	return fresh;
+}
+
+/* A prepared transaction outlives its process, and perhaps this server's life. */
+static void
+prepare(uint64 xid, Snapshot fresh)
+{
+	Dependency *dependencies;
+	int count;
+
+	/* PostgreSQL will say so in a moment. */
+	if (max_prepared_xacts == 0)
+		return;
+	cg_boot_begin();
+	count = xid != 0 ? cg_pending_all(&dependencies) : 0;
+	if (count > 0)
+		cg_prepared_announce(xid, count, fresh);
+	has_place = count > 0;
+	cg_prepared_prove(xid, dependencies, count);
 }
 
 static void
@@ -120,13 +135,12 @@ before_end(bool preparing)
 	stamped_xid = U64FromFullTransactionId(xid);
 	is_preparing = preparing;
 
-	if (own_stamp_count > 0)
-	{
-		if (stamped_xid != 0)
-			fresh = announce(stamped_xid);
-		for (int i = 0; i < own_stamp_count; i++)
-			cg_slots_stamp(&own_stamps[i], stamped_xid, fresh);
-	}
+	if (own_stamp_count > 0 && stamped_xid != 0)
+		fresh = announce(stamped_xid);
+	if (preparing)
+		prepare(stamped_xid, fresh);
+	for (int i = 0; i < own_stamp_count; i++)
+		cg_slots_stamp(&own_stamps[i], stamped_xid, fresh);
 
 	cg_catalog_announce();
 
@@ -134,6 +148,16 @@ before_end(bool preparing)
 	stamped = true;
 	if (listener)
 		listener->stamped(keys, key_count, preparing);
+}
+
+/* What it touches now is not among what it left proof of. */
+static void
+prepare_late(uint64 xid, Snapshot fresh)
+{
+	if (!has_place)
+		cg_prepared_announce(xid, 1, fresh);
+	has_place = true;
+	cg_prepared_withdraw_proof();
 }
 
 /*
@@ -152,6 +176,8 @@ cg_transaction_stamp_late(Dependency dependency, bool is_key)
 		fresh = announce(xid);
 		stamped_xid = xid;
 	}
+	if (is_preparing && xid != 0)
+		prepare_late(xid, fresh);
 	cg_slots_stamp(&stamp, xid, fresh);
 	if (listener && is_key)
 		listener->stamped(&dependency, 1, false);
@@ -178,7 +204,7 @@ after_end(bool committed)
 	cg_pending_reset();
 	stamped = false;
 	is_preparing = false;
-	announced = false;
+	has_place = false;
 	stamped_xid = 0;
 	own_stamps = NULL;
 	own_stamp_count = 0;

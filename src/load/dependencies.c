@@ -8,7 +8,8 @@
  *	by key or tag	it is watched, and the level pins the columns of a
  *					template to the fetched key, or to a tag of the entry
  *					(pins.c): nothing is recorded, changes come by that name;
- *	whole			it is watched otherwise: the relation is recorded;
+ *	whole			it is watched otherwise, or a materialized view: the relation
+ *					is recorded;
  *	unwatched		its changes go unnoticed: recorded too, so that a later
  *					watch ends the entry, but cached for a ttl only.
  * Tables that only the plan knows, children by inheritance and those inside
@@ -104,12 +105,24 @@ note_detachment(DependencyWalk *walk, Relation relation)
 		walk->found->detaching = true;
 }
 
+/* Its rows change by commands only, which report them without a watch. */
+static bool
+is_stored_by_command(Relation relation)
+{
+	return relation->rd_rel->relkind == RELKIND_MATVIEW;
+}
+
 /* Level is NULL for a relation that the tree does not show. */
 static void
 add_table(DependencyWalk *walk, Relation relation, const Query *level, Index rtindex)
 {
 	CaptureSpec *spec = can_be_watched(relation) ? cg_capture_spec(relation) : NULL;
 
+	if (is_stored_by_command(relation))
+	{
+		add_relation(walk, RelationGetRelid(relation));
+		return;
+	}
 	if (!spec)
 	{
 		add_unwatched(walk, relation);

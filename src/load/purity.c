@@ -19,6 +19,8 @@
 #include "catalog/heap.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_aggregate.h"
+#include "catalog/pg_collation.h"
+#include "catalog/pg_operator.h"
 #include "catalog/pg_proc.h"
 #include "nodes/nodeFuncs.h"
 #include "nodes/primnodes.h"
@@ -254,6 +256,73 @@ judge_function(Oid function, void *context)
 	return false;
 }
 
+/* The name of what stands in pg_temp, else NULL. */
+static char *
+name_if_temporary(Oid namespace, const NameData *name)
+{
+	return isAnyTempNamespace(namespace) ? pstrdup(NameStr(*name)) : NULL;
+}
+
+static void
+judge_operator(Oid opno, LoadPurity *purity)
+{
+	HeapTuple tuple;
+	Form_pg_operator form;
+	char *name;
+
+	if (opno < FirstNormalObjectId)
+		return;
+	tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(opno));
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for operator %u", opno);
+	form = (Form_pg_operator) GETSTRUCT(tuple);
+	name = name_if_temporary(form->oprnamespace, &form->oprname);
+	ReleaseSysCache(tuple);
+	if (name)
+		note(&purity->session, "temporary operator %s", name);
+}
+
+static void
+judge_collation(Oid collation, LoadPurity *purity)
+{
+	HeapTuple tuple = SearchSysCache1(COLLOID, ObjectIdGetDatum(collation));
+	Form_pg_collation form;
+	char *name;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for collation %u", collation);
+	form = (Form_pg_collation) GETSTRUCT(tuple);
+	name = name_if_temporary(form->collnamespace, &form->collname);
+	ReleaseSysCache(tuple);
+	if (name)
+		note(&purity->session, "temporary collation %s", name);
+}
+
+/* Operators by their own names: their functions may stand elsewhere. */
+static void
+judge_operators(Node *node, LoadPurity *purity)
+{
+	ListCell *cell;
+
+	switch (nodeTag(node))
+	{
+		case T_OpExpr:
+		case T_DistinctExpr:
+		case T_NullIfExpr:
+			judge_operator(((OpExpr *) node)->opno, purity);
+			break;
+		case T_ScalarArrayOpExpr:
+			judge_operator(((ScalarArrayOpExpr *) node)->opno, purity);
+			break;
+		case T_RowCompareExpr:
+			foreach (cell, ((RowCompareExpr *) node)->opnos)
+				judge_operator(lfirst_oid(cell), purity);
+			break;
+		default:
+			break;
+	}
+}
+
 /* current_date and its kin; the role is part of the identity. */
 static void
 judge_value_function(SQLValueFunction *function, LoadPurity *purity)
@@ -335,8 +404,12 @@ cg_load_call_arguments(const FuncExpr *call)
 void
 cg_load_purity_of_node(Node *node, LoadPurity *purity)
 {
+	judge_operators(node, purity);
 	switch (nodeTag(node))
 	{
+		case T_CollateExpr:
+			judge_collation(((CollateExpr *) node)->collOid, purity);
+			break;
 		case T_SQLValueFunction:
 			judge_value_function((SQLValueFunction *) node, purity);
 			break;

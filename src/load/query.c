@@ -257,6 +257,7 @@ make_query(const char *text, int size, uint64 hash)
 	query->context = context;
 	query->names_settled = cg_coherence_settled(meaning_of_names(), GetActiveSnapshot(),
 												&query->names_gen) &&
+						   cg_coherence_believes(GetActiveSnapshot()) &&
 						   !cg_coherence_catalog_changed_by_me();
 	analyze_text(query);
 	query->plan = SPI_prepare(copy, query->parameter_count, query->parameter_types);

@@ -1,0 +1,462 @@
+--
+-- Every way to write rows, one by one: which of the values that are kept it
+-- ends, and no others.  test/ended.sql says how ended() knows.
+--
+\set VERBOSITY terse
+SET client_min_messages = warning;
+CREATE SCHEMA test_paths;
+SET search_path = test_paths;
+\pset format unaligned
+\pset tuples_only on
+\getenv source PG_ABS_SRCDIR
+\set source :source /test/ended.sql
+\set ECHO none
+\i :source
+\set ECHO all
+
+CREATE TABLE product (id int PRIMARY KEY, category int DEFAULT 0, price int NOT NULL DEFAULT 1, twice int GENERATED ALWAYS AS (price * 2) STORED);
+CREATE TABLE delta (id int, price int);
+INSERT INTO delta VALUES (1, 100), (4, 400);
+SELECT cachegrid.watch('product', '{"product:{id}"}', '{"category:{category}"}');
+INSERT INTO value SELECT 'product', 'product ' || i, 'product:' || i, 'SELECT to_jsonb(p) FROM product p WHERE id = ' || i, NULL FROM generate_series(1, 6) i;
+INSERT INTO value SELECT 'product', 'list ' || i, 'list:' || i, 'SELECT jsonb_agg(p ORDER BY id) FROM product p WHERE category = ' || i, ARRAY['category:' || i] FROM generate_series(0, 2) i;
+INSERT INTO value VALUES ('product', 'sum', 'sum', 'SELECT to_jsonb(sum(price)) FROM product', NULL);
+INSERT INTO product (id, category) SELECT i, i % 3 FROM generate_series(1, 5) i;
+SELECT ended();
+SELECT ended();
+
+-- INSERT
+INSERT INTO product (id) VALUES (6);
+SELECT ended();
+INSERT INTO product (id, category, price) SELECT 10 + id, 1, price FROM delta;
+SELECT ended();
+INSERT INTO product (id) VALUES (6), (7) ON CONFLICT DO NOTHING;
+SELECT ended();
+INSERT INTO product (id) VALUES (6) ON CONFLICT DO NOTHING;
+SELECT ended();
+INSERT INTO product (id, category) VALUES (6, 2) ON CONFLICT (id) DO UPDATE SET category = excluded.category;
+SELECT ended();
+INSERT INTO product (id, category) VALUES (6, 2) ON CONFLICT (id) DO UPDATE SET id = 8;
+SELECT ended();
+INSERT INTO product (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET price = 2 WHERE product.price > 1000;
+SELECT ended();
+
+-- UPDATE
+UPDATE product SET price = 3 WHERE id = 2;
+SELECT ended();
+UPDATE product SET price = price WHERE id = 2;
+SELECT ended();
+UPDATE product SET price = d.price FROM delta d WHERE d.id = product.id;
+SELECT ended();
+UPDATE product SET (id, category) = (6, 0) WHERE id = 8;
+SELECT ended();
+UPDATE product SET category = NULL WHERE id = 3;
+SELECT ended();
+UPDATE product SET category = DEFAULT WHERE id = 3;
+SELECT ended();
+UPDATE product SET price = 3 WHERE id = 99;
+SELECT ended();
+
+-- DELETE
+DELETE FROM product WHERE id = 6;
+SELECT ended();
+DELETE FROM product USING delta WHERE delta.id + 10 = product.id;
+SELECT ended();
+
+-- MERGE
+MERGE INTO product p USING (VALUES (1), (2), (6), (9)) s (id) ON p.id = s.id
+    WHEN MATCHED AND s.id = 2 THEN DO NOTHING
+    WHEN MATCHED THEN UPDATE SET price = 7
+    WHEN NOT MATCHED AND s.id = 6 THEN INSERT (id, category) VALUES (6, 2)
+    WHEN NOT MATCHED THEN DO NOTHING;
+SELECT ended();
+MERGE INTO product p USING delta s ON p.id = s.id + 2 WHEN MATCHED THEN DELETE;
+SELECT ended();
+INSERT INTO product (id, category) SELECT i, i % 3 FROM generate_series(1, 6) i ON CONFLICT DO NOTHING;
+SELECT warm();
+
+-- WITH, read or not
+WITH gone AS (DELETE FROM product WHERE id = 6 RETURNING *), back AS (INSERT INTO product (id, category) SELECT 16, category FROM gone RETURNING id)
+    SELECT * FROM back;
+SELECT ended();
+WITH unread AS (UPDATE product SET price = 8 WHERE id = 1) SELECT 1;
+SELECT ended();
+WITH moved AS (UPDATE product SET id = 6 WHERE id = 16 RETURNING price) UPDATE delta SET price = moved.price FROM moved WHERE id = 1;
+SELECT ended();
+CREATE TABLE copied AS WITH c AS (SELECT * FROM product) SELECT * FROM c;
+SELECT ended();
+SELECT 1 AS one INTO copied_too FROM product;
+SELECT ended();
+DROP TABLE copied, copied_too;
+SELECT ended();
+
+-- EXPLAIN runs what it explains if told to
+EXPLAIN (COSTS off) UPDATE product SET price = 9 WHERE id = 1 \g /dev/null
+SELECT ended();
+EXPLAIN ANALYZE INSERT INTO product (id) VALUES (61) \g /dev/null
+SELECT ended();
+EXPLAIN ANALYZE UPDATE product SET price = 9 WHERE id = 1 \g /dev/null
+SELECT ended();
+EXPLAIN ANALYZE DELETE FROM product WHERE id = 61 \g /dev/null
+SELECT ended();
+EXPLAIN ANALYZE MERGE INTO product USING (VALUES (2)) s (n) ON id = n WHEN MATCHED THEN UPDATE SET price = 9 \g /dev/null
+SELECT ended();
+EXPLAIN ANALYZE WITH w AS (UPDATE product SET price = 9 WHERE id = 3 RETURNING 1) SELECT * FROM w \g /dev/null
+SELECT ended();
+
+-- COPY
+COPY product (id, category) FROM stdin;
+21	1
+22	1
+\.
+SELECT ended();
+COPY product (id, category) FROM stdin WHERE category = 2;
+23	1
+24	2
+\.
+SELECT ended();
+COPY (DELETE FROM product WHERE id > 20 RETURNING id) TO stdout;
+SELECT ended();
+COPY product TO stdout;
+SELECT ended();
+BEGIN;
+TRUNCATE product;
+COPY product (id, category) FROM stdin (FREEZE);
+1	1
+2	2
+3	0
+4	1
+5	2
+6	0
+\.
+COMMIT;
+SELECT ended();
+
+-- TRUNCATE, by itself and with what refers to it
+CREATE TABLE kind (id int GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY, parent int REFERENCES kind);
+INSERT INTO kind VALUES (0), (1), (2), (3);
+ALTER TABLE product ADD CONSTRAINT of_kind FOREIGN KEY (category) REFERENCES kind;
+SELECT warm();
+TRUNCATE kind RESTART IDENTITY CASCADE;
+SELECT ended();
+SELECT count(*) FROM product;
+INSERT INTO kind VALUES (0), (1), (2), (3);
+INSERT INTO product (id, category) SELECT i, i % 3 FROM generate_series(1, 6) i;
+SELECT warm();
+BEGIN;
+TRUNCATE ONLY product;
+ROLLBACK;
+SELECT ended();
+
+-- Foreign keys that act
+CREATE FUNCTION act(action text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    ALTER TABLE product DROP CONSTRAINT IF EXISTS of_kind;
+    DELETE FROM product;
+    DELETE FROM kind;
+    INSERT INTO kind VALUES (0), (1), (2), (3);
+    INSERT INTO product (id, category) SELECT i, i % 3 FROM generate_series(1, 6) i;
+    EXECUTE 'ALTER TABLE product ADD CONSTRAINT of_kind FOREIGN KEY (category) REFERENCES kind ' || action;
+END $$;
+SELECT act('ON DELETE CASCADE ON UPDATE CASCADE'), warm();
+DELETE FROM kind WHERE id = 1;
+SELECT ended();
+UPDATE kind SET id = 20 WHERE id = 2;
+SELECT ended();
+UPDATE kind SET id = 1 WHERE id = 20;
+SELECT ended();
+SELECT act('ON DELETE SET NULL ON UPDATE SET NULL'), warm();
+DELETE FROM kind WHERE id = 1;
+SELECT ended();
+UPDATE kind SET id = 20 WHERE id = 2;
+SELECT ended();
+SELECT act('ON DELETE SET DEFAULT ON UPDATE SET DEFAULT'), warm();
+DELETE FROM kind WHERE id = 1;
+SELECT ended();
+UPDATE kind SET id = 20 WHERE id = 2;
+SELECT ended();
+SELECT act('ON DELETE SET NULL (category)'), warm();
+DELETE FROM kind WHERE id = 1;
+SELECT ended();
+SELECT act('ON DELETE CASCADE DEFERRABLE INITIALLY DEFERRED'), warm();
+BEGIN;
+DELETE FROM kind WHERE id = 2;
+COMMIT;
+SELECT ended();
+SELECT act('DEFERRABLE INITIALLY DEFERRED'), warm();
+BEGIN;
+INSERT INTO product (id, category) VALUES (7, 30);
+COMMIT;
+SELECT ended();
+-- from the second table on, and around a circle
+CREATE TABLE root (id int PRIMARY KEY);
+INSERT INTO root VALUES (1), (2);
+SELECT act('ON DELETE CASCADE');
+UPDATE kind SET parent = 0 WHERE id = 1;
+ALTER TABLE kind DROP CONSTRAINT kind_parent_fkey, ADD FOREIGN KEY (parent) REFERENCES kind ON DELETE CASCADE;
+SELECT warm();
+DELETE FROM kind WHERE id = 0;
+SELECT ended();
+ALTER TABLE product DROP CONSTRAINT of_kind;
+INSERT INTO product (id, category) SELECT i, i % 3 FROM generate_series(1, 6) i ON CONFLICT DO NOTHING;
+
+-- Views
+CREATE VIEW cheap AS SELECT id, category, price FROM product WHERE price < 1000 WITH CHECK OPTION;
+CREATE VIEW cheaper AS SELECT * FROM cheap WHERE price < 100;
+SELECT warm();
+INSERT INTO cheap VALUES (30, 1, 1);
+SELECT ended();
+UPDATE cheaper SET price = 10 WHERE id = 1;
+SELECT ended();
+DELETE FROM cheaper WHERE id = 30;
+SELECT ended();
+CREATE VIEW joined AS SELECT p.id, p.price, d.price AS delta FROM product p LEFT JOIN delta d USING (id);
+CREATE FUNCTION instead() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE product SET price = NEW.price WHERE id = NEW.id;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER instead INSTEAD OF UPDATE ON joined FOR EACH ROW EXECUTE FUNCTION instead();
+SELECT warm();
+UPDATE joined SET price = 11 WHERE id = 1;
+SELECT ended();
+
+-- Rules
+CREATE RULE on_delta AS ON UPDATE TO delta DO ALSO UPDATE product SET price = NEW.price WHERE id = NEW.id;
+CREATE RULE on_delta_instead AS ON DELETE TO delta DO INSTEAD DELETE FROM product WHERE id = OLD.id;
+CREATE RULE on_joined AS ON DELETE TO joined DO INSTEAD UPDATE product SET category = 2 WHERE id = OLD.id;
+CREATE RULE not_99 AS ON INSERT TO product WHERE NEW.id = 99 DO INSTEAD NOTHING;
+CREATE RULE to_6 AS ON INSERT TO product WHERE NEW.id = 98 DO INSTEAD UPDATE product SET price = 98 WHERE id = 6;
+SELECT warm();
+UPDATE delta SET price = 12 WHERE id = 1;
+SELECT ended();
+DELETE FROM delta WHERE id = 4;
+SELECT ended();
+DELETE FROM joined WHERE id = 1;
+SELECT ended();
+INSERT INTO product (id) VALUES (99);
+SELECT ended();
+INSERT INTO product (id) VALUES (98);
+SELECT ended();
+DROP RULE not_99 ON product;
+DROP RULE to_6 ON product;
+
+-- Triggers that change the row, or leave it out, or change others
+CREATE FUNCTION change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.price = 50 THEN
+        RETURN NULL;
+    ELSIF NEW.price = 51 THEN
+        NEW.category := 1;
+    ELSIF NEW.price = 52 THEN
+        UPDATE product SET price = 53 WHERE id = NEW.id + 1;
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER change BEFORE UPDATE ON product FOR EACH ROW EXECUTE FUNCTION change();
+SELECT warm();
+UPDATE product SET price = 50 WHERE id = 2;
+SELECT ended();
+UPDATE product SET price = 51 WHERE id = 2;
+SELECT ended();
+UPDATE product SET price = 52 WHERE id = 2;
+SELECT ended();
+DROP TRIGGER change ON product;
+CREATE TRIGGER change AFTER UPDATE ON product FOR EACH ROW EXECUTE FUNCTION change();
+SELECT warm();
+UPDATE product SET price = 52 WHERE id = 5;
+SELECT ended();
+DROP TRIGGER change ON product;
+CREATE FUNCTION on_other() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN UPDATE product SET price = price + 1 WHERE id = 3; RETURN NULL; END $$;
+CREATE TRIGGER on_other AFTER INSERT ON root FOR EACH STATEMENT EXECUTE FUNCTION on_other();
+SELECT warm();
+INSERT INTO root VALUES (3);
+SELECT ended();
+DROP TRIGGER on_other ON root;
+CREATE CONSTRAINT TRIGGER on_other AFTER INSERT ON root DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION on_other();
+SELECT warm();
+BEGIN;
+INSERT INTO root VALUES (4);
+SELECT ended();
+COMMIT;
+SELECT ended();
+BEGIN;
+INSERT INTO root VALUES (5);
+SET CONSTRAINTS ALL IMMEDIATE;
+COMMIT;
+SELECT ended();
+DROP TRIGGER on_other ON root;
+-- event triggers
+CREATE FUNCTION on_ddl() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN UPDATE test_paths.product SET price = price + 1 WHERE id = 4; END $$;
+CREATE EVENT TRIGGER on_ddl ON ddl_command_start WHEN TAG IN ('CREATE TABLE') EXECUTE FUNCTION on_ddl();
+INSERT INTO product (id, category) VALUES (4, 1);
+SELECT warm();
+CREATE TABLE fires (n int);
+SELECT ended();
+DROP EVENT TRIGGER on_ddl;
+CREATE EVENT TRIGGER on_ddl ON ddl_command_end WHEN TAG IN ('CREATE TABLE') EXECUTE FUNCTION on_ddl();
+SELECT warm();
+CREATE TABLE fires_too (n int);
+SELECT ended();
+DROP EVENT TRIGGER on_ddl;
+CREATE EVENT TRIGGER on_ddl ON sql_drop WHEN TAG IN ('DROP TABLE') EXECUTE FUNCTION on_ddl();
+SELECT warm();
+DROP TABLE fires, fires_too;
+SELECT ended();
+DROP EVENT TRIGGER on_ddl;
+
+-- Deferred unique constraints
+ALTER TABLE product ADD COLUMN place int;
+UPDATE product SET place = id;
+ALTER TABLE product ADD UNIQUE (place) DEFERRABLE INITIALLY DEFERRED;
+SELECT warm();
+UPDATE product SET place = 3 - place WHERE id < 3;
+SELECT ended();
+BEGIN;
+UPDATE product SET place = 5 WHERE id = 6;
+COMMIT;
+SELECT ended();
+
+-- PL/pgSQL: exceptions, DO, functions of any sort, procedures that commit
+DO $$
+BEGIN
+    UPDATE product SET price = 60 WHERE id = 1;
+    BEGIN
+        UPDATE product SET price = 60 WHERE id = 2;
+        RAISE division_by_zero;
+    EXCEPTION WHEN division_by_zero THEN
+        UPDATE product SET price = 60 WHERE id = 3;
+    END;
+END $$;
+SELECT ended();
+DO $$
+BEGIN
+    BEGIN
+        UPDATE product SET price = 61 WHERE id = 1;
+        BEGIN
+            UPDATE product SET price = 61 WHERE id = 2;
+        EXCEPTION WHEN division_by_zero THEN
+        END;
+        RAISE division_by_zero;
+    EXCEPTION WHEN division_by_zero THEN
+    END;
+END $$;
+SELECT ended();
+CREATE FUNCTION write_plpgsql(n int) RETURNS int LANGUAGE plpgsql SECURITY DEFINER SET search_path = test_paths AS $$
+BEGIN
+    EXECUTE 'UPDATE product SET price = price + 1 WHERE id = $1' USING n;
+    RETURN n;
+END $$;
+CREATE FUNCTION write_sql(n int) RETURNS SETOF int LANGUAGE sql BEGIN ATOMIC UPDATE product SET price = price + 1 WHERE id = n RETURNING id; END;
+CREATE FUNCTION write_loop() RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    r record;
+    c CURSOR FOR SELECT * FROM product WHERE id IN (1, 2) FOR UPDATE;
+BEGIN
+    FOR r IN UPDATE product SET price = price + 1 WHERE id IN (5, 6) RETURNING * LOOP
+        EXIT;
+    END LOOP;
+    FOR r IN c LOOP
+        UPDATE product SET price = price + 1 WHERE CURRENT OF c;
+    END LOOP;
+END $$;
+CREATE PROCEDURE write_twice() LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE product SET price = price + 1 WHERE id = 1;
+    COMMIT;
+    UPDATE product SET price = price + 1 WHERE id = 2;
+    ROLLBACK;
+    UPDATE product SET price = price + 1 WHERE id = 3;
+END $$;
+CREATE ROLE paths_clerk IN ROLE cachegrid_reader;
+GRANT USAGE ON SCHEMA test_paths TO paths_clerk;
+SELECT warm();
+SELECT write_plpgsql(1);
+SELECT ended();
+SET ROLE paths_clerk;
+SELECT write_plpgsql(2);
+RESET ROLE;
+SELECT ended();
+SELECT id FROM (SELECT write_sql(n) AS id FROM generate_series(3, 4) n) s;
+SELECT ended();
+SELECT write_loop();
+SELECT ended();
+CALL write_twice();
+SELECT ended();
+SELECT id FROM product WHERE write_plpgsql(id) = 5 AND id = 5;
+SELECT ended();
+
+-- Prepared statements, cursors, two tables and savepoints in one transaction
+PREPARE write (int, int) AS UPDATE product SET price = $2 WHERE id = $1;
+SELECT warm();
+EXECUTE write(1, 70);
+SELECT ended();
+SET plan_cache_mode = force_generic_plan;
+EXECUTE write(2, 70);
+SELECT ended();
+EXECUTE write(3, 70);
+SELECT ended();
+EXPLAIN ANALYZE EXECUTE write(4, 70) \g /dev/null
+SELECT ended();
+RESET plan_cache_mode;
+BEGIN;
+DECLARE c CURSOR FOR SELECT * FROM product WHERE id IN (1, 2) ORDER BY id FOR UPDATE;
+FETCH c \g /dev/null
+UPDATE product SET price = 71 WHERE CURRENT OF c;
+MOVE FORWARD 1 FROM c;
+DELETE FROM product WHERE CURRENT OF c;
+COMMIT;
+SELECT ended();
+BEGIN;
+UPDATE product SET price = 72 WHERE id = 1;
+SAVEPOINT a;
+UPDATE product SET price = 72 WHERE id = 2;
+UPDATE delta SET price = 72;
+ROLLBACK TO a;
+UPDATE product SET price = 72 WHERE id = 3;
+SAVEPOINT a;
+UPDATE product SET price = 72 WHERE id = 4;
+RELEASE a;
+COMMIT;
+SELECT ended();
+BEGIN;
+UPDATE product SET price = 73;
+TRUNCATE product;
+ROLLBACK;
+SELECT ended();
+
+-- What writes no row of it
+SELECT id FROM product WHERE id = 1 FOR UPDATE;
+BEGIN; LOCK TABLE product; COMMIT;
+CREATE TEMP TABLE product (id int);
+INSERT INTO pg_temp.product VALUES (1);
+DROP TABLE pg_temp.product;
+SELECT ended();
+SELECT lo_create(4711);
+SELECT lo_put(4711, 0, '\x01'), lo_unlink(4711);
+SELECT ended();
+ANALYZE product;
+VACUUM product;
+REINDEX TABLE product;
+REINDEX TABLE CONCURRENTLY product;
+CHECKPOINT;
+SELECT ended();
+VACUUM FULL product;
+SELECT ended();
+CLUSTER product USING product_pkey;
+SELECT ended();
+CREATE INDEX CONCURRENTLY by_price ON product (price);
+DROP INDEX CONCURRENTLY by_price;
+SELECT warm();
+
+-- As a replica
+SET session_replication_role = replica;
+UPDATE product SET price = 80 WHERE id = 1;
+SELECT ended();
+TRUNCATE product;
+SELECT ended();
+RESET session_replication_role;
+
+SET client_min_messages = warning;
+DROP SCHEMA test_paths CASCADE;
+DROP ROLE paths_clerk;
