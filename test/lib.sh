@@ -76,7 +76,7 @@ SERVER_PACKAGES="postgresql-$PG_MAJOR"
 # shellcheck disable=SC2034
 REDIS_PACKAGES="redis-server"
 # shellcheck disable=SC2034
-TEST_PACKAGES="perl libipc-run-perl postgresql-$PG_MAJOR-pgtap
+TEST_PACKAGES="perl libipc-run-perl libpq-dev postgresql-$PG_MAJOR-pgtap
     libtap-parser-sourcehandler-pgtap-perl"
 
 # Prints those of the packages that are not installed.
@@ -326,7 +326,7 @@ private_sources()
     mkdir "$RUN/src" &&
         tar -C "$REPO" --exclude=./build --exclude=./.git --exclude='*.o' --exclude='*.so' \
             --exclude='*.bc' --exclude='./tmp_check*' --exclude=./results \
-            --exclude=./demo/replay --exclude=./bench/bench -cf - . |
+            --exclude=./demo/replay --exclude=./bench/bench --exclude=./test/checker/checker -cf - . |
         tar -C "$RUN/src" --no-same-owner -xf - ||
         die "could not copy the sources to $RUN"
     [ "$(id -u)" != 0 ] || chown -R "$RUN_USER" "$RUN/src"
