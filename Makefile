@@ -32,13 +32,24 @@ ifeq ($(shell uname), Linux)
 SHLIB_LINK += -Wl,-Bsymbolic
 endif
 
+# For make test-valgrind: tell it what palloc hands out.
+ifneq ($(filter -DMEMCHECK,$(COPT)),)
+OBJS += test/memcheck/palloc.o
+SHLIB_LINK += -Wl,--wrap=palloc -Wl,--wrap=MemoryContextAlloc
+endif
+
 # Bitcode for inlining buys nothing here and would need clang on every machine.
 override with_llvm = no
 
-EXTRA_CLEAN = demo/replay bench/bench bench/inside.so test/checker/checker test/checker/inside.so
+EXTRA_CLEAN = demo/replay bench/bench bench/inside.so test/checker/checker test/checker/inside.so \
+	test/store/probe.so
+
+# Of the TAP tests, those of the store's memory.
+STORE_TESTS = 002_memory 003_store_race 003_stress 004_limits 004_store_accounts 005_store_failures
 
 # These goals need no PostgreSQL at hand: they find or install one, or none.
-SCRIPTED = test matrix demo bench bench-scale check-model check-consistency mutants format format-check floors-check
+SCRIPTED = test test-long test-sanitized test-valgrind matrix demo bench bench-scale check-model \
+	check-consistency mutants format format-check floors-check
 
 ifneq ($(filter-out $(SCRIPTED),$(or $(MAKECMDGOALS),all)),)
 PG_CONFIG ?= pg_config
@@ -67,6 +78,16 @@ test/checker/checker: $(wildcard test/checker/*.[ch])
 # What the checker asks within a session.
 test/checker/inside.so: $(wildcard test/checker/inside/*.[ch])
 	$(CC) $(CFLAGS) $(CFLAGS_SL) $(CPPFLAGS) -shared -o $@ $(filter %.c,$^)
+
+# What the tests do inside a session: with a copy of the store, some of whose
+# functions are led elsewhere.
+PROBE_PARTS = $(filter src/base/%.o src/store/%.o,$(OBJS))
+
+test/store/probe.so: $(wildcard test/store/*.[ch]) $(PROBE_PARTS)
+	$(CC) $(CFLAGS) $(CFLAGS_SL) $(CPPFLAGS) -shared -o $@ $(filter %.c %.o,$^) \
+		-Wl,-Bsymbolic -Wl,--wrap=cg_arena_allocate_locked
+
+installcheck: test/store/probe.so
 endif
 
 FORMATTER ?= clang-format
@@ -78,7 +99,20 @@ export PG_CONFIG SEED MUTANT CALM
 test:
 	@test/run $(ONLY)
 
-# The same on newer PostgreSQL, each in a Debian of its own.
+# The long stress of the store; `make test-long OPERATIONS=1000000` is a shorter one.
+test-long:
+	@$(if $(OPERATIONS),OPERATIONS=$(OPERATIONS)) test/long
+
+# Suites of a build that stops at a false assertion and at undefined behaviour.
+test-sanitized:
+	@COPT='-DUSE_ASSERT_CHECKING -fsanitize=undefined -fno-sanitize-recover=undefined' \
+		test/run $(or $(ONLY),regress isolation $(STORE_TESTS:%=tap:%))
+
+# Tests against a server under valgrind's memcheck; `make test-valgrind ONLY=values`.
+test-valgrind:
+	@test/valgrind $(ONLY)
+
+# The suites on newer PostgreSQL, each in a Debian of its own.
 matrix:
 	@test/matrix
 
@@ -110,10 +144,10 @@ check-consistency:
 	@CHECKER_SECONDS=$(SECONDS) test/checker/run
 
 format:
-	$(FORMATTER) -i $(shell find src demo bench test/checker -name '*.[ch]')
+	$(FORMATTER) -i $(shell find src demo bench test -name '*.[ch]')
 
 format-check:
-	$(FORMATTER) --dry-run -Werror $(shell find src demo bench test/checker -name '*.[ch]')
+	$(FORMATTER) --dry-run -Werror $(shell find src demo bench test -name '*.[ch]')
 
 floors-check:
 	@test/check_floors.sh $(FLOORS)
