@@ -220,7 +220,7 @@ SELECT ok(NOT has_foreign_data_wrapper_privilege('contract_stranger', 'cachegrid
 SELECT is_empty($$SELECT p.oid::regprocedure FROM extension_function p
                   WHERE has_function_privilege('cachegrid_admin', p.oid, 'EXECUTE')
                     AND p.oid NOT IN (SELECT oid FROM kept_function WHERE oid IS NOT NULL)
-                    AND p.proname NOT IN ('capture', 'capture_statement', 'check_policy', 'mirror_status')
+                    AND p.proname NOT IN ('capture', 'capture_statement', 'check_policy', 'mirror_status', 'prepared_stamps')
                     AND p.proname NOT IN (SELECT name FROM promised_view)$$,
                 'no function may be called that is not promised, but what these stand on');
 SELECT is_empty($$SELECT r.oid::regclass FROM extension_relation r
