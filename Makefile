@@ -35,10 +35,10 @@ endif
 # Bitcode for inlining buys nothing here and would need clang on every machine.
 override with_llvm = no
 
-EXTRA_CLEAN = demo/replay bench/bench bench/inside.so
+EXTRA_CLEAN = demo/replay bench/bench bench/inside.so test/checker/checker test/checker/inside.so
 
 # These goals need no PostgreSQL at hand: they find or install one, or none.
-SCRIPTED = test matrix demo bench bench-scale check-model mutants format format-check floors-check
+SCRIPTED = test matrix demo bench bench-scale check-model check-consistency mutants format format-check floors-check
 
 ifneq ($(filter-out $(SCRIPTED),$(or $(MAKECMDGOALS),all)),)
 PG_CONFIG ?= pg_config
@@ -60,12 +60,19 @@ bench/bench: $(wildcard bench/*.[ch])
 # What the bench does inside a session.
 bench/inside.so: $(wildcard bench/inside/*.[ch])
 	$(CC) $(CFLAGS) $(CFLAGS_SL) $(CPPFLAGS) -shared -o $@ $(filter %.c,$^)
+
+test/checker/checker: $(wildcard test/checker/*.[ch])
+	$(CC) $(CLIENT_CFLAGS) -o $@ $(filter %.c,$^) -lpq -lpthread -lm
+
+# What the checker asks within a session.
+test/checker/inside.so: $(wildcard test/checker/inside/*.[ch])
+	$(CC) $(CFLAGS) $(CFLAGS_SL) $(CPPFLAGS) -shared -o $@ $(filter %.c,$^)
 endif
 
 FORMATTER ?= clang-format
 
 .PHONY: $(SCRIPTED)
-export PG_CONFIG
+export PG_CONFIG SEED MUTANT CALM
 
 # Runs every suite; `make test ONLY="regress:values tap"` runs some.
 test:
@@ -97,11 +104,16 @@ mutants:
 check-model:
 	@test/model/run $(if $(FULL),--full)
 
+# Sessions of all sorts, whose every value from the cache is compared with the
+# rows, for SECONDS=n; SEED=n; MUTANT=name, or protocol: is it caught, and when?
+check-consistency:
+	@CHECKER_SECONDS=$(SECONDS) test/checker/run
+
 format:
-	$(FORMATTER) -i $(shell find src demo bench -name '*.[ch]')
+	$(FORMATTER) -i $(shell find src demo bench test/checker -name '*.[ch]')
 
 format-check:
-	$(FORMATTER) --dry-run -Werror $(shell find src demo bench -name '*.[ch]')
+	$(FORMATTER) --dry-run -Werror $(shell find src demo bench test/checker -name '*.[ch]')
 
 floors-check:
 	@test/check_floors.sh $(FLOORS)

@@ -326,7 +326,7 @@ private_sources()
     mkdir "$RUN/src" &&
         tar -C "$REPO" --exclude=./build --exclude=./.git --exclude='*.o' --exclude='*.so' \
             --exclude='*.bc' --exclude='./tmp_check*' --exclude=./results \
-            --exclude=./demo/replay --exclude=./bench/bench -cf - . |
+            --exclude=./demo/replay --exclude=./bench/bench --exclude=./test/checker/checker -cf - . |
         tar -C "$RUN/src" --no-same-owner -xf - ||
         die "could not copy the sources to $RUN"
     [ "$(id -u)" != 0 ] || chown -R "$RUN_USER" "$RUN/src"
