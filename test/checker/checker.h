@@ -59,10 +59,12 @@ typedef struct Script
 	char expected[256]; /* SQLSTATEs, each followed by a blank */
 	int weight;
 	bool primary_only;
+	bool recheck; /* of a check: what differs once may agree the next time */
 	int step_count;
 	Step steps[MAX_STEPS];
 	atomic_long runs;
-	atomic_long ends; /* that got to the last step */
+	atomic_long ends;	  /* that got to the last step */
+	char last_error[200]; /* under the lock of report.c */
 } Script;
 
 /* The scripts of a file. */
@@ -117,7 +119,7 @@ typedef struct Session
 	uint64_t random;
 	Variable variables[32]; /* of the script that runs */
 	int variable_count;
-	const Script *script;
+	Script *script;
 	const Script *check;	  /* the check that runs, or NULL */
 	atomic_long statement_at; /* milliseconds; 0: none runs */
 } Session;
@@ -168,6 +170,7 @@ extern PGconn *session_connect(const Target *target, const char *name);
 /* report.c */
 extern void report_stale(Session *session, const PGresult *result, int row);
 extern void report_stale_error(Session *session, const char *message);
+extern void report_end_of_script(Script *script, const char *message);
 extern void report_unexpected(Session *session, const char *sqlstate, const char *message);
 extern void report_problem(Checker *checker, const char *message);
 extern void report_publish(Target *target, const char *value);

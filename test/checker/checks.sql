@@ -6,7 +6,11 @@
 -- A read that misses computes under the same snapshot and agrees by itself:
 -- what counts are the hits, and those the server counts.
 --
--- Words after a check's name are SQLSTATEs that it may end with.  :item is a
+-- Words after a check's name are SQLSTATEs that it may end with.  "recheck":
+-- which partitions there are a statement learns when it is planned, before its
+-- snapshot is taken, so that the comparison itself may be of two minds while
+-- one comes or goes: there a difference counts if it is still there in the
+-- statements that follow.  :item is a
 -- number drawn at random, few of them often; :items an array of them; drawn
 -- once in a script.  {a|b} is one of several.
 
@@ -62,12 +66,12 @@ SELECT 'twin:' || i AS key, cachegrid.fetch('twin:' || i || ':0') ->> 'mark' AS 
        cachegrid.fetch('twin:' || i || ':1') ->> 'mark' AS computed
 FROM unnest(:twins) i;
 
--- check shelf 42P01 XX000
+-- check shelf recheck 42P01 XX000
 SELECT 'shelf:' || i AS key, cachegrid.fetch('shelf:' || i) AS cached,
        (SELECT jsonb_agg(s ORDER BY place) FROM shelf s WHERE id = i) AS computed
 FROM unnest(:shelfs) i;
 
--- check shelves 42P01 XX000
+-- check shelves recheck 42P01 XX000
 SELECT 'shelves' AS key, cachegrid.fetch('shelves', 'SELECT count(*), sum(n), max(writer) FROM shelf') AS cached,
        (SELECT to_jsonb(s) FROM (SELECT count(*), sum(n), max(writer) FROM shelf) s) AS computed;
 

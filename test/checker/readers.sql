@@ -123,7 +123,7 @@ BEGIN ISOLATION LEVEL REPEATABLE READ;
 SELECT pg_export_snapshot() AS snapshot \gset
 \publish snapshot
 \check item
-\sleep 20
+\sleep 100
 \check item
 COMMIT;
 

@@ -21,7 +21,7 @@ typedef struct Domain
 } Domain;
 
 static const Domain domains[] = {
-	{"item", 400, 40}, {"twin", 60, 10},	{"shelf", 60, 10}, {"owner", 40, 10},
+	{"item", 400, 60}, {"twin", 60, 10},	{"shelf", 60, 10}, {"owner", 40, 10},
 	{"pet", 120, 10},  {"grp", 19, 4},		{"total", 9, 4},   {"entry", 50, 4},
 	{"wide", 30, 10},  {"crate", 30, 10},	{"secret", 40, 10}, {"any", 1000000, 4},
 };
@@ -57,6 +57,8 @@ read_header(const char *file, Script *script, char *line)
 
 		if (strcmp(word, "primary") == 0)
 			script->primary_only = true;
+		else if (strcmp(word, "recheck") == 0)
+			script->recheck = true;
 		else if (strlen(word) < 5)
 			script->weight = atoi(word);
 		else

@@ -14,17 +14,28 @@
 
 #include "checker.h"
 
+/* What servers say when they go down is no news. */
+static void
+ignore_notice(void *argument, const char *message)
+{
+	(void) argument;
+	(void) message;
+}
+
 /* Each session is told apart by its name, to those who cancel and kill. */
 PGconn *
 session_connect(const Target *target, const char *name)
 {
 	char info[1024];
+	PGconn *conn;
 
 	snprintf(info, sizeof(info),
 			 "host='%s' dbname='%s' user=postgres application_name='%s' connect_timeout=10 "
 			 "options='-c lock_timeout=1s -c client_min_messages=error -c jit=off'",
 			 target->host, target->database, name);
-	return PQconnectdb(info);
+	conn = PQconnectdb(info);
+	PQsetNoticeProcessor(conn, ignore_notice, NULL);
+	return conn;
 }
 
 /* Deadlocks, cancels, kills and restarts are meant to happen. */
@@ -51,6 +62,7 @@ judge_error(Session *session, const PGresult *result)
 
 	if (!sqlstate)
 		sqlstate = "";
+	report_end_of_script(session->script, message);
 	if (strcmp(sqlstate, "CG001") == 0)
 		report_stale_error(session, message);
 	else if (!is_expected(session, sqlstate, message) && !session->checker->stopping)
@@ -126,10 +138,26 @@ execute(Session *session, const char *sql)
 	return result;
 }
 
+/* What a check found to differ; or asked again, what differs still. */
+static PGresult *
+execute_check(Session *session, const char *sql)
+{
+	PGresult *result = execute(session, sql);
+
+	for (int again = 0; again < 3 && session->check->recheck && PQntuples(result) > 0; again++)
+	{
+		PQclear(result);
+		pause_for(5);
+		result = execute(session, sql);
+	}
+	return result;
+}
+
+/* Without a step it is a check's. */
 static bool
 run_sql(Session *session, const Step *step, const char *sql)
 {
-	PGresult *result = execute(session, sql);
+	PGresult *result = step ? execute(session, sql) : execute_check(session, sql);
 	bool good = true;
 
 	switch (PQresultStatus(result))
@@ -259,6 +287,20 @@ run_script(Session *session)
 	script_forget(session);
 }
 
+/* So that those who bring many hits have most of the machine. */
+static void
+rest(Session *session)
+{
+	const Checker *checker = session->checker;
+
+	if (session->book == &checker->ddl)
+		pause_for(draw(&session->random, 60));
+	else if (session->book == &checker->writers)
+		pause_for(draw(&session->random, 6));
+	else if (session->target->standby && !checker->standby_serves)
+		pause_for(30);
+}
+
 void *
 session_main(void *argument)
 {
@@ -277,9 +319,7 @@ session_main(void *argument)
 			continue;
 		}
 		run_script(session);
-		/* Who only writes leaves room for those who read. */
-		if (session->book != &session->checker->readers)
-			pause_for(draw(&session->random, session->book->count > 20 ? 6 : 60));
+		rest(session);
 	}
 	PQfinish(session->conn);
 	return NULL;

@@ -28,15 +28,15 @@ DELETE FROM item WHERE id = :item;
 {INSERT INTO item (id, grp, n) VALUES (:item, :grp, :any) ON CONFLICT (id) DO NOTHING|};
 {COMMIT|COMMIT|ROLLBACK};
 \sleep 1
-INSERT INTO item (id, grp, n) VALUES (:item, :grp, :any);
+INSERT INTO item (id, grp, n) VALUES (:item, :grp, :any) ON CONFLICT (id) DO NOTHING;
 
--- script upsert 40
+-- script upsert 40 21000
 INSERT INTO item (id, grp, n) VALUES (:item, :grp, 0), (:item2, :grp2, 0) ON CONFLICT (id) DO UPDATE SET n = item.n + 1, grp = excluded.grp;
 
 -- script fill_gaps 20
 INSERT INTO item (id, grp, n, filler) SELECT i, i % 20, 0, repeat('y', i) FROM generate_series(1, 400) i ON CONFLICT (id) DO NOTHING;
 
--- script merge 40 23505
+-- script merge 40 23505 21000
 MERGE INTO item USING (VALUES (:item, 5), (:item2, 6)) AS source(id, n) ON item.id = source.id
 WHEN MATCHED AND item.n % 7 = 0 THEN DELETE
 WHEN MATCHED THEN UPDATE SET n = item.n + source.n
@@ -91,7 +91,7 @@ INSERT INTO pet (id, owner, friend, heir) SELECT i, 1 + i % 40, 1 + i % 7, 1 + i
 -- script truncate_item 1
 BEGIN;
 TRUNCATE item;
-{|\check list}
+\check list
 INSERT INTO item (id, grp, n) SELECT i, i % 20, :any FROM generate_series(1, 400) i;
 {COMMIT|COMMIT|ROLLBACK};
 \check item
@@ -239,7 +239,7 @@ COMMIT;
 SELECT cachegrid.invalidate('item:' || :item), cachegrid.invalidate_tags('grp:' || :grp);
 
 -- script clear 1
-SELECT cachegrid.clear('{item|twin|list}');
+SELECT cachegrid.clear('{item|twin|slow|default}');
 
 -- script secrets 20
 UPDATE secret SET n = n + 1, whose = {whose|'alice'|'bob'} WHERE id = :secret;
