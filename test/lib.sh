@@ -76,7 +76,7 @@ SERVER_PACKAGES="postgresql-$PG_MAJOR"
 # shellcheck disable=SC2034
 REDIS_PACKAGES="redis-server"
 # shellcheck disable=SC2034
-TEST_PACKAGES="perl libipc-run-perl postgresql-$PG_MAJOR-pgtap
+TEST_PACKAGES="perl libipc-run-perl libpq-dev postgresql-$PG_MAJOR-pgtap
     libtap-parser-sourcehandler-pgtap-perl"
 
 # Prints those of the packages that are not installed.

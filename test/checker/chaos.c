@@ -43,8 +43,9 @@ draw_target(const Checker *checker, uint64_t *random)
 static long
 draw_backend(PGconn *conn)
 {
-	PGresult *result = PQexec(conn, "SELECT pid FROM pg_stat_activity "
-									"WHERE application_name LIKE 'checker %' ORDER BY random() LIMIT 1");
+	PGresult *result =
+		PQexec(conn, "SELECT pid FROM pg_stat_activity "
+					 "WHERE application_name LIKE 'checker %' ORDER BY random() LIMIT 1");
 	long pid = PQntuples(result) == 1 ? atol(PQgetvalue(result, 0, 0)) : 0;
 
 	PQclear(result);
@@ -60,8 +61,8 @@ disturb(Checker *checker, uint64_t *random)
 	bool harder = draw(random, 4) == 0;
 	char sql[128];
 
-	snprintf(sql, sizeof(sql), "SELECT pg_%s_backend(%ld)", harder ? "terminate" : "cancel",
-			 draw_backend(conn));
+	snprintf(sql, sizeof(sql), "SELECT pg_%s_backend(%ld)",
+			 harder ? "terminate" : "cancel", draw_backend(conn));
 	PQclear(PQexec(conn, sql));
 	if (PQstatus(conn) == CONNECTION_OK)
 		atomic_fetch_add(harder ? &checker->terminated : &checker->cancelled, 1);
@@ -75,12 +76,14 @@ end_prepared(Checker *checker, PGconn *conn, const char *pattern, bool always_co
 	char sql[256];
 	PGresult *result;
 
-	snprintf(sql, sizeof(sql), "SELECT gid FROM pg_prepared_xacts WHERE gid LIKE '%s'", pattern);
+	snprintf(sql, sizeof(sql), "SELECT gid FROM pg_prepared_xacts WHERE gid LIKE '%s'",
+			 pattern);
 	result = PQexec(conn, sql);
 	for (int i = 0; i < PQntuples(result); i++)
 	{
 		snprintf(sql, sizeof(sql), "%s PREPARED '%s'",
-				 always_commit || i % 3 > 0 ? "COMMIT" : "ROLLBACK", PQgetvalue(result, i, 0));
+				 always_commit || i % 3 > 0 ? "COMMIT" : "ROLLBACK",
+				 PQgetvalue(result, i, 0));
 		PQclear(PQexec(conn, sql));
 		atomic_fetch_add(&checker->left_prepared, 1);
 	}
@@ -97,8 +100,10 @@ hold(PGconn *conn, uint64_t *random)
 	{
 		snprintf(sql, sizeof(sql),
 				 "BEGIN; UPDATE item SET n = n + 1 WHERE id = %d;"
-				 "UPDATE twin SET mark = 'held' WHERE id = %d; PREPARE TRANSACTION 'held %d %d'",
-				 1 + (int) draw(random, 20), 1 + (int) draw(random, 10), i, (int) draw(random, 1000000));
+				 "UPDATE twin SET mark = 'held' WHERE id = %d; PREPARE TRANSACTION 'held "
+				 "%d %d'",
+				 1 + (int) draw(random, 20), 1 + (int) draw(random, 10), i,
+				 (int) draw(random, 1000000));
 		PQclear(PQexec(conn, sql));
 		PQclear(PQexec(conn, "ROLLBACK"));
 	}
@@ -127,8 +132,9 @@ pg_ctl(const char *data, const char *what)
 {
 	char command[1024];
 
-	snprintf(command, sizeof(command), "pg_ctl -D '%s' -s -w -t 60 -l '%s.log' %s >'%s.ctl' 2>&1 </dev/null",
-			 data, data, what, data);
+	snprintf(command, sizeof(command),
+			 "pg_ctl -D '%s' -s -w -t 60 -l '%s.log' %s >'%s.ctl' 2>&1 </dev/null", data,
+			 data, what, data);
 	return system(command) == 0;
 }
 
@@ -201,7 +207,8 @@ shake(Checker *checker, uint64_t *random, int round)
 
 	if (!standby)
 		hold(conn, random);
-	bring_down(checker, standby, round < 4 && !standby ? round % 2 : (int) draw(random, 4));
+	bring_down(checker, standby,
+			   round < 4 && !standby ? round % 2 : (int) draw(random, 4));
 	PQfinish(conn);
 	conn = connect_control(checker, &checker->targets[0]);
 	/* Readers have their time to keep what is not yet committed. */
@@ -247,9 +254,11 @@ void *
 restore_main(void *argument)
 {
 	static const char *const forms[] = {
-		"pg_dump -Fc -a --disable-triggers -t crate -f '%s' && psql -qXc 'TRUNCATE crate' && "
+		"pg_dump -Fc -a --disable-triggers -t crate -f '%s' && psql -qXc 'TRUNCATE "
+		"crate' && "
 		"pg_restore -1 -a --disable-triggers -d postgres '%s'",
-		"pg_dump -Fc -t crate -f '%s' && pg_restore -1 --clean --if-exists -d postgres '%s'",
+		"pg_dump -Fc -t crate -f '%s' && pg_restore -1 --clean --if-exists -d postgres "
+		"'%s'",
 		"pg_dump -Fc -a -t crate -f '%s' && psql -qXc 'DELETE FROM crate' && "
 		"pg_restore -a -d postgres '%s'",
 	};

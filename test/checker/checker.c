@@ -51,11 +51,13 @@ draw(uint64_t *random, uint64_t below)
 }
 
 static void
-add_target(Checker *checker, const char *name, const char *host, const char *database, bool standby)
+add_target(Checker *checker, const char *name, const char *host, const char *database,
+		   bool standby)
 {
 	Target *target = &checker->targets[checker->target_count++];
 
-	*target = (Target){.name = name, .host = host, .database = database, .standby = standby};
+	*target =
+		(Target){.name = name, .host = host, .database = database, .standby = standby};
 }
 
 static void
@@ -158,7 +160,8 @@ main(int count, char **arguments)
 
 	if (count < 5)
 	{
-		fprintf(stderr, "usage: %s SCRIPTS EVIDENCE SOCKET DATA [SOCKET DATA]\n", arguments[0]);
+		fprintf(stderr, "usage: %s SCRIPTS EVIDENCE SOCKET DATA [SOCKET DATA]\n",
+				arguments[0]);
 		return 2;
 	}
 	set_up(&checker, count, arguments);

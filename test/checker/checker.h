@@ -59,6 +59,7 @@ typedef struct Script
 	char expected[256]; /* SQLSTATEs, each followed by a blank */
 	int weight;
 	bool primary_only;
+	bool rare;	  /* need not ever get to its end */
 	bool recheck; /* of a check: what differs once may agree the next time */
 	int step_count;
 	Step steps[MAX_STEPS];
@@ -171,7 +172,8 @@ extern PGconn *session_connect(const Target *target, const char *name);
 extern void report_stale(Session *session, const PGresult *result, int row);
 extern void report_stale_error(Session *session, const char *message);
 extern void report_end_of_script(Script *script, const char *message);
-extern void report_unexpected(Session *session, const char *sqlstate, const char *message);
+extern void report_unexpected(Session *session, const char *sqlstate,
+							  const char *message);
 extern void report_problem(Checker *checker, const char *message);
 extern void report_publish(Target *target, const char *value);
 extern bool report_subscribe(Target *target, char *value);

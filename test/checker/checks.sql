@@ -87,6 +87,11 @@ FROM unnest(:owners) i LEFT JOIN owner o ON o.id = i;
 SELECT 'pet:' || i AS key, cachegrid.fetch('pet:' || i) AS cached, to_jsonb(p) AS computed
 FROM unnest(:pets) i LEFT JOIN pet p ON p.id = i;
 
+-- check other_query
+SELECT 'pet:' || i AS key, cachegrid.fetch('pet:' || i, 'SELECT owner FROM pet WHERE id = $1', ARRAY[i::text]) AS cached,
+       (SELECT to_jsonb(owner) FROM pet WHERE id = i) AS computed
+FROM unnest(ARRAY[:pet, :pet2]) i;
+
 -- check join
 SELECT 'home:' || i AS key,
        cachegrid.fetch('home:' || i, 'SELECT jsonb_agg(jsonb_build_array(o.n, p.id, p.writer) ORDER BY p.id) FROM owner o JOIN pet p ON p.owner = o.id WHERE o.id = $1 AND p.owner = $1',

@@ -16,7 +16,7 @@ UPDATE shelf SET n = n + 1 WHERE place = 'n' AND id IN (:shelf, :shelf2);
 \check shelf
 \check shelves
 
--- script partitions_finalize 10 42P01 42809 55000 55006 XX000
+-- script partitions_finalize 10 rare 42P01 42809 55000 55006 XX000
 ALTER TABLE shelf DETACH PARTITION shelf_new FINALIZE;
 \check shelf
 
@@ -27,7 +27,7 @@ ALTER TABLE shelf ATTACH PARTITION shelf_new FOR VALUES IN ('n');
 \sleep 10
 \check shelves
 
--- script partitions_gone 10
+-- script partitions_gone 4
 DROP TABLE IF EXISTS shelf_new;
 
 -- script columns 20 42P01 42701 42703 22003 XX000 55000
@@ -55,9 +55,6 @@ ALTER TABLE wide RENAME key TO id;
 \check wide
 {ALTER TABLE wide ALTER id TYPE bigint|ALTER TABLE wide ALTER id TYPE int};
 \check wide
-
--- script without_template_column 3 42P01 42703 42701 XX000 55000 2BP01
-ALTER TABLE wide DROP id;
 
 -- script again 20 42P07 XX000
 BEGIN;

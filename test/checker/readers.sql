@@ -6,7 +6,8 @@
 -- statement keeps its columns as variables, \compare compares the columns cached
 -- and computed of its rows, \declare NAME ends it with the query of a check.
 -- \publish and \subscribe hand a variable from one session to another.
--- "primary" in the list of a script: not on a standby.
+-- "primary" in the list of a script: not on a standby; "rare": need not ever
+-- get to its end.
 
 -- script rows 1000
 \check item
@@ -49,6 +50,7 @@
 
 -- script joins 60
 \check join
+\check other_query
 \check bonus
 \check page
 

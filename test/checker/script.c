@@ -21,9 +21,9 @@ typedef struct Domain
 } Domain;
 
 static const Domain domains[] = {
-	{"item", 400, 60}, {"twin", 60, 10},	{"shelf", 60, 10}, {"owner", 40, 10},
-	{"pet", 120, 10},  {"grp", 19, 4},		{"total", 9, 4},   {"entry", 50, 4},
-	{"wide", 30, 10},  {"crate", 30, 10},	{"secret", 40, 10}, {"any", 1000000, 4},
+	{"item", 400, 60}, {"twin", 60, 10},  {"shelf", 60, 10},  {"owner", 40, 10},
+	{"pet", 120, 10},  {"grp", 19, 4},	  {"total", 9, 4},	  {"entry", 50, 4},
+	{"wide", 30, 10},  {"crate", 30, 10}, {"secret", 40, 10}, {"any", 1000000, 4},
 };
 
 static void
@@ -57,12 +57,15 @@ read_header(const char *file, Script *script, char *line)
 
 		if (strcmp(word, "primary") == 0)
 			script->primary_only = true;
+		else if (strcmp(word, "rare") == 0)
+			script->rare = true;
 		else if (strcmp(word, "recheck") == 0)
 			script->recheck = true;
 		else if (strlen(word) < 5)
 			script->weight = atoi(word);
 		else
-			snprintf(script->expected + used, sizeof(script->expected) - used, "%s ", word);
+			snprintf(script->expected + used, sizeof(script->expected) - used, "%s ",
+					 word);
 	}
 	if (script->weight == 0)
 		script->weight = 1;
@@ -268,8 +271,8 @@ draw_variable(Session *session, const char *name)
 		if (!many)
 			used = snprintf(text, sizeof(text), "%d", draw_skewed(session, domain));
 		for (int n = 0; many && n < domain->many; n++)
-			used += snprintf(text + used, sizeof(text) - used, "%s%d",
-							 n ? "," : "'{", draw_skewed(session, domain));
+			used += snprintf(text + used, sizeof(text) - used, "%s%d", n ? "," : "'{",
+							 draw_skewed(session, domain));
 		if (many)
 			snprintf(text + used, sizeof(text) - used, "}'::int[]");
 		script_keep(session, name, text);

@@ -29,10 +29,11 @@ session_connect(const Target *target, const char *name)
 	char info[1024];
 	PGconn *conn;
 
-	snprintf(info, sizeof(info),
-			 "host='%s' dbname='%s' user=postgres application_name='%s' connect_timeout=10 "
-			 "options='-c lock_timeout=1s -c client_min_messages=error -c jit=off'",
-			 target->host, target->database, name);
+	snprintf(
+		info, sizeof(info),
+		"host='%s' dbname='%s' user=postgres application_name='%s' connect_timeout=10 "
+		"options='-c lock_timeout=1s -c client_min_messages=error -c jit=off'",
+		target->host, target->database, name);
 	conn = PQconnectdb(info);
 	PQsetNoticeProcessor(conn, ignore_notice, NULL);
 	return conn;
@@ -46,7 +47,8 @@ is_expected(const Session *session, const char *sqlstate, const char *message)
 
 	if (*sqlstate == '\0' || strncmp(sqlstate, "08", 2) == 0)
 		return PQstatus(session->conn) != CONNECTION_OK;
-	if (strcmp(sqlstate, "XX000") == 0 && !strstr(message, "could not open relation with OID") &&
+	if (strcmp(sqlstate, "XX000") == 0 &&
+		!strstr(message, "could not open relation with OID") &&
 		!strstr(message, "cache lookup failed") && !strstr(message, "tuple concurrently"))
 		return false;
 	return strstr(always, sqlstate) != NULL ||
@@ -96,7 +98,8 @@ compare(Session *session, const PGresult *result)
 
 	for (int row = 0; row < PQntuples(result); row++)
 		if (PQgetisnull(result, row, cached) != PQgetisnull(result, row, computed) ||
-			strcmp(PQgetvalue(result, row, cached), PQgetvalue(result, row, computed)) != 0)
+			strcmp(PQgetvalue(result, row, cached), PQgetvalue(result, row, computed)) !=
+				0)
 			report_stale(session, result, row);
 }
 
@@ -144,7 +147,8 @@ execute_check(Session *session, const char *sql)
 {
 	PGresult *result = execute(session, sql);
 
-	for (int again = 0; again < 3 && session->check->recheck && PQntuples(result) > 0; again++)
+	for (int again = 0; again < 3 && session->check->recheck && PQntuples(result) > 0;
+		 again++)
 	{
 		PQclear(result);
 		pause_for(5);
@@ -248,14 +252,14 @@ run_step(Session *session, const Step *step)
 					report_publish(session->target, session->variables[i].value);
 			return true;
 		default:
-			{
-				char value[NAME_SIZE];
+		{
+			char value[NAME_SIZE];
 
-				if (!report_subscribe(session->target, value))
-					return false;
-				script_keep(session, text, value);
-				return true;
-			}
+			if (!report_subscribe(session->target, value))
+				return false;
+			script_keep(session, text, value);
+			return true;
+		}
 	}
 }
 

@@ -29,9 +29,11 @@ checker_slot(PG_FUNCTION_ARGS)
 	int used;
 
 	cg_slots_read(cg_slots_index(dependency), &state);
-	used = snprintf(text, sizeof(text), "gen " UINT64_FORMAT " floor " UINT64_FORMAT " xids",
-					state.gen, state.floor);
+	used =
+		snprintf(text, sizeof(text), "gen " UINT64_FORMAT " floor " UINT64_FORMAT " xids",
+				 state.gen, state.floor);
 	for (uint32 i = 0; i < state.count; i++)
-		used += snprintf(text + used, sizeof(text) - used, " " UINT64_FORMAT, state.xids[i]);
+		used +=
+			snprintf(text + used, sizeof(text) - used, " " UINT64_FORMAT, state.xids[i]);
 	PG_RETURN_TEXT_P(cstring_to_text(text));
 }
