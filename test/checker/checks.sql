@@ -132,3 +132,8 @@ FROM unnest(:crates) i LEFT JOIN crate c ON c.id = i;
 -- check secret
 SELECT current_user || ' secret:' || i AS key, cachegrid.fetch('secret:' || i) AS cached, to_jsonb(s) AS computed
 FROM unnest(:secrets) i LEFT JOIN secret s ON s.id = i;
+
+-- check secret_get
+SELECT current_user || ' secret:' || i AS key, cached, CASE WHEN cached IS NOT NULL THEN to_jsonb(s) END AS computed
+FROM (SELECT i, cachegrid.get('secret:' || i, NULL::jsonb) AS cached FROM unnest(:secrets) i OFFSET 0) got
+LEFT JOIN secret s ON s.id = i;

@@ -58,6 +58,7 @@
 SET ROLE {alice|bob};
 \check secret
 SET ROLE {alice|bob};
+\check secret_get
 \check secret
 \check pair
 RESET ROLE;

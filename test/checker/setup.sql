@@ -164,6 +164,25 @@ CREATE TRIGGER before_row BEFORE UPDATE ON item FOR EACH ROW WHEN (NEW.n % 11 = 
 CREATE TRIGGER after_row AFTER UPDATE ON item FOR EACH ROW WHEN (NEW.n % 11 = 1)
     EXECUTE FUNCTION compare_in_trigger();
 
+-- Within a command that changes definitions, before cachegrid has been told.
+CREATE FUNCTION compare_in_command() RETURNS event_trigger LANGUAGE plpgsql AS $$
+DECLARE
+    cached jsonb;
+    computed jsonb;
+BEGIN
+    PERFORM compare_items(ARRAY[1, 2]);
+    BEGIN
+        SELECT cachegrid.fetch('wide:1'), (SELECT to_jsonb(w) FROM wide w WHERE id = 1) INTO cached, computed;
+    EXCEPTION WHEN undefined_table OR undefined_column OR object_not_in_prerequisite_state THEN
+        RETURN;
+    END;
+    IF cached IS DISTINCT FROM computed THEN
+        RAISE 'wide:1: cached %, computed %', cached, computed USING ERRCODE = 'CG001';
+    END IF;
+END $$;
+CREATE EVENT TRIGGER "!!compare" ON ddl_command_end WHEN TAG IN ('ALTER TABLE', 'DROP TABLE', 'CREATE VIEW', 'CREATE TABLE')
+    EXECUTE FUNCTION compare_in_command();
+
 -- Writing by functions.
 CREATE FUNCTION change_with_exceptions(one int, other int) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
