@@ -4,9 +4,10 @@
  *	  What befalls the sessions and servers: cancels, terminations, kill -9,
  *	  restarts, dumps and restores.
  *
- * Before the primary goes down, rows are changed in prepared transactions,
- * which are committed only when readers have had time to keep values from
- * before: the boot floor's case.
+ * Rows are changed in prepared transactions, which are committed only when
+ * readers have had time to keep values from before.  Before the primary goes
+ * down that is the boot floor's case; at other times the floor's of a slot:
+ * there are more of them than a slot remembers, and the first commits last.
  *
  *-------------------------------------------------------------------------
  */
@@ -71,7 +72,7 @@ disturb(Checker *checker, uint64_t *random)
 
 /* Transactions that scripts left prepared end one way or the other. */
 static void
-end_prepared(Checker *checker, PGconn *conn, const char *pattern, bool always_commit)
+end_prepared(Checker *checker, PGconn *conn, const char *pattern)
 {
 	char sql[256];
 	PGresult *result;
@@ -81,8 +82,7 @@ end_prepared(Checker *checker, PGconn *conn, const char *pattern, bool always_co
 	result = PQexec(conn, sql);
 	for (int i = 0; i < PQntuples(result); i++)
 	{
-		snprintf(sql, sizeof(sql), "%s PREPARED '%s'",
-				 always_commit || i % 3 > 0 ? "COMMIT" : "ROLLBACK",
+		snprintf(sql, sizeof(sql), "%s PREPARED '%s'", i % 3 > 0 ? "COMMIT" : "ROLLBACK",
 				 PQgetvalue(result, i, 0));
 		PQclear(PQexec(conn, sql));
 		atomic_fetch_add(&checker->left_prepared, 1);
@@ -90,23 +90,43 @@ end_prepared(Checker *checker, PGconn *conn, const char *pattern, bool always_co
 	PQclear(result);
 }
 
-/* Rows that are read most are changed, and the change is kept in suspense. */
+/* Rows of a group that is read much are changed, and the changes are kept in suspense. */
 static void
-hold(PGconn *conn, uint64_t *random)
+hold(PGconn *conn, uint64_t *random, int count)
 {
 	char sql[512];
+	int group = 1 + (int) draw(random, 4);
 
-	for (int i = 0; i < 3; i++)
+	for (int i = 0; i < count; i++)
 	{
 		snprintf(sql, sizeof(sql),
 				 "BEGIN; UPDATE item SET n = n + 1 WHERE id = %d;"
 				 "UPDATE twin SET mark = 'held' WHERE id = %d; PREPARE TRANSACTION 'held "
 				 "%d %d'",
-				 1 + (int) draw(random, 20), 1 + (int) draw(random, 10), i,
+				 group + 20 * i, 1 + 2 * i + (int) draw(random, 2), i,
 				 (int) draw(random, 1000000));
 		PQclear(PQexec(conn, sql));
 		PQclear(PQexec(conn, "ROLLBACK"));
 	}
+}
+
+/* One after the other, the latest first. */
+static void
+let_go(Checker *checker, PGconn *conn, int pause)
+{
+	char sql[256];
+	PGresult *result =
+		PQexec(conn, "SELECT gid FROM pg_prepared_xacts WHERE gid LIKE 'held%' "
+					 "ORDER BY prepared DESC");
+
+	for (int i = 0; i < PQntuples(result); i++)
+	{
+		pause_for(pause);
+		snprintf(sql, sizeof(sql), "COMMIT PREPARED '%s'", PQgetvalue(result, i, 0));
+		PQclear(PQexec(conn, sql));
+		atomic_fetch_add(&checker->left_prepared, 1);
+	}
+	PQclear(result);
 }
 
 /* The process in whose name the folder is used. */
@@ -206,14 +226,32 @@ shake(Checker *checker, uint64_t *random, int round)
 	PGconn *conn = connect_control(checker, &checker->targets[0]);
 
 	if (!standby)
-		hold(conn, random);
+		hold(conn, random, 4);
 	bring_down(checker, standby,
 			   round < 4 && !standby ? round % 2 : (int) draw(random, 4));
 	PQfinish(conn);
 	conn = connect_control(checker, &checker->targets[0]);
 	/* Readers have their time to keep what is not yet committed. */
 	pause_for(700);
-	end_prepared(checker, conn, "held%", true);
+	let_go(checker, conn, 0);
+	PQfinish(conn);
+}
+
+/* What scripts left behind, and what is kept in suspense for a while. */
+static void
+tend_prepared(Checker *checker, uint64_t *random, int turn)
+{
+	PGconn *conn = session_connect(&checker->targets[0], "control");
+
+	end_prepared(checker, conn, "left%");
+	/* Whose session was killed between two statements. */
+	if (turn % 5 == 4)
+		end_prepared(checker, conn, "checker%");
+	if (turn % 2 == 1)
+	{
+		hold(conn, random, 9);
+		let_go(checker, conn, 20);
+	}
 	PQfinish(conn);
 }
 
@@ -229,18 +267,12 @@ chaos_main(void *argument)
 	for (int tick = 0; !checker->stopping; tick++)
 	{
 		pause_for(150);
-		if (!checker->calm)
-			disturb(checker, &random);
 		if (tick % 10 == 9)
-		{
-			PGconn *conn = session_connect(&checker->targets[0], "control");
-
-			end_prepared(checker, conn, "left%", false);
-			/* Whose session was killed between two statements. */
-			end_prepared(checker, conn, tick % 50 == 49 ? "checker%" : "none", false);
-			PQfinish(conn);
-		}
-		if (!checker->calm && now() > next)
+			tend_prepared(checker, &random, tick / 10);
+		if (checker->calm)
+			continue;
+		disturb(checker, &random);
+		if (now() > next)
 		{
 			shake(checker, &random, round++);
 			next = now() + period;

@@ -316,7 +316,8 @@ is_useful(const Checker *checker)
 	{
 		const Target *target = &checker->targets[i];
 		bool serves = !target->standby || checker->standby_serves;
-		bool good = serves ? hit_ratio(target) >= 0.4 : count(target, COUNT_HITS) == 0;
+		bool good = serves ? hit_ratio(target) >= (target->standby ? 0.2 : 0.4)
+						   : count(target, COUNT_HITS) == 0;
 
 		if (!good)
 			printf("%s: %s\n", target->name,

@@ -21,9 +21,9 @@ typedef struct Domain
 } Domain;
 
 static const Domain domains[] = {
-	{"item", 400, 60}, {"twin", 60, 10},  {"shelf", 60, 10},  {"owner", 40, 10},
-	{"pet", 120, 10},  {"grp", 19, 4},	  {"total", 9, 4},	  {"entry", 50, 4},
-	{"wide", 30, 10},  {"crate", 30, 10}, {"secret", 40, 10}, {"any", 1000000, 4},
+	{"item", 400, 100}, {"twin", 60, 10},  {"shelf", 60, 10},  {"owner", 40, 10},
+	{"pet", 120, 10},	{"grp", 19, 4},	   {"total", 9, 4},	   {"entry", 50, 4},
+	{"wide", 30, 10},	{"crate", 30, 10}, {"secret", 40, 10}, {"any", 1000000, 4},
 };
 
 static void

@@ -159,12 +159,16 @@ COMMIT;
 UPDATE item SET n = n + 1 WHERE id IN (SELECT id FROM item WHERE grp = :grp ORDER BY id FOR UPDATE);
 \check list
 
--- script too_many_keys 1 0A000
+-- script too_many_keys 3
 BEGIN;
-SELECT count(cachegrid.invalidate('none:' || i)) FROM generate_series(1, 9000) i;
 UPDATE item SET n = n + 1 WHERE id = :item;
+SAVEPOINT s;
+SELECT count(cachegrid.invalidate('none:' || i)) FROM generate_series(1, 9000) i;
+UPDATE item SET n = n + 1 WHERE id = :item2;
+{ROLLBACK TO s|RELEASE s};
 \check item
 COMMIT;
+\check item
 
 -- script prepare 30 42710 42704 0A000
 BEGIN;
