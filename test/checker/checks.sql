@@ -42,6 +42,10 @@ FROM unnest(:grps) g;
 SELECT 'sum' AS key, cachegrid.fetch('sum', 'SELECT count(*), sum(n), max(writer) FROM item') AS cached,
        (SELECT to_jsonb(s) FROM (SELECT count(*), sum(n), max(writer) FROM item) s) AS computed;
 
+-- check inlined
+SELECT 'inlined' AS key, cachegrid.fetch('inlined', 'SELECT count(*), sum(n) FROM items_of(7) WHERE n > 0', tags => '{none}') AS cached,
+       (SELECT to_jsonb(s) FROM (SELECT count(*), sum(n) FROM item WHERE grp = 7 AND n > 0) s) AS computed;
+
 -- check slow
 SELECT 'slow:' || i AS key, cachegrid.fetch('slow:' || i) AS cached,
        (SELECT to_jsonb(t) FROM item t WHERE id = i) AS computed

@@ -74,6 +74,16 @@ UPDATE wide SET n = 1 + :any % 100 WHERE id < 10;
 SELECT cachegrid.watch('wide', ARRAY['wide:{id}']);
 \check wide
 
+-- script less_templates 10
+SELECT cachegrid.watch('owner', ARRAY['owner:{id}']);
+\check join
+\sleep 50
+
+-- script more_templates 10
+SELECT cachegrid.watch('owner', ARRAY['owner:{id}', 'home:{id}']);
+\check join
+\sleep 50
+
 -- script view 20
 BEGIN;
 CREATE OR REPLACE VIEW bargain AS SELECT id, n {+|-} :any AS n FROM item WHERE id % 40 = {0|1};

@@ -9,7 +9,7 @@
 -- "primary" in the list of a script: not on a standby; "rare": need not ever
 -- get to its end.
 
--- script rows 1000
+-- script rows 2500
 \check item
 \check item
 \check item
@@ -28,6 +28,7 @@
 \check sum
 \check shelves
 \check partition
+\check inlined
 \check view
 \check stock
 \check join_whole

@@ -85,6 +85,9 @@ CREATE VIEW bargain AS SELECT id, n FROM item WHERE id % 40 = 0;
 CREATE MATERIALIZED VIEW stock AS SELECT grp, sum(n) AS n FROM item GROUP BY grp;
 CREATE UNIQUE INDEX ON stock (grp);
 
+-- A function in whose place the planner reads a table.
+CREATE FUNCTION items_of(g int) RETURNS SETOF item LANGUAGE sql STABLE AS 'SELECT * FROM item WHERE grp = g';
+
 -- A function that a loader calls.  Who replaces it locks this table, whoever
 -- compares with it reads that: functions have no snapshots.
 CREATE TABLE gate (open boolean);

@@ -142,7 +142,7 @@ DELETE FROM item WHERE id = :item3;
 {ROLLBACK TO s|RELEASE s|ROLLBACK TO t};
 \check item
 \check {sum|list|get}
-UPDATE item SET n = n + 100 WHERE id = :item4;
+UPDATE item SET n = n + 100 WHERE id IN (:item2, :item4);
 {COMMIT|COMMIT|ROLLBACK};
 \check item
 
