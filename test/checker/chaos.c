@@ -234,6 +234,9 @@ shake(Checker *checker, uint64_t *random, int round)
 	/* Readers have their time to keep what is not yet committed. */
 	pause_for(700);
 	let_go(checker, conn, 0);
+	/* Nothing is served before whoever was prepared then has ended. */
+	end_prepared(checker, conn, "left%");
+	end_prepared(checker, conn, "checker%");
 	PQfinish(conn);
 }
 

@@ -15,6 +15,7 @@ wal_level = logical
 fsync = off
 deadlock_timeout = 20ms
 restart_after_crash = on
+wal_retrieve_retry_interval = 300ms
 cachegrid.memory = '64MB'
 cachegrid.wal_log_invalidations = on
 log_min_messages = fatal
