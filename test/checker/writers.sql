@@ -146,6 +146,17 @@ UPDATE item SET n = n + 100 WHERE id IN (:item2, :item4);
 {COMMIT|COMMIT|ROLLBACK};
 \check item
 
+-- script savepoint_first 20
+BEGIN;
+SAVEPOINT s;
+UPDATE {item SET n = n + 1 WHERE id = :item|shelf SET n = n + 1 WHERE id = :shelf};
+ROLLBACK TO s;
+UPDATE item SET n = n + 1 WHERE id = :item2;
+UPDATE shelf SET n = n + 1 WHERE id = :shelf2;
+{COMMIT|COMMIT|ROLLBACK};
+\check sum
+\check shelves
+
 -- script deadlocks 20
 BEGIN;
 UPDATE item SET n = n + 1 WHERE id = :item;
