@@ -26,6 +26,15 @@
 #define MAX_KEPT	 4
 #define MAX_SESSIONS 64
 
+/* What is asked of stat_cache: the columns that report.c names. */
+enum
+{
+	COUNT_HITS,
+	COUNT_MISSES,
+	COUNT_BYPASSES,
+	COUNTS = 19
+};
+
 typedef enum StepKind
 {
 	STEP_STATEMENT,
@@ -88,21 +97,9 @@ typedef struct Target
 
 	/* As of the last sample of stat_cache, since the server was last emptied, and before that. */
 	PGconn *conn;
-	int64_t now[8];
-	int64_t before[8];
+	int64_t now[COUNTS];
+	int64_t before[COUNTS];
 } Target;
-
-enum
-{
-	COUNT_HITS,
-	COUNT_MISSES,
-	COUNT_BYPASSES,
-	COUNT_REFUSED,
-	COUNT_LOADS,
-	COUNT_EVICTED,
-	COUNT_EXPIRED,
-	COUNT_INVALIDATED
-};
 
 typedef struct Variable
 {

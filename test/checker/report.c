@@ -21,6 +21,26 @@
 
 #define MAX_PROBLEMS 20
 
+static const char *const count_names[COUNTS] = {"hits",
+												"misses",
+												"bypasses",
+												"miss_absent",
+												"miss_evicted",
+												"miss_expired",
+												"miss_superseded",
+												"miss_unsettled",
+												"miss_privileges",
+												"miss_other_query",
+												"miss_own_write",
+												"miss_isolation",
+												"miss_recovery",
+												"refused",
+												"loads",
+												"evictions",
+												"expirations",
+												"invalidations",
+												"entries"};
+
 /* Guards the evidence, the problems and what is published. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct Problem
@@ -193,15 +213,28 @@ report_subscribe(Target *target, char *value)
 	return *value != '\0';
 }
 
+static void
+ask(Target *target)
+{
+	char sql[2048] = "SELECT ";
+	PGresult *result;
+
+	for (int i = 0; i < COUNTS; i++)
+		sprintf(sql + strlen(sql), "%ssum(%s)", i ? ", " : "", count_names[i]);
+	strcat(sql, " FROM cachegrid.stat_cache WHERE cache <> 'inner'");
+	result = PQexec(target->conn, sql);
+	for (int i = 0; i < COUNTS && PQntuples(result) == 1; i++)
+		target->now[i] = atoll(PQgetvalue(result, 0, i));
+	PQclear(result);
+}
+
 /* A server whose connection was lost may have been emptied: begin anew. */
 static void
 sample(Target *target)
 {
-	PGresult *result;
-
 	if (PQstatus(target->conn) != CONNECTION_OK)
 	{
-		for (int i = 0; i < 8; i++)
+		for (int i = 0; i < COUNTS; i++)
 		{
 			target->before[i] += target->now[i];
 			target->now[i] = 0;
@@ -209,14 +242,7 @@ sample(Target *target)
 		PQfinish(target->conn);
 		target->conn = session_connect(target, "counter");
 	}
-	result =
-		PQexec(target->conn,
-			   "SELECT sum(hits), sum(misses), sum(bypasses), sum(refused), sum(loads), "
-			   "sum(evictions), sum(expirations), sum(invalidations) "
-			   "FROM cachegrid.stat_cache WHERE cache <> 'inner'");
-	for (int i = 0; i < 8 && PQntuples(result) == 1; i++)
-		target->now[i] = atoll(PQgetvalue(result, 0, i));
-	PQclear(result);
+	ask(target);
 }
 
 void
@@ -281,20 +307,16 @@ print_book(const Book *book)
 static void
 print_table(const Checker *checker)
 {
-	static const char *const names[] = {"hits",		   "misses",	   "bypasses",
-										"refused",	   "loads",		   "evictions",
-										"expirations", "invalidations"};
-
-	printf("\n%-14s", "");
+	printf("\n%-16s", "");
 	for (int i = 0; i < checker->target_count; i++)
 		printf("%16s", checker->targets[i].name);
-	for (int which = 0; which < 8; which++)
+	for (int which = 0; which < COUNTS; which++)
 	{
-		printf("\n%-14s", names[which]);
+		printf("\n%-16s", count_names[which]);
 		for (int i = 0; i < checker->target_count; i++)
 			printf("%16lld", (long long) count(&checker->targets[i], which));
 	}
-	printf("\n%-14s", "hit ratio");
+	printf("\n%-16s", "hit ratio");
 	for (int i = 0; i < checker->target_count; i++)
 		printf("%15.1f%%", 100 * hit_ratio(&checker->targets[i]));
 	printf("\n\n");
