@@ -84,6 +84,29 @@ cg_layout_cells_bytes(int size_class, Size in_pieces)
 	return bytes;
 }
 
+static void
+add_part(ItemMeasure *measure, uint8 flag, Size bytes)
+{
+	if (measure->flags & flag)
+		return;
+	measure->flags |= flag;
+	measure->before += bytes;
+	measure->bytes += bytes;
+}
+
+/*
+ * Where there are pieces, the first one is named among the long sizes, however short
+ * the value is beside a long meta; and an expiry cannot be put in later, for it would
+ * shift them.
+ */
+static void
+measure_cut(ItemMeasure *measure)
+{
+	add_part(measure, ITEM_LONG, ITEM_LONG_BYTES);
+	add_part(measure, ITEM_EXPIRES, sizeof(StoreTime));
+	measure->size_class = choose_class(measure->bytes, measure->before);
+}
+
 /* What the item of an entry will be like. */
 void
 cg_layout_measure(const StoreKey *key, const StoreEntry *entry, ItemMeasure *measure)
@@ -117,16 +140,8 @@ cg_layout_measure(const StoreKey *key, const StoreEntry *entry, ItemMeasure *mea
 	measure->before = before;
 	measure->bytes = before + entry->value_size;
 	measure->size_class = choose_class(measure->bytes, measure->before);
-
-	/* Where there are pieces an expiry cannot be put in later: it would shift them. */
-	if (store->class_bytes[measure->size_class] < measure->bytes &&
-		(measure->flags & ITEM_EXPIRES) == 0)
-	{
-		measure->flags |= ITEM_EXPIRES;
-		measure->before += sizeof(StoreTime);
-		measure->bytes += sizeof(StoreTime);
-		measure->size_class = choose_class(measure->bytes, measure->before);
-	}
+	if (store->class_bytes[measure->size_class] < measure->bytes)
+		measure_cut(measure);
 }
 
 static inline char *
