@@ -35,10 +35,10 @@ endif
 # Bitcode for inlining buys nothing here and would need clang on every machine.
 override with_llvm = no
 
-EXTRA_CLEAN = demo/replay bench/bench bench/inside.so
+EXTRA_CLEAN = demo/replay bench/bench bench/inside.so test/store/probe.so
 
 # These goals need no PostgreSQL at hand: they find or install one, or none.
-SCRIPTED = test matrix demo bench bench-scale check-model mutants format format-check floors-check
+SCRIPTED = test test-long matrix demo bench bench-scale check-model mutants format format-check floors-check
 
 ifneq ($(filter-out $(SCRIPTED),$(or $(MAKECMDGOALS),all)),)
 PG_CONFIG ?= pg_config
@@ -60,6 +60,16 @@ bench/bench: $(wildcard bench/*.[ch])
 # What the bench does inside a session.
 bench/inside.so: $(wildcard bench/inside/*.[ch])
 	$(CC) $(CFLAGS) $(CFLAGS_SL) $(CPPFLAGS) -shared -o $@ $(filter %.c,$^)
+
+# What the tests do inside a session: with a copy of the store, some of whose
+# functions are led elsewhere.
+PROBE_PARTS = $(filter src/base/%.o src/store/%.o,$(OBJS))
+
+test/store/probe.so: $(wildcard test/store/*.[ch]) $(PROBE_PARTS)
+	$(CC) $(CFLAGS) $(CFLAGS_SL) $(CPPFLAGS) -shared -o $@ $(filter %.c %.o,$^) \
+		-Wl,-Bsymbolic -Wl,--wrap=cg_arena_allocate_locked
+
+installcheck: test/store/probe.so
 endif
 
 FORMATTER ?= clang-format
@@ -71,7 +81,11 @@ export PG_CONFIG
 test:
 	@test/run $(ONLY)
 
-# The same on newer PostgreSQL, each in a Debian of its own.
+# The long stress of the store; `make test-long OPERATIONS=1000000` is a shorter one.
+test-long:
+	@$(if $(OPERATIONS),OPERATIONS=$(OPERATIONS)) test/long
+
+# The suites on newer PostgreSQL, each in a Debian of its own.
 matrix:
 	@test/matrix
 
@@ -98,10 +112,10 @@ check-model:
 	@test/model/run $(if $(FULL),--full)
 
 format:
-	$(FORMATTER) -i $(shell find src demo bench -name '*.[ch]')
+	$(FORMATTER) -i $(shell find src demo bench test -name '*.[ch]')
 
 format-check:
-	$(FORMATTER) --dry-run -Werror $(shell find src demo bench -name '*.[ch]')
+	$(FORMATTER) --dry-run -Werror $(shell find src demo bench test -name '*.[ch]')
 
 floors-check:
 	@test/check_floors.sh $(FLOORS)
