@@ -5,7 +5,7 @@
  *
  * A cache has a number once any session has opened it, and keeps it until
  * the cache or its database is dropped or the server ends.  Clearing it notes
- * the time: every entry put until then is dead, and swept by and by.
+ * a time that comes at once: every entry put until then is dead, and swept by and by.
  *
  * A number that is taken back may be given to another cache, once the last of its
  * entries is gone.  Sessions compare the count of closings before they use one
@@ -25,6 +25,10 @@
 #include "utils/builtins.h"
 
 #include "store/evict.h"
+
+/* A clear is dated so far ahead, and noted so long before at least. */
+#define CLEAR_AHEAD	 (10 * CG_TICKS_PER_MICROSECOND)
+#define CLEAR_MARGIN (2 * CG_TICKS_PER_MICROSECOND)
 
 /* Cache lines of one process, which nobody else writes; what a plain hit counts is in one. */
 typedef struct ProcessCounters
@@ -223,19 +227,31 @@ cg_store_cache_open(Oid database, const char *name, const StoreLimits *limits,
 	return found >= 0;
 }
 
-/* Every entry of the cache is dead from now on.  Cannot fail. */
+/*
+ * Every entry of the cache is dead from now on.  Cannot fail.
+ *
+ * The moment is noted some time before it comes: so whoever puts an entry with a later
+ * id knows that the cache was cleared when he counts it.  Was it noted too late, since
+ * this process had to wait for the processor, another moment is chosen.
+ */
 void
 cg_store_cache_clear(uint16 cache)
 {
 	pg_atomic_uint64 *cleared_at = &store->caches[cache].cleared_at;
-	uint64 before = pg_atomic_read_u64(cleared_at);
-	uint64 now = cg_clock_ticks();
+	uint64 moment;
 
-	/* Another clear may be a moment later, and first to write. */
-	while (before < now && !pg_atomic_compare_exchange_u64(cleared_at, &before, now))
-		;
+	do
+	{
+		uint64 before = pg_atomic_read_u64(cleared_at);
+
+		moment = cg_clock_ticks() + CLEAR_AHEAD;
+		/* Another clear may be a moment later, and first to write. */
+		while (before < moment &&
+			   !pg_atomic_compare_exchange_u64(cleared_at, &before, moment))
+			;
+	} while (cg_clock_ticks() + CLEAR_MARGIN > moment);
 	/* What is put from here on has a later id; ids are even. */
-	while (cg_clock_ticks() <= now + 1)
+	while (cg_clock_ticks() <= moment + 1)
 		;
 }
 
