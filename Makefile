@@ -32,13 +32,22 @@ ifeq ($(shell uname), Linux)
 SHLIB_LINK += -Wl,-Bsymbolic
 endif
 
+# For make test-valgrind: tell it what palloc hands out.
+ifneq ($(filter -DMEMCHECK,$(COPT)),)
+OBJS += test/memcheck/palloc.o
+SHLIB_LINK += -Wl,--wrap=palloc -Wl,--wrap=MemoryContextAlloc
+endif
+
 # Bitcode for inlining buys nothing here and would need clang on every machine.
 override with_llvm = no
 
 EXTRA_CLEAN = demo/replay bench/bench bench/inside.so test/store/probe.so
 
+# Of the TAP tests, those of the store's memory.
+STORE_TESTS = 002_memory 003_store_race 003_stress 004_store_accounts 005_store_failures
+
 # These goals need no PostgreSQL at hand: they find or install one, or none.
-SCRIPTED = test test-long matrix demo bench bench-scale check-model mutants format format-check floors-check
+SCRIPTED = test test-long test-sanitized test-valgrind matrix demo bench bench-scale check-model mutants format format-check floors-check
 
 ifneq ($(filter-out $(SCRIPTED),$(or $(MAKECMDGOALS),all)),)
 PG_CONFIG ?= pg_config
@@ -84,6 +93,15 @@ test:
 # The long stress of the store; `make test-long OPERATIONS=1000000` is a shorter one.
 test-long:
 	@$(if $(OPERATIONS),OPERATIONS=$(OPERATIONS)) test/long
+
+# Suites of a build that stops at a false assertion and at undefined behaviour.
+test-sanitized:
+	@COPT='-DUSE_ASSERT_CHECKING -fsanitize=undefined -fno-sanitize-recover=undefined' \
+		test/run $(or $(ONLY),regress isolation $(STORE_TESTS:%=tap:%))
+
+# Tests against a server under valgrind's memcheck; `make test-valgrind ONLY=values`.
+test-valgrind:
+	@test/valgrind $(ONLY)
 
 # The suites on newer PostgreSQL, each in a Debian of its own.
 matrix:

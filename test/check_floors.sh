@@ -36,7 +36,7 @@ long=$(awk '
     FNR == 501 { print FILENAME ": more than 500 lines" }
     /^{/ { start = FNR }
     /^}/ && start { if (FNR - start > 61) print FILENAME ":" start ": more than 60 lines"; start = 0 }
-    ' src/*.c src/*/*.[ch] demo/*.[ch] bench/*.[ch] test/store/*.[ch])
+    ' src/*.c src/*/*.[ch] demo/*.[ch] bench/*.[ch] test/store/*.[ch] test/memcheck/*.c)
 if [ -n "$long" ]
 then
     echo "$long"

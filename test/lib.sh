@@ -217,7 +217,8 @@ own_run()
 # as_user COMMAND...
 #
 # Runs the command in $RUN as the ordinary user, in an environment that holds
-# only what the run set: PATH begins with the private installation.
+# only what the run set, and COPT, further options of the compiler: PATH begins
+# with the private installation.
 as_user()
 {
     local step=()
@@ -228,7 +229,7 @@ as_user()
             PATH="${PG_BIN:+$PG_BIN:}/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin" \
             HOME="$RUN/home" TMPDIR="$RUN/tmp" LANG=C.UTF-8 TERM="${TERM:-dumb}" \
             PG_CONFIG="$PG_CONFIG" PGHOST="$PGHOST" PGPORT="$PGPORT" \
-            PGUSER=postgres PGDATABASE=postgres "$@"
+            PGUSER=postgres PGDATABASE=postgres ${COPT:+COPT="$COPT"} "$@"
     )
 }
 
@@ -382,8 +383,9 @@ private_install()
 #
 # Starts a server of the private installation with cachegrid preloaded, on a
 # Unix socket only, superuser "postgres".  SETTINGS are lines for
-# postgresql.conf.  Sets PGHOST, which as_user hands on, as it does PGPORT.
-# If the server does not start it says why, status 1.
+# postgresql.conf; SERVER_PROGRAM, if set, runs in the place of postgres.  Sets
+# PGHOST, which as_user hands on, as it does PGPORT.  If the server does not
+# start it says why, status 1.
 try_start_server()
 {
     local data=$RUN/$1
@@ -400,7 +402,8 @@ port = $PGPORT
 $2
 CONF
     SERVERS+=("$data")
-    as_user pg_ctl -D "$data" -l "$RUN/log/$1.log" -w -t 60 start >/dev/null 2>&1 </dev/null ||
+    as_user pg_ctl ${SERVER_PROGRAM:+-p "$SERVER_PROGRAM"} -D "$data" -l "$RUN/log/$1.log" \
+        -w -t 60 start >/dev/null 2>&1 </dev/null ||
         { tail -n 30 "$RUN/log/$1.log" >&2; return 1; }
     PGHOST=$RUN/sock/$1
 }

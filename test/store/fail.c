@@ -72,7 +72,7 @@ typedef struct Trial
 } Trial;
 
 static void
-pg_attribute_noreturn() fail_trial(const Trial *trial, const char *what)
+fail_trial(const Trial *trial, const char *what)
 {
 	probe_fail_from(0, 0);
 	elog(ERROR,
