@@ -32,12 +32,13 @@ PG_FUNCTION_INFO_V1(probe_stress_counts);
 PG_FUNCTION_INFO_V1(probe_check);
 PG_FUNCTION_INFO_V1(probe_value);
 
-#define SESSIONS	 64
-#define KEYS		 200000
-#define HOT_KEYS	 3000
-#define MGET_KEYS	 40
-#define MOOD_SECONDS 3
-#define KEY_LENGTH	 40
+#define SESSIONS	   64
+#define KEYS		   200000
+#define HOT_KEYS	   3000
+#define HOT_LARGE_KEYS 4
+#define MGET_KEYS	   40
+#define MOOD_SECONDS   3
+#define KEY_LENGTH	   40
 
 /* What all sessions share.  The numbers of the rising keys: of caches at_once, later. */
 typedef struct Shared
@@ -337,6 +338,18 @@ read_rising(void)
 	pg_atomic_fetch_add_u64(&shared->hits, 1);
 }
 
+/* A few large values, written and read all the time: copies take long. */
+static void
+do_hot(char *key)
+{
+	snprintf(key, KEY_LENGTH, "at_once:hot%d", (int) below(HOT_LARGE_KEYS));
+	if (below(3))
+		do_get(key);
+	else
+		call(SET, key_datum(key), make_value(key, below(0x10000), 50000 + below(200000)),
+			 0, NULL);
+}
+
 static void
 do_something(int session)
 {
@@ -344,7 +357,9 @@ do_something(int session)
 	int dice = below(1000);
 
 	some_key(key);
-	if (dice < 700)
+	if (dice < 10)
+		do_hot(key);
+	else if (dice < 700)
 		do_get(key);
 	else if (dice < 820)
 		do_set(key);
