@@ -30,10 +30,15 @@ count_in_cache(Walk *walk, const ItemView *view)
 	}
 }
 
-/* The pieces of an entry name it, and hold what is left of its value. */
-static void
+/*
+ * The pieces of an entry name it, and hold what is left of its value.  Returns the bytes
+ * of their cells.
+ */
+static uint64
 count_pieces(Walk *walk, ItemRef head, ItemRef ref, Size left)
 {
+	uint64 cells_bytes = 0;
+
 	while (ref != 0)
 	{
 		const Piece *piece = ref_address(ref);
@@ -44,22 +49,25 @@ count_pieces(Walk *walk, ItemRef head, ItemRef ref, Size left)
 			piece->head != head || size == 0)
 		{
 			probe_complain(walk, "%x goes on in %x, which is no piece of it", head, ref);
-			return;
+			return cells_bytes;
 		}
 		if (walk->seen[ref]++)
 			probe_complain(walk, "piece %x belongs to two", ref);
 		class_of(walk, ref)->used_bytes += PIECE_HEADER + size;
+		cells_bytes += page_cell_bytes(ref_page(ref));
 		left -= size;
 		ref = piece->next;
 	}
 	if (left != 0)
 		probe_complain(walk, "%x ends %zu bytes too early", head, left);
+	return cells_bytes;
 }
 
 static void
 count_entry(Walk *walk, ItemRef ref)
 {
 	Size cell_bytes = page_cell_bytes(ref_page(ref));
+	uint64 in_pieces;
 	ItemView view;
 	Size bytes;
 
@@ -81,8 +89,9 @@ count_entry(Walk *walk, ItemRef ref)
 	class_of(walk, ref)->entries++;
 	class_of(walk, ref)->in_pieces += view.rest != 0;
 	class_of(walk, ref)->used_bytes += Min(bytes, cell_bytes);
-	count_pieces(walk, ref, view.rest, bytes - Min(bytes, cell_bytes));
+	in_pieces = count_pieces(walk, ref, view.rest, bytes - Min(bytes, cell_bytes));
 	count_in_cache(walk, &view);
+	probe_count_limited(walk, ref, &view, cell_bytes + in_pieces);
 }
 
 static void

@@ -57,13 +57,18 @@ probe_key(uint16 cache, const char *data)
 					  cache};
 }
 
-/* The number of this database's cache of the name. */
+/*
+ * The number of this database's cache of the name, which has these limits from now on;
+ * NULL: those that it has, or none if it is new.
+ */
 uint16
-probe_cache(const char *name)
+probe_cache(const char *name, const StoreLimits *limits)
 {
+	static const StoreLimits none = {0, false};
 	uint16 number;
 
-	if (!cg_store_cache_open(MyDatabaseId, name, &number))
+	if (!cg_store_cache_open(MyDatabaseId, name, limits ? limits : &none, limits != NULL,
+							 &number))
 		elog(ERROR, "no number is free for cache \"%s\"", name);
 	return number;
 }

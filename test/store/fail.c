@@ -258,7 +258,7 @@ probe_fail_put(PG_FUNCTION_ARGS)
 	Trial trial = {.before = PG_GETARG_INT32(2), .after = PG_GETARG_INT32(3)};
 
 	probe_attach();
-	trial.key = probe_key(probe_cache(text_to_cstring(PG_GETARG_TEXT_PP(0))),
+	trial.key = probe_key(probe_cache(text_to_cstring(PG_GETARG_TEXT_PP(0)), NULL),
 						  text_to_cstring(PG_GETARG_TEXT_PP(1)));
 	PG_RETURN_INT32(try_all(&trial));
 }
@@ -277,7 +277,7 @@ probe_fail_bucket(PG_FUNCTION_ARGS)
 	probe_attach();
 	for (trial.number = 0; trial.number < PG_GETARG_INT32(1); trial.number++)
 	{
-		trial.key = probe_key(probe_cache(trial.fresh),
+		trial.key = probe_key(probe_cache(trial.fresh, NULL),
 							  psprintf("%s:%d", trial.fresh, trial.number));
 		(void) put_value(&trial.key, 0, 0);
 	}

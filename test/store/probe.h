@@ -28,7 +28,7 @@ extern void probe_attach(void);
 extern uint64 probe_random(Random *random);
 extern uint64 probe_below(Random *random, uint64 limit);
 extern StoreKey probe_key(uint16 cache, const char *data);
-extern uint16 probe_cache(const char *name);
+extern uint16 probe_cache(const char *name, const StoreLimits *limits);
 
 /* Functions in value.c: values that tell whether they are whole, and of that key */
 extern void probe_value_write(char *value, Size size, const char *key, Size key_size,

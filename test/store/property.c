@@ -18,12 +18,12 @@
 #include "utils/memutils.h"
 
 #include "probe.h"
-#include "store/layout.h"
+#include "store/evict.h"
 
 PG_FUNCTION_INFO_V1(probe_property);
 
-#define CACHES			 3
-#define KEYS			 400 /* of each cache */
+#define CACHES			 6
+#define KEYS			 250 /* of each cache */
 #define MOODS			 5
 #define MOOD_OPERATIONS	 700 /* so often other sizes become common */
 #define MANY_TYPES		 300 /* more than the store has codes for */
@@ -35,6 +35,7 @@ typedef struct Known
 	char key[40];
 	uint32 seed; /* 0: nothing */
 	uint32 size;
+	bool encoded;
 	StoreTime expires_at;
 } Known;
 
@@ -45,6 +46,8 @@ typedef struct Model
 	const char *doing; /* for the report */
 	char names[CACHES][NAMEDATALEN];
 	uint16 numbers[CACHES];
+	StoreLimits limits[CACHES];
+	uint64 memory[CACHES]; /* that the cache took before this operation */
 	Known known[CACHES][KEYS];
 	Known *one; /* the key of this operation, and its cache */
 	int cache;
@@ -59,6 +62,48 @@ forget(Model *model, int cache)
 {
 	for (int i = 0; i < KEYS; i++)
 		model->known[cache][i].seed = 0;
+}
+
+/* From a few entries to more than the caches have keys for. */
+static uint64
+some_limit(Model *model)
+{
+	return UINT64CONST(65536) << probe_below(&model->random, 6);
+}
+
+/* Of the caches some are without limits, some have a quota, or are pinned, or both. */
+static void
+choose_limits(Model *model, int cache)
+{
+	model->limits[cache].max_memory =
+		probe_below(&model->random, 2) ? some_limit(model) : 0;
+	model->limits[cache].pinned = probe_below(&model->random, 3) == 0;
+}
+
+/* A cache that was closed, or is new; its limits stay what they were. */
+static void
+open_cache(Model *model, int cache)
+{
+	model->numbers[cache] = probe_cache(model->names[cache], &model->limits[cache]);
+	model->memory[cache] = cg_store_cache_memory(model->numbers[cache]);
+	forget(model, cache);
+}
+
+/* No cache takes more than its limit, or, where that was lowered, than it took. */
+static const char *
+exceeded_limits(Model *model)
+{
+	for (int cache = 0; cache < CACHES; cache++)
+	{
+		uint64 memory = cg_store_cache_memory(model->numbers[cache]);
+		uint64 limit = model->limits[cache].max_memory;
+
+		if (limit != 0 && memory > Max(limit, model->memory[cache]))
+			return psprintf("cache %s takes " UINT64_FORMAT " bytes of " UINT64_FORMAT,
+							model->names[cache], memory, limit);
+		model->memory[cache] = memory;
+	}
+	return "";
 }
 
 /* Half of all operations are about few keys, which get replaced. */
@@ -94,7 +139,10 @@ do_put(Model *model)
 	model->doing = "put";
 	model->one->seed = 1 + probe_below(&model->random, 0xffff);
 	model->one->size = probe_value_size(&model->random, model->mood);
+	model->one->encoded = probe_below(&model->random, 5) == 0;
 	model->one->expires_at = entry.expires_at = some_expiry(model);
+	if (model->one->encoded)
+		entry.flags |= STORE_ENCODED;
 	if (dice < 4)
 	{
 		entry.meta_size = probe_below(&model->random, dice ? 300 : CG_STORE_META_MAX + 1);
@@ -178,8 +226,28 @@ do_close(Model *model)
 {
 	model->doing = "close and open";
 	cg_store_cache_close(MyDatabaseId, model->names[model->cache]);
-	model->numbers[model->cache] = probe_cache(model->names[model->cache]);
-	forget(model, model->cache);
+	open_cache(model, model->cache);
+}
+
+/*
+ * Other limits.  Entries end where the cache has a quota or is pinned and was not, or
+ * the other way round; else the limit is a lower one, or higher.
+ */
+static void
+do_limit(Model *model)
+{
+	StoreLimits *limits = &model->limits[model->cache];
+	StoreLimits before = *limits;
+
+	model->doing = "limit";
+	if (probe_below(&model->random, 3) == 0)
+		choose_limits(model, model->cache);
+	else if (limits->max_memory != 0)
+		limits->max_memory = some_limit(model);
+	cg_store_cache_limit(MyDatabaseId, model->names[model->cache], limits);
+	if ((before.max_memory != 0) != (limits->max_memory != 0) ||
+		before.pinned != limits->pinned)
+		forget(model, model->cache);
 }
 
 static void
@@ -193,13 +261,14 @@ static void
 do_reclaim(Model *model)
 {
 	model->doing = "reclaim a page";
-	cg_reclaim_any_page();
+	cg_reclaim_any_page((Reach) probe_below(&model->random, REACH_PINNED + 1));
 }
 
 static void
 do_lookup(Model *model)
 {
 	const Known *one = model->one;
+	const char *value;
 	StoreCopy copy;
 
 	model->doing = "lookup";
@@ -208,11 +277,14 @@ do_lookup(Model *model)
 	model->hits++;
 	if (one->seed == 0)
 		elog(ERROR, "key \"%s\" is found, but nothing was put", one->key);
-	if (copy.entry.value_size != one->size || copy.entry.expires_at != one->expires_at ||
-		!probe_value_check(VARDATA(copy.value), one->size, one->key, model->key.size) ||
-		probe_value_seed(VARDATA(copy.value)) != one->seed)
+	value = one->encoded ? copy.value : VARDATA(copy.value);
+	if (((copy.entry.flags & STORE_ENCODED) != 0) != one->encoded ||
+		copy.entry.value_size != one->size || copy.entry.expires_at != one->expires_at ||
+		!probe_value_check(value, one->size, one->key, model->key.size) ||
+		probe_value_seed(value) != one->seed)
 		elog(ERROR, "value of key \"%s\" is not the last one: %u bytes, not %u", one->key,
 			 copy.entry.value_size, one->size);
+	cg_store_free_value(&copy);
 }
 
 /* Each does so many of a thousand. */
@@ -220,10 +292,10 @@ static const struct
 {
 	void (*operation)(Model *model);
 	int share;
-} operations[] = {{do_put, 390},   {do_put_failing, 60}, {do_lookup, 350},
+} operations[] = {{do_put, 390},   {do_put_failing, 60}, {do_lookup, 342},
 				  {do_remove, 50}, {do_retime, 80},		 {do_drop, 40},
 				  {do_clear, 4},   {do_close, 2},		 {do_sweep, 20},
-				  {do_reclaim, 4}};
+				  {do_reclaim, 4}, {do_limit, 8}};
 
 static void
 do_something(Model *model)
@@ -244,7 +316,8 @@ init_model(Model *model, uint64 seed)
 	for (int cache = 0; cache < CACHES; cache++)
 	{
 		snprintf(model->names[cache], NAMEDATALEN, "property%d", cache);
-		model->numbers[cache] = probe_cache(model->names[cache]);
+		choose_limits(model, cache);
+		open_cache(model, cache);
 		cg_store_cache_clear(model->numbers[cache]);
 		for (int i = 0; i < KEYS; i++)
 			snprintf(model->known[cache][i].key, sizeof(model->known[cache][i].key),
@@ -276,6 +349,8 @@ probe_property(PG_FUNCTION_ARGS)
 			model->mood = probe_below(&model->random, MOODS);
 		do_something(model);
 		problems = probe_walk(true);
+		if (*problems == '\0')
+			problems = exceeded_limits(model);
 		if (*problems)
 			elog(ERROR, "seed " INT64_FORMAT ", operation %d, %s of key \"%s\": %s", seed,
 				 i, model->doing, model->one->key, problems);

@@ -9,6 +9,10 @@ CREATE FUNCTION probe_fail_put(cache text, key text, before integer, after integ
     AS :'module' LANGUAGE C STRICT;
 CREATE FUNCTION probe_fail_bucket(cache text, entries integer, after integer) RETURNS integer
     AS :'module' LANGUAGE C STRICT;
+CREATE FUNCTION probe_limit(cache text, max_memory bigint, pinned boolean) RETURNS void
+    AS :'module' LANGUAGE C STRICT;
+CREATE FUNCTION share_of_memory(part integer) RETURNS text LANGUAGE sql AS
+    $$ SELECT (pg_size_bytes(current_setting('cachegrid.memory')) / part)::text $$;
 CREATE FUNCTION probe_stress(session integer, operations integer) RETURNS void
     AS :'module' LANGUAGE C STRICT;
 CREATE FUNCTION probe_stress_counts() RETURNS bigint[]
@@ -18,8 +22,22 @@ CREATE FUNCTION probe_value(key text, size integer) RETURNS text
 CREATE FUNCTION probe_check(key text, value text) RETURNS boolean
     AS :'module' LANGUAGE C STRICT;
 
+-- The caches of probe_stress: immediate and transactional ones, with a quota, pinned, both,
+-- one whose limits change all the time, and one that compresses and shortens lives.
+CREATE FUNCTION create_caches() RETURNS void LANGUAGE sql AS $$
+    SELECT cachegrid.create_cache('at_once', transactional => false);
+    SELECT cachegrid.create_cache('later');
+    SELECT cachegrid.create_cache('gone', transactional => false);
+    SELECT cachegrid.create_cache('narrow', transactional => false, max_memory => share_of_memory(8));
+    SELECT cachegrid.create_cache('kept', transactional => false, max_memory => share_of_memory(8), pinned => true);
+    SELECT cachegrid.create_cache('fixed', transactional => false, pinned => true);
+    SELECT cachegrid.create_cache('varied', transactional => false, max_memory => share_of_memory(8));
+    SELECT cachegrid.create_cache('squeezed', ttl => '1 hour', ttl_jitter => 0.5, compress_above => 50);
+$$;
+
 -- What beside the sessions of probe_stress goes on, once: caches are dropped and made
--- anew, and cleared; many keys are set in one transaction, or not in the end.
+-- anew, cleared, and given other limits; many keys are set in one transaction, or not in
+-- the end.
 CREATE PROCEDURE churn(round integer) LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM cachegrid.drop_cache('gone');
@@ -34,6 +52,11 @@ BEGIN
     ROLLBACK;
     PERFORM cachegrid.clear(CASE round % 50 WHEN 0 THEN 'at_once' WHEN 25 THEN 'later' ELSE 'gone' END);
     COMMIT;
+    PERFORM CASE round % 4
+            WHEN 0 THEN cachegrid.alter_cache('varied', reset => '{max_memory}')
+            WHEN 1 THEN cachegrid.alter_cache('varied', pinned => round % 8 = 1)
+            ELSE cachegrid.alter_cache('varied', max_memory => share_of_memory(4 + round % 300)) END;
+    COMMIT;
     IF round % 300 = 0 THEN
         PERFORM cachegrid.clear();
     END IF;
@@ -43,7 +66,10 @@ END $$;
 CREATE FUNCTION unsound(at_rest boolean) RETURNS text LANGUAGE sql AS $$
     SELECT concat_ws(E'\n', nullif(probe_walk(at_rest), ''),
         (SELECT 'memory: ' || sum(used_bytes + free_bytes) || ' bytes in all' FROM cachegrid.stat_memory
-         HAVING sum(used_bytes + free_bytes) <> pg_size_bytes(current_setting('cachegrid.memory')) AND at_rest))
+         HAVING sum(used_bytes + free_bytes) <> pg_size_bytes(current_setting('cachegrid.memory')) AND at_rest),
+        (SELECT string_agg(format('cache %s takes %s bytes of %s', cache, memory, max_memory), E'\n')
+           FROM cachegrid.stat_cache JOIN cachegrid.cache ON name = cache
+          WHERE memory > max_memory AND cache <> 'varied'))
 $$;
 
 -- The same where nobody is at work: each entry is read, and checked, and counted.

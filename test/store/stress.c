@@ -36,9 +36,12 @@ PG_FUNCTION_INFO_V1(probe_value);
 #define KEYS		   200000
 #define HOT_KEYS	   3000
 #define HOT_LARGE_KEYS 4
+#define FIXED_KEYS	   50
 #define MGET_KEYS	   40
 #define MOOD_SECONDS   3
 #define KEY_LENGTH	   40
+
+#define LIVES_AT_MOST_US INT64CONST(3600000000)
 
 /* What all sessions share.  The numbers of the rising keys: of caches at_once, later. */
 typedef struct Shared
@@ -64,6 +67,7 @@ typedef enum Function
 	REPLACE,
 	DELETE,
 	EXPIRE,
+	TTL,
 	INCR,
 	FUNCTIONS
 } Function;
@@ -76,6 +80,7 @@ static const char *const signatures[FUNCTIONS] = {
 	"cachegrid.replace(text,text,interval,text[])",
 	"cachegrid.delete(text[])",
 	"cachegrid.expire(text,interval)",
+	"cachegrid.ttl(text)",
 	"cachegrid.incr(text,bigint,interval)"};
 
 static FmgrInfo functions[FUNCTIONS];
@@ -152,16 +157,27 @@ key_datum(const char *key)
 	return PointerGetDatum(cstring_to_text(key));
 }
 
-/* Of one of four caches: at_once and gone are immediate, later is transactional. */
+/* Of one of the caches of setup.sql, or of one that is none. */
 static const char *
 some_key(char *key)
 {
-	static const char *const caches[] = {"at_once", "at_once", "later", "gone",
-										 "nowhere"};
+	static const char *const caches[] = {"at_once", "at_once", "at_once", "later",
+										 "gone",	"nowhere", "narrow",  "kept",
+										 "fixed",	"varied",  "squeezed"};
+	const char *cache = caches[below(lengthof(caches))];
 
-	snprintf(key, KEY_LENGTH, "%s:%d", caches[below(lengthof(caches))],
-			 (int) below(below(4) ? HOT_KEYS : KEYS));
+	/* What nobody may throw out must not be everything. */
+	snprintf(key, KEY_LENGTH, "%s:%d", cache,
+			 (int) below(strcmp(cache, "fixed") == 0 ? FIXED_KEYS
+						 : below(4)					 ? HOT_KEYS
+													 : KEYS));
 	return key;
+}
+
+static bool
+is_transactional(const char *key)
+{
+	return strncmp(key, "later:", 6) == 0 || strncmp(key, "squeezed:", 9) == 0;
 }
 
 static int
@@ -240,8 +256,22 @@ some_interval(void)
 {
 	Interval *interval = palloc0(sizeof(Interval));
 
-	interval->time = below(2) ? below(20000) + 1 : INT64CONST(3600000000);
+	interval->time = below(2) ? below(20000) + 1 : LIVES_AT_MOST_US;
 	return IntervalPGetDatum(interval);
+}
+
+/* Whatever it was shortened to, it is none that nobody gave; in a cache with one it is one. */
+static void
+do_ttl(const char *key)
+{
+	bool is_null;
+	Datum datum = call(TTL, key_datum(key), 0, 0, &is_null);
+	const Interval *ttl = is_null ? NULL : DatumGetIntervalP(datum);
+
+	if (is_null || (ttl->month == PG_INT32_MAX && strncmp(key, "squeezed:", 9) != 0))
+		return;
+	if (ttl->month != 0 || ttl->day != 0 || ttl->time < 0 || ttl->time > LIVES_AT_MOST_US)
+		elog(ERROR, "key \"%s\" has another time to live than it was given", key);
 }
 
 /* A set, and what this transaction reads then: itself, if the cache is transactional. */
@@ -253,7 +283,7 @@ do_set(const char *key)
 	bool is_null;
 
 	call(SET, key_datum(key), value, below(4) ? 0 : some_interval(), NULL);
-	if (strncmp(key, "later:", 6) != 0 || below(4))
+	if (!is_transactional(key) || below(4))
 		return;
 	call(SET, key_datum(key), value, 0, NULL);
 	value = call(GET, key_datum(key), 0, 0, &is_null);
@@ -367,8 +397,10 @@ do_something(int session)
 		call(ADD, key_datum(key), some_value(key), 0, NULL);
 	else if (dice < 840)
 		call(REPLACE, key_datum(key), some_value(key), 0, NULL);
-	else if (dice < 860)
+	else if (dice < 855)
 		do_delete(key);
+	else if (dice < 860)
+		do_ttl(key);
 	else if (dice < 880)
 		call(EXPIRE, key_datum(key), some_interval(), 0, NULL);
 	else if (dice < 890)

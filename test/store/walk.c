@@ -199,7 +199,6 @@ walk_pool(Walk *walk)
 {
 	uint32 count = 0;
 
-	walk->partition = NULL;
 	for (uint32 number = store->pool; number != 0; number = store_pages[number].next)
 	{
 		if (number >= store->page_count || ++count > store->pool_count)
@@ -229,11 +228,14 @@ walk_partition(Walk *walk)
 		probe_walk_cells(walk);
 	if (walk->problems == 0)
 		probe_compare_counts(walk);
+	if (walk->problems == 0)
+		probe_walk_circles(walk);
 }
 
 static void
 lock_all(void)
 {
+	LWLockAcquire(store->caches_lock, LW_SHARED);
 	for (uint32 i = 0; i < store->partition_count; i++)
 		LWLockAcquire(store_partitions[i].lock, LW_EXCLUSIVE);
 	LWLockAcquire(store->pool_lock, LW_EXCLUSIVE);
@@ -245,6 +247,7 @@ unlock_all(void)
 	LWLockRelease(store->pool_lock);
 	for (uint32 i = 0; i < store->partition_count; i++)
 		LWLockRelease(store_partitions[i].lock);
+	LWLockRelease(store->caches_lock);
 }
 
 /* What is wrong with the store, a line each, palloc'd; empty if nothing is. */
@@ -264,6 +267,9 @@ probe_walk(bool at_rest)
 		walk->partition = &store_partitions[i];
 		walk_partition(walk);
 	}
+	walk->partition = NULL;
+	if (walk->problems == 0)
+		probe_compare_memory(walk);
 	if (walk->problems == 0)
 		walk_pool(walk);
 	unlock_all();

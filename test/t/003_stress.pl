@@ -22,10 +22,7 @@ sub sql
 	return $node->safe_psql('postgres', $statements);
 }
 
-sql(<<'EOS');
-SELECT FROM unnest('{at_once,later,gone}'::text[]) AS cache,
-    cachegrid.create_cache(cache, transactional => cache = 'later')
-EOS
+sql('SELECT create_caches()');
 append_to_file($node->basedir . '/work.sql', "SELECT probe_stress(:client_id, 500)\n");
 append_to_file($node->basedir . '/churn.sql', "CALL churn((random() * 1000000)::integer)\n");
 
@@ -73,6 +70,11 @@ sub stress
 	cmp_ok(($after[2] - $before[2]) / ($after[1] - $before[1]), '>', 0.1, "$name: and hits");
 	cmp_ok(sql('SELECT sum(evictions) FROM cachegrid.stat_cache'),
 		'>', $evictions + 50 * $seconds, "$name: entries were evicted");
+	cmp_ok(sql("SELECT compress_ratio FROM cachegrid.stat_cache WHERE cache = 'squeezed'"),
+		'<', 0.9, "$name: values were compressed");
+	is(sql("SELECT string_agg(cache, ' ' ORDER BY cache) FROM cachegrid.stat_cache
+		WHERE cache IN ('fixed', 'kept', 'narrow') AND entries > 10 AND hits > 100"),
+		'fixed kept narrow', "$name: caches with limits were used");
 	return;
 }
 
