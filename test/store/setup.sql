@@ -55,7 +55,7 @@ BEGIN
     PERFORM CASE round % 4
             WHEN 0 THEN cachegrid.alter_cache('varied', reset => '{max_memory}')
             WHEN 1 THEN cachegrid.alter_cache('varied', pinned => round % 8 = 1)
-            ELSE cachegrid.alter_cache('varied', max_memory => share_of_memory(4 + round % 300)) END;
+            ELSE cachegrid.alter_cache('varied', max_memory => share_of_memory(4 + round % 200)) END;
     COMMIT;
     IF round % 300 = 0 THEN
         PERFORM cachegrid.clear();

@@ -54,7 +54,7 @@ sub stress
 	while (grep { $_->{handle}->pumpable } @benches)
 	{
 		push @unsound, sql('SELECT unsound(false)');
-		$_->{handle}->pump_nb foreach @benches;
+		$_->{handle}->pump_nb foreach grep { $_->{handle}->pumpable } @benches;
 	}
 	foreach my $bench (@benches)
 	{
