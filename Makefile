@@ -44,7 +44,7 @@ override with_llvm = no
 EXTRA_CLEAN = demo/replay bench/bench bench/inside.so test/store/probe.so
 
 # Of the TAP tests, those of the store's memory.
-STORE_TESTS = 002_memory 003_store_race 003_stress 004_store_accounts 005_store_failures
+STORE_TESTS = 002_memory 003_store_race 003_stress 004_limits 004_store_accounts 005_store_failures
 
 # These goals need no PostgreSQL at hand: they find or install one, or none.
 SCRIPTED = test test-long test-sanitized test-valgrind matrix demo bench bench-scale check-model mutants format format-check floors-check
