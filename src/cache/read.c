@@ -114,6 +114,14 @@ judge_simple(const Dependency *home, int count, uint64 id)
 	return cg_meta_home_is_older(home, count, id) ? CACHE_HIT : CACHE_SUPERSEDED;
 }
 
+/* What a found entry has to live: something, though it may have ended since. */
+static int64
+time_left(StoreTime expires_at)
+{
+	return expires_at == CG_STORE_NEVER ? CG_TTL_NEVER
+										: Max(expires_at - cg_store_now(), 1);
+}
+
 /* An entry with meta. */
 static CacheOutcome
 judge(const StoreCopy *copy, Dependency dependency, uint64 identity)
@@ -160,8 +168,7 @@ look(const CachePolicy *policy, const CacheKey *key, const StoreKey *store_key,
 		case OWN_VALUE:
 			if (cg_fill_current())
 				cg_fill_spoil(cg_fill_current());
-			info->microseconds =
-				expires_at == CG_STORE_NEVER ? CG_TTL_NEVER : expires_at - cg_store_now();
+			info->microseconds = time_left(expires_at);
 			return CACHE_HIT;
 		case OWN_DELETED:
 			return CACHE_OWN_WRITE;
@@ -186,8 +193,7 @@ look(const CachePolicy *policy, const CacheKey *key, const StoreKey *store_key,
 	expires_at = copy.entry.expires_at;
 	info->version = copy.entry.id;
 	info->derived = (copy.entry.flags & STORE_DERIVED) != 0;
-	info->microseconds =
-		expires_at == CG_STORE_NEVER ? CG_TTL_NEVER : expires_at - cg_store_now();
+	info->microseconds = time_left(expires_at);
 	if (copy.meta != copy.meta_inline)
 		pfree(copy.meta);
 	if (outcome != CACHE_HIT || value == NULL || (copy.entry.flags & STORE_ENCODED) != 0)

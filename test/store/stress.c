@@ -270,8 +270,10 @@ do_ttl(const char *key)
 
 	if (is_null || (ttl->month == PG_INT32_MAX && strncmp(key, "squeezed:", 9) != 0))
 		return;
-	if (ttl->month != 0 || ttl->day != 0 || ttl->time < 0 || ttl->time > LIVES_AT_MOST_US)
-		elog(ERROR, "key \"%s\" has another time to live than it was given", key);
+	if (ttl->month != 0 || ttl->day != 0 || ttl->time <= 0 ||
+		ttl->time > LIVES_AT_MOST_US)
+		elog(ERROR, "key \"%s\" has " INT64_FORMAT " microseconds to live", key,
+			 ttl->time);
 }
 
 /* A set, and what this transaction reads then: itself, if the cache is transactional. */
