@@ -66,10 +66,11 @@ sub stress
 
 	is(join('', @unsound), '', "$name: all the while the memory was sound");
 	is(sql('SELECT unsound_at_rest()'), '', "$name: every byte is accounted for, every entry is whole");
-	cmp_ok($after[0] - $before[0], '>', 10_000 * $seconds, "$name: there were enough calls");
+	my $calls = $after[0] - $before[0];
+	cmp_ok($calls, '>', 3_000 * $seconds, "$name: there were enough calls");
 	cmp_ok(($after[2] - $before[2]) / ($after[1] - $before[1]), '>', 0.1, "$name: and hits");
 	cmp_ok(sql('SELECT sum(evictions) FROM cachegrid.stat_cache'),
-		'>', $evictions + 50 * $seconds, "$name: entries were evicted");
+		'>', $evictions + $calls / 5000, "$name: entries were evicted");
 	cmp_ok(sql("SELECT compress_ratio FROM cachegrid.stat_cache WHERE cache = 'squeezed'"),
 		'<', 0.9, "$name: values were compressed");
 	is(sql("SELECT string_agg(cache, ' ' ORDER BY cache) FROM cachegrid.stat_cache
