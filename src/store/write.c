@@ -227,7 +227,7 @@ cg_store_put(const StoreKey *key, StoreEntry *entry, StoreJudge judge, void *arg
 	Assert(entry->meta_size <= CG_STORE_META_MAX);
 	Assert(entry->value_size <= CG_STORE_VALUE_MAX);
 
-	LWLockAcquire(partition->lock, LW_EXCLUSIVE);
+	cg_partition_lock(partition);
 	for (int tries = 0; tries < PUT_TRIES; tries++)
 	{
 		StoreVerdict verdict;
@@ -262,7 +262,7 @@ cg_store_judge(const StoreKey *key, StoreEntry *next, StoreJudge judge, void *ar
 	StoreVerdict verdict;
 	Present present;
 
-	LWLockAcquire(partition->lock, LW_EXCLUSIVE);
+	cg_partition_lock(partition);
 	find_alive(partition, key, &present);
 	verdict = ask_judge(&present, next, judge, arg);
 	carry_out(partition, verdict, key, next, &present);
@@ -278,7 +278,7 @@ cg_store_drop(uint64 hash)
 	IndexSlot slot;
 	ItemRef ref;
 
-	LWLockAcquire(partition->lock, LW_EXCLUSIVE);
+	cg_partition_lock(partition);
 	while ((ref = cg_index_find_hash_locked(partition, hash, &slot)) != 0)
 		cg_item_remove_locked(partition, ref, &slot, ABSENCE_DROPPED);
 	LWLockRelease(partition->lock);
