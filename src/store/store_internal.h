@@ -449,6 +449,9 @@ extern void cg_store_tick(uint64 now);
 /* Functions in partition.c */
 extern void cg_partition_lock(Partition *partition);
 
+/* Functions in lookup.c */
+extern bool cg_lookup_prefetch(const StoreKey *key);
+
 /* Functions in caches.c */
 extern void cg_store_counters_request(void);
 extern void cg_store_counters_init(void);
