@@ -214,7 +214,8 @@ bench_calls_until(PG_FUNCTION_ARGS)
 /*
  * bench_fill(first integer, last integer, value_bytes integer, expire_at double
  * precision) -> double precision: set every key; all expire at one time of the clock
- * that only goes forward (0: never).  The seconds of the processor that one took.
+ * that only goes forward (0: never), or at once if that has passed.  The seconds of the
+ * processor that one took.
  */
 Datum
 bench_fill(PG_FUNCTION_ARGS)
@@ -231,7 +232,7 @@ bench_fill(PG_FUNCTION_ARGS)
 
 		CHECK_FOR_INTERRUPTS();
 		if (expire_at != 0)
-			ttl.time = (expire_at - now_ns()) / 1000;
+			ttl.time = Max((expire_at - now_ns()) / 1000, 1);
 		drive_set(driver, i, expire_at != 0 ? &ttl : NULL);
 	}
 	PG_RETURN_FLOAT8((processor_ns() - began) / 1e9 / (last - first + 1));

@@ -116,7 +116,7 @@ take_number(uint16 number, Oid database)
 		Partition *partition = &store_partitions[i];
 		bool empty;
 
-		LWLockAcquire(partition->lock, LW_EXCLUSIVE);
+		cg_partition_lock(partition);
 		empty = partition->caches[number].items == 0;
 		if (empty)
 		{

@@ -193,6 +193,38 @@ advance_hand(Ring *ring)
 	return ref;
 }
 
+/* Have the cell that the hand comes to next on its way to the processor by then. */
+static void
+prefetch_hand(const Ring *ring)
+{
+	if (ring->hand_page != 0)
+		__builtin_prefetch(ref_address(make_ref(ring->hand_page, ring->hand_cell)));
+}
+
+/*
+ * Without the lock, and so a guess: have the buckets of the entry that will be thrown out
+ * next for a newcomer of this class on their way, that the lock is held no longer for that.
+ */
+void
+cg_evict_prefetch(const Partition *partition, int size_class)
+{
+	const Ring *ring = &partition->classes[size_class].rings[ZONE_SMALL];
+	uint32 cell_bytes = store->class_bytes[size_class];
+	uint32 page = ring->hand_page;
+	uint32 cell = ring->hand_cell;
+	const Item *item = cell_address(page, cell, cell_bytes);
+	ItemView view;
+	uint64 hash;
+
+	if (ring->room != 0 || page == 0 || (cell + 1) * cell_bytes > PAGE_BYTES ||
+		!is_entry(pg_atomic_read_u32((pg_atomic_uint32 *) &item->version)) ||
+		!cg_layout_decode(item, cell_bytes, &view))
+		return;
+	hash = cg_layout_hash(partition, &view);
+	__builtin_prefetch(first_bucket(hash));
+	__builtin_prefetch(second_bucket(hash));
+}
+
 /* The next entry under the hand; 0 if there is none near. */
 static ItemRef
 next_entry(Ring *ring)
@@ -285,6 +317,7 @@ evict_small(Partition *partition, int size_class)
 			}
 		}
 		cg_evict_item_locked(partition, ref);
+		prefetch_hand(ring);
 		return true;
 	}
 }

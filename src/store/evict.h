@@ -48,6 +48,9 @@ set_count(Item *item, int count)
 	pg_atomic_fetch_and_u32(&item->version, ~VERSION_READ);
 }
 
+/* Functions in evict.c: without a lock */
+extern void cg_evict_prefetch(const Partition *partition, int size_class);
+
 /* Functions in evict.c: the partition's lock is held, exclusively */
 extern Zone cg_evict_admit_locked(Partition *partition, const StoreKey *key);
 extern void cg_evict_welcome_locked(const Partition *partition, ItemRef ref);

@@ -147,20 +147,33 @@ cg_index_locate_locked(uint64 hash, ItemRef ref, IndexSlot *slot)
 	return false;
 }
 
-/* A bit for each slot that holds no item: nothing, or a ghost. */
-static uint32
-match_free(const Bucket *bucket)
+/* A bit for each slot whose reference is a ghost, if it is one at all. */
+static inline uint32
+match_ghosts(const Bucket *bucket)
 {
 	uint32 match = 0;
 
+#ifdef __SSE2__
+	/* A ghost is a reference with the sign bit. */
+	for (int i = 0; i < BUCKET_SLOTS; i += 4)
+		match |= (uint32) _mm_movemask_ps(_mm_castsi128_ps(
+					 _mm_loadu_si128((const __m128i *) &bucket->refs[i])))
+				 << i;
+#else
 	for (int i = 0; i < BUCKET_SLOTS; i++)
-	{
-		uint8 tag = bucket->tags[i];
-		uint32 ref = pg_atomic_read_u32((pg_atomic_uint32 *) &bucket->refs[i]);
-
-		match |= (uint32) (tag == TAG_NONE || (tag != TAG_CHAIN && ref & GHOST)) << i;
-	}
+		match |= (pg_atomic_read_u32((pg_atomic_uint32 *) &bucket->refs[i]) >> 31) << i;
+#endif
 	return match;
+}
+
+StaticAssertDecl(GHOST == UINT32_C(1) << 31, "match_ghosts looks at the sign bit");
+
+/* A bit for each slot that holds no item: nothing, or a ghost. */
+static inline uint32
+match_free(const Bucket *bucket)
+{
+	return match_tags(bucket, TAG_NONE) |
+		   (match_ghosts(bucket) & ~match_tags(bucket, TAG_CHAIN));
 }
 
 /* How useless a ghost is: those of the main ring are of use a shorter time only. */
@@ -347,7 +360,7 @@ shorten(Partition *partition, Bucket *head)
 {
 	Bucket *before = NULL;
 	Bucket *last = head;
-	Bucket *room = find_room(head);
+	Bucket *room;
 	uint32 items;
 
 	for (Bucket *next = cg_index_next(head); next; next = cg_index_next(next))
@@ -357,6 +370,7 @@ shorten(Partition *partition, Bucket *head)
 	}
 	if (before == NULL)
 		return;
+	room = find_room(head);
 	items = ALL_SLOTS & ~match_free(last);
 	if (items != 0 && (room == last || match_free(room) == 0))
 		return;

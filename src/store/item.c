@@ -29,7 +29,7 @@ reclaim_elsewhere(Partition *partition, int size_class, Zone zone)
 
 	LWLockRelease(partition->lock);
 	done = cg_reclaim_any_page(REACH_IDLE) || cg_reclaim_any_page(REACH_USED);
-	LWLockAcquire(partition->lock, LW_EXCLUSIVE);
+	cg_partition_lock(partition);
 	if (done)
 		return;
 	if (zone == ZONE_PINNED && (cg_reclaim_pinned_page_locked(partition, size_class) ||
@@ -37,7 +37,7 @@ reclaim_elsewhere(Partition *partition, int size_class, Zone zone)
 		return;
 	LWLockRelease(partition->lock);
 	(void) cg_reclaim_any_page(REACH_PINNED);
-	LWLockAcquire(partition->lock, LW_EXCLUSIVE);
+	cg_partition_lock(partition);
 }
 
 /*
@@ -136,7 +136,7 @@ make_pieces(Partition *partition, const char *from, Size bytes, ItemRef *rest,
 		{
 			*disturbed = true;
 			LWLockRelease(partition->lock);
-			LWLockAcquire(partition->lock, LW_EXCLUSIVE);
+			cg_partition_lock(partition);
 		}
 	}
 	return true;

@@ -465,3 +465,20 @@ cg_store_prefetch_item(const StoreKey *key)
 	if (!prefetch_matches(first_bucket(key->hash), tag_of(key->hash)))
 		__builtin_prefetch(second_bucket(key->hash));
 }
+
+/*
+ * Both at once, for one who will look into both buckets whatever he finds; false: no item
+ * there may be the key's.
+ */
+bool
+cg_lookup_prefetch(const StoreKey *key)
+{
+	const Bucket *buckets[] = {first_bucket(key->hash), second_bucket(key->hash)};
+	bool any = false;
+
+	for (int i = 0; i < lengthof(buckets); i++)
+		__builtin_prefetch(buckets[i]);
+	for (int i = 0; i < lengthof(buckets); i++)
+		any |= prefetch_matches(buckets[i], tag_of(key->hash));
+	return any;
+}

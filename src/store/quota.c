@@ -237,7 +237,7 @@ evict_elsewhere(uint16 number, Size wanted)
 		uint32 next = pg_atomic_fetch_add_u32(&quota_of(number)->hand, 1);
 		Partition *partition = &store_partitions[next & (store->partition_count - 1)];
 
-		LWLockAcquire(partition->lock, LW_EXCLUSIVE);
+		cg_partition_lock(partition);
 		freed = evict_some_locked(partition, number, wanted);
 		LWLockRelease(partition->lock);
 	}
@@ -302,7 +302,7 @@ cg_quota_reserve(Partition *partition, uint16 number, Size bytes, bool *disturbe
 		LWLockRelease(partition->lock);
 		if (now == 0)
 			freed += now = evict_elsewhere(number, lacking);
-		LWLockAcquire(partition->lock, LW_EXCLUSIVE);
+		cg_partition_lock(partition);
 		if (now == 0)
 			return take(number, bytes, freed, &lacking);
 	}

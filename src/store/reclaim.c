@@ -263,7 +263,7 @@ cg_reclaim_any_page(Reach reach)
 		Partition *partition = &store_partitions[next & (store->partition_count - 1)];
 		bool done;
 
-		LWLockAcquire(partition->lock, LW_EXCLUSIVE);
+		cg_partition_lock(partition);
 		done = evict_any_page(partition, reach);
 		LWLockRelease(partition->lock);
 		if (done)

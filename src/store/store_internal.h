@@ -446,6 +446,12 @@ typedef struct ItemView ItemView;
 extern StoreTime cg_store_time_of(uint64 ticks);
 extern void cg_store_tick(uint64 now);
 
+/* Functions in partition.c */
+extern void cg_partition_lock(Partition *partition);
+
+/* Functions in lookup.c */
+extern bool cg_lookup_prefetch(const StoreKey *key);
+
 /* Functions in caches.c */
 extern void cg_store_counters_request(void);
 extern void cg_store_counters_init(void);

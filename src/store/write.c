@@ -212,6 +212,21 @@ carry_out(Partition *partition, StoreVerdict verdict, const StoreKey *key,
 }
 
 /*
+ * Have the memory that the put will look at on its way to the processor before the lock
+ * is taken: or waiting for it would be most of the time for which that is held.
+ */
+static void
+prefetch(const Partition *partition, const StoreKey *key, const StoreEntry *entry)
+{
+	ItemMeasure size;
+
+	if (cg_lookup_prefetch(key))
+		return;
+	cg_layout_measure(key, entry, &size);
+	cg_evict_prefetch(partition, size.size_class);
+}
+
+/*
  * Put the entry if the judge says STORE_REPLACE (NULL: always); his other
  * verdicts are carried out, too.  True if the entry now stands in the store.
  * False also if no room could be made; then a present entry that was to be
@@ -227,7 +242,8 @@ cg_store_put(const StoreKey *key, StoreEntry *entry, StoreJudge judge, void *arg
 	Assert(entry->meta_size <= CG_STORE_META_MAX);
 	Assert(entry->value_size <= CG_STORE_VALUE_MAX);
 
-	LWLockAcquire(partition->lock, LW_EXCLUSIVE);
+	prefetch(partition, key, entry);
+	cg_partition_lock(partition);
 	for (int tries = 0; tries < PUT_TRIES; tries++)
 	{
 		StoreVerdict verdict;
@@ -262,7 +278,8 @@ cg_store_judge(const StoreKey *key, StoreEntry *next, StoreJudge judge, void *ar
 	StoreVerdict verdict;
 	Present present;
 
-	LWLockAcquire(partition->lock, LW_EXCLUSIVE);
+	(void) cg_lookup_prefetch(key);
+	cg_partition_lock(partition);
 	find_alive(partition, key, &present);
 	verdict = ask_judge(&present, next, judge, arg);
 	carry_out(partition, verdict, key, next, &present);
@@ -278,7 +295,7 @@ cg_store_drop(uint64 hash)
 	IndexSlot slot;
 	ItemRef ref;
 
-	LWLockAcquire(partition->lock, LW_EXCLUSIVE);
+	cg_partition_lock(partition);
 	while ((ref = cg_index_find_hash_locked(partition, hash, &slot)) != 0)
 		cg_item_remove_locked(partition, ref, &slot, ABSENCE_DROPPED);
 	LWLockRelease(partition->lock);

@@ -42,7 +42,7 @@
 #define ROUND_MS				 1000
 #define LAUNCHER_RESTART_SECONDS 1
 #define WORKER_RETRY_MS			 3000
-#define SWEEP_PAGES				 4000 /* a round: some 30 ms of work at the most */
+#define SWEEP_PAGES				 4000 /* a round: some 30 ms of work, more if all of it is garbage */
 
 /* The databases that are still to be looked into, in TopMemoryContext. */
 static List *unknown = NIL;
