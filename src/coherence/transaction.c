@@ -103,7 +103,7 @@ announce(uint64 xid)
 static void
 prepare(uint64 xid, Snapshot fresh)
 {
-	Dependency *dependencies;
+	Dependency *dependencies = NULL;
 	int count;
 
 	/* PostgreSQL will say so in a moment. */

@@ -167,8 +167,9 @@ CREATE TRIGGER before_row BEFORE UPDATE ON item FOR EACH ROW WHEN (NEW.n % 11 = 
 CREATE TRIGGER after_row AFTER UPDATE ON item FOR EACH ROW WHEN (NEW.n % 11 = 1)
     EXECUTE FUNCTION compare_in_trigger();
 
--- Within a command that changes definitions, before cachegrid has been told.
-CREATE FUNCTION compare_in_command() RETURNS event_trigger LANGUAGE plpgsql AS $$
+-- Within a command that changes definitions, before cachegrid has been told; some commands have
+-- a search path of their own.
+CREATE FUNCTION compare_in_command() RETURNS event_trigger LANGUAGE plpgsql SET search_path = "$user", public AS $$
 DECLARE
     cached jsonb;
     computed jsonb;

@@ -178,7 +178,7 @@ walk_index(Walk *walk)
 		const Bucket *last = head;
 
 		/* A slot that names a wrong cell was complained of, and is not followed. */
-		for (int length = 0; bucket && walk->problems == 0; length++)
+		while (bucket && walk->problems == 0)
 		{
 			if (bucket != head &&
 				pg_atomic_read_u32((pg_atomic_uint32 *) &bucket->version) !=
