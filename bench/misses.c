@@ -7,7 +7,7 @@
  *	  Those count objects, the store has bytes.  So all values are of one size,
  *	  of which so many fit a page, and memory is chosen such that pages times
  *	  values are the wanted number of objects.  Since memory is 8 MB at least,
- *	  several copies of the trace go on in step where objects are few: as many
+ *	  several copies of the trace go on, turn by drawn turn, where objects are few: as many
  *	  shops with a cache of so many objects each.
  *
  *-------------------------------------------------------------------------

@@ -155,28 +155,36 @@ bench_trace_generate(PG_FUNCTION_ARGS)
 /*
  * bench_replay(copies integer, value_bytes integer) -> double precision: read each
  * object of the trace from the cache, and set it if it is not there; the share of
- * those that were not.  So many copies of the trace go on in step, each with objects
- * of its own.
+ * those that were not.  So many copies of the trace go on at the same time, each with
+ * objects of its own.  Whose turn it is is drawn: in step, the entries of one object
+ * would stand side by side in as many copies, which no cache of one shop ever sees.
  */
 Datum
 bench_replay(PG_FUNCTION_ARGS)
 {
 	int copies = PG_GETARG_INT32(0);
 	Driver *driver = make_driver(PG_GETARG_INT32(1), 0);
+	int *done = palloc0(sizeof(int) * copies);
+	int *going = palloc(sizeof(int) * copies);
+	int left = copies;
+	uint64 random = UINT64CONST(0x2545f4914f6cdd1d);
 	int64 misses = 0;
 
-	for (int i = 0; i < length; i++)
+	for (int copy = 0; copy < copies; copy++)
+		going[copy] = copy;
+	while (left > 0 && length > 0)
 	{
-		CHECK_FOR_INTERRUPTS();
-		for (int copy = 0; copy < copies; copy++)
-		{
-			uint32 number = trace[i] * (uint32) copies + copy;
+		int turn = draw(&random, left);
+		int copy = going[turn];
+		uint32 number = trace[done[copy]] * (uint32) copies + copy;
 
-			if (drive_get(driver, number))
-				continue;
-			misses++;
-			drive_set(driver, number, NULL);
-		}
+		CHECK_FOR_INTERRUPTS();
+		if (++done[copy] == length)
+			going[turn] = going[--left];
+		if (drive_get(driver, number))
+			continue;
+		misses++;
+		drive_set(driver, number, NULL);
 	}
 	PG_RETURN_FLOAT8((double) misses / copies / length);
 }
