@@ -152,3 +152,4 @@ format-check:
 floors-check:
 	@test/check_floors.sh $(FLOORS)
 	@test/check_coverage.sh
+	@test/check_mutants.sh
