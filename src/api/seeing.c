@@ -180,6 +180,7 @@ put_cache(ReturnSetInfo *result, const CachePolicy *policy)
 								(CG_TICKS_PER_MICROSECOND * 1000.0));
 	values[16] = Int64GetDatum(cg_store_cache_memory(policy->number));
 	nulls[16] = policy->limits.max_memory == 0;
+	/* The columns miss_... stand in the order of the outcomes. */
 	for (int outcome = CACHE_HIT + 1; outcome < CACHE_OUTCOMES; outcome++)
 		values[16 + outcome] = Int64GetDatum(lookups[outcome]);
 	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);

@@ -57,7 +57,8 @@ typedef struct CacheValue
 typedef enum CacheOutcome
 {
 	CACHE_HIT,
-	CACHE_ABSENT, /* never put, or gone so long ago that nobody knows why */
+	CACHE_ABSENT, /* never put, or gone so long ago that nobody knows why; where
+				   * lookups are not counted, gone for whatever reason */
 	CACHE_EVICTED,
 	CACHE_EXPIRED,
 	CACHE_SUPERSEDED, /* deleted or invalidated, or something that it depends on */

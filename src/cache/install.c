@@ -26,8 +26,8 @@
 
 #include "cache/own.h"
 
-/* Backend-local: whether what this transaction set has been decided about. */
-static bool settled = false;
+/* Backend-local: whether it has been decided what of this transaction's sets to install. */
+static bool is_decided = false;
 
 static CacheKey
 key_of(const OwnKey *own)
@@ -157,9 +157,9 @@ stamped(const Dependency *keys, int count, bool preparing)
 
 	for (int i = 0; i < count; i++)
 		cg_store_drop(keys[i]);
-	for (int i = 0; i < count && settled; i++)
+	for (int i = 0; i < count && is_decided; i++)
 		give_up_write(keys[i]);
-	settled = true;
+	is_decided = true;
 	if (cg_own_context() == NULL || cg_own_is_simple())
 		return;
 
@@ -254,6 +254,14 @@ install_all(uint32 closings)
 	}
 }
 
+/* The transaction has ended, in whatever way. */
+static void
+forget(void)
+{
+	cg_own_reset();
+	is_decided = false;
+}
+
 /*
  * TransactionListener: install; allocates nothing and cannot fail.  A number
  * that may be another cache's by now gets nothing: the stamps have ended what
@@ -273,22 +281,14 @@ committed(void)
 		else if (clear->closings == closings)
 			cg_store_cache_clear(clear->cache);
 	install_all(closings);
-	cg_own_reset();
-	settled = false;
-}
-
-static void
-aborted(void)
-{
-	cg_own_reset();
-	settled = false;
+	forget();
 }
 
 static const TransactionListener own_listener = {
 	.stamped = stamped,
 	.before_stamp = before_stamp,
 	.committed = committed,
-	.aborted = aborted,
+	.aborted = forget,
 	.subcommitted = cg_own_subcommitted,
 	.subaborted = cg_own_subaborted,
 };

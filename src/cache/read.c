@@ -56,8 +56,9 @@ why_no_snapshot(void)
 }
 
 /*
- * Why there is no entry.  Who wants a computed one (identity is not 0) hears first what
- * would have kept it from being a hit, and keeps it from being published now.
+ * Why there is no entry, for the counts.  Who wants a computed one (identity is not 0)
+ * hears first what would have kept it from being a hit, and keeps it from being
+ * published now.
  */
 static CacheOutcome
 why_absent(const StoreKey *key, uint64 identity)
@@ -178,7 +179,7 @@ look(const CachePolicy *policy, const CacheKey *key, const StoreKey *store_key,
 	if (touched_at_home(dependency, home, home_count))
 		return CACHE_OWN_WRITE;
 	if (!cg_store_lookup(store_key, &copy))
-		return why_absent(store_key, identity);
+		return CACHE_ABSENT;
 
 	if (copy.entry.meta_size == 0)
 		outcome = judge_simple(home, home_count, copy.entry.id);
@@ -209,6 +210,8 @@ look_and_count(const CachePolicy *policy, const CacheKey *key, const StoreKey *s
 	CacheInfo info;
 	CacheOutcome outcome = look(policy, key, store_key, identity, value, &info);
 
+	if (outcome == CACHE_ABSENT)
+		outcome = why_absent(store_key, identity);
 	cg_store_count(number, COUNT_LOOKUPS + outcome, 1);
 	return outcome;
 }

@@ -134,7 +134,7 @@ extern void cg_store_scan_end(StoreScan *scan);
 /* Functions in caches.c: numbered caches and their counters */
 typedef enum StoreCounter
 {
-	COUNT_LOOKUPS, /* with this outcome, the first of so many; what they mean is the caller's */
+	COUNT_LOOKUPS, /* by outcome, from this one on: the cache floor says what each means */
 	COUNT_LOOKUPS_LAST = COUNT_LOOKUPS + 10,
 	COUNT_LOADS,
 	COUNT_LOAD_MICROSECONDS,
