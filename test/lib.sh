@@ -229,7 +229,8 @@ as_user()
             PATH="${PG_BIN:+$PG_BIN:}/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin" \
             HOME="$RUN/home" TMPDIR="$RUN/tmp" LANG=C.UTF-8 TERM="${TERM:-dumb}" \
             PG_CONFIG="$PG_CONFIG" PGHOST="$PGHOST" PGPORT="$PGPORT" \
-            PGUSER=postgres PGDATABASE=postgres ${COPT:+COPT="$COPT"} "$@"
+            PGUSER=postgres PGDATABASE=postgres \
+            ${COPT:+COPT="$COPT"} ${SEED:+SEED="$SEED"} "$@"
     )
 }
 

@@ -17,6 +17,7 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
+#include "cache/cache_internal.h"
 #include "probe.h"
 #include "store/evict.h"
 
@@ -145,8 +146,12 @@ do_put(Model *model)
 		entry.flags |= STORE_ENCODED;
 	if (dice < 4)
 	{
-		entry.meta_size = probe_below(&model->random, dice ? 300 : CG_STORE_META_MAX + 1);
-		memset(meta, 'm', entry.meta_size);
+		/* The server's sweep looks into it: it depends on nothing. */
+		entry.meta_size =
+			sizeof(EntryMeta) +
+			probe_below(&model->random,
+						(dice ? 300 : CG_STORE_META_MAX + 1) - sizeof(EntryMeta));
+		memset(meta, 0, entry.meta_size);
 		entry.meta = meta;
 	}
 	if (dice == 19)
