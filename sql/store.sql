@@ -31,6 +31,24 @@ $$;
 SELECT count(cachegrid.get('s:' || i)) > 90 AS read_ones_stay FROM generate_series(1, 100) AS i;
 SELECT is_exact(), entries_agree();
 
+-- also where only other sizes are put: those that nobody reads make room, page by page
+SELECT count(cachegrid.set('s:mixed' || i, repeat('m', 300))) FROM generate_series(1, 6000) AS i;
+SELECT count(cachegrid.set('s:hot' || i, repeat('h', 600))) FROM generate_series(1, 100) AS i;
+DO $$
+BEGIN
+    FOR round IN 1..50 LOOP
+        PERFORM cachegrid.get('s:mixed' || i) FROM generate_series(1, 6000, 3) AS i;
+        PERFORM cachegrid.get('s:hot' || i) FROM generate_series(1, 100) AS i;
+        PERFORM cachegrid.set('s:g' || i, repeat('z', 100)) FROM generate_series(round * 10000, round * 10000 + 9999) AS i;
+        COMMIT;
+    END LOOP;
+END
+$$;
+SELECT count(cachegrid.get('s:hot' || i)) > 90 AS read_ones_stay FROM generate_series(1, 100) AS i;
+SELECT count(cachegrid.get('s:mixed' || i)) > 800 AS read_ones_stay FROM generate_series(1, 6000, 3) AS i;
+SELECT count(cachegrid.get('s:mixed' || i)) < 1500 AS others_go FROM generate_series(2, 6000, 3) AS i;
+SELECT is_exact(), entries_agree();
+
 -- sizes shift, from small to large and back
 SELECT count(cachegrid.set('s:large' || i, repeat('L', 65536))) FROM generate_series(1, 1000) AS i;
 SELECT is_exact(), entries_agree(), count(cachegrid.get('s:large' || i)) > 150 AS many_fit FROM generate_series(1, 1000) AS i;

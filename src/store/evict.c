@@ -278,9 +278,10 @@ evict_main(Partition *partition, int size_class)
 }
 
 /* Move an entry from probation to the main ring; false if there is no room for it. */
-static bool
-promote(Partition *partition, int size_class, ItemRef ref)
+bool
+cg_evict_promote_locked(Partition *partition, ItemRef ref)
 {
+	int size_class = store_pages[ref_page(ref)].size_class;
 	Ring *ring = &partition->classes[size_class].rings[ZONE_MAIN];
 
 	if (ring->page_count == 0 || (ring->room == 0 && !evict_main(partition, size_class)))
@@ -307,7 +308,7 @@ evict_small(Partition *partition, int size_class)
 		item = ref_address(ref);
 		if (was_read(item) && !is_dead(ref))
 		{
-			if (promotions-- > 0 && promote(partition, size_class, ref))
+			if (promotions-- > 0 && cg_evict_promote_locked(partition, ref))
 				return true;
 			promotions = 0;
 			if (chances-- > 0)

@@ -57,6 +57,7 @@ extern void cg_evict_welcome_locked(const Partition *partition, ItemRef ref);
 extern void cg_evict_bury_locked(Partition *partition, ItemRef ref, const IndexSlot *slot,
 								 StoreAbsence absence);
 extern void cg_evict_item_locked(Partition *partition, ItemRef ref);
+extern bool cg_evict_promote_locked(Partition *partition, ItemRef ref);
 extern void cg_evict_balance_locked(Partition *partition, int size_class);
 extern bool cg_evict_pinned_locked(Partition *partition, int size_class);
 extern bool cg_evict_for_locked(Partition *partition, int size_class, Zone zone);
