@@ -268,6 +268,8 @@ static const TransactionListener own_listener = {
 	.aborted = cg_own_reset,
 	.subcommitted = cg_own_subcommitted,
 	.subaborted = cg_own_subaborted,
+	.redone = cg_store_drop,
+	.database_dropped = cg_store_database_dropped,
 };
 
 /* At load time: hear of the ends of transactions. */

@@ -344,6 +344,22 @@ cg_pending_keys(Dependency **keys)
 	return count;
 }
 
+/* Everything that is touched, in no order, for the log. */
+int
+cg_pending_all(Dependency **dependencies)
+{
+	touch_iterator iterator;
+	Touch *touch;
+	int count = 0;
+
+	*dependencies = MemoryContextAllocHuge(TopTransactionContext,
+										   (Size) touches->members * sizeof(Dependency));
+	touch_start_iterate(touches, &iterator);
+	while ((touch = touch_iterate(touches, &iterator)) != NULL)
+		(*dependencies)[count++] = touch->dependency;
+	return count;
+}
+
 /* The subtransaction of this level joins its parent. */
 void
 cg_pending_subcommit(int level)

@@ -113,14 +113,20 @@ process_count(void)
 	return MaxBackends + NUM_AUXILIARY_PROCS;
 }
 
+/* So many transactions can be between their stamps and their ends. */
+uint32
+cg_slots_stampers_max(void)
+{
+	/* Twice, for those that are being prepared while others of them end. */
+	return process_count() + 2 * max_prepared_xacts;
+}
+
 static Size
 header_size(void)
 {
 	Size size = offsetof(SlotsShared, announced);
 
-	/* Twice, for those that are being prepared while others of them end. */
-	size = add_size(size, mul_size(process_count() + 2 * max_prepared_xacts,
-								   sizeof(pg_atomic_uint64)));
+	size = add_size(size, mul_size(cg_slots_stampers_max(), sizeof(pg_atomic_uint64)));
 	return CACHELINEALIGN(size);
 }
 
@@ -136,7 +142,8 @@ void
 cg_coherence_shmem_request(void)
 {
 	RequestAddinShmemSpace(add_size(slots_size(), cg_snapshot_shmem_size()));
-	RequestAddinShmemSpace(cg_catalog_shmem_size());
+	RequestAddinShmemSpace(add_size(cg_catalog_shmem_size(), cg_recovery_shmem_size()));
+	RequestAddinShmemSpace(cg_wal_shmem_size());
 	RequestNamedLWLockTranche("cachegrid_coherence", 1);
 }
 
@@ -149,6 +156,8 @@ cg_coherence_shmem_init(void)
 
 	cg_snapshot_shmem_init();
 	cg_catalog_shmem_init();
+	cg_recovery_shmem_init();
+	cg_wal_shmem_init();
 	prepared_lock = &GetNamedLWLockTranche("cachegrid_coherence")->lock;
 	shared = ShmemInitStruct("cachegrid slots", slots_size(), &found);
 	slots = (Slot *) CACHELINEALIGN((char *) shared + header_size());
@@ -158,7 +167,7 @@ cg_coherence_shmem_init(void)
 	memset(shared, 0, slots_size());
 	shared->salt = pg_prng_uint64(&pg_global_prng_state) | 1;
 	shared->region_size = count / 8;
-	shared->announced_count = process_count() + 2 * max_prepared_xacts;
+	shared->announced_count = cg_slots_stampers_max();
 	for (uint32 i = 0; i < shared->announced_count; i++)
 		pg_atomic_init_u64(&shared->announced[i], 0);
 	for (uint32 i = 0; i < count; i++)
@@ -231,6 +240,9 @@ floor_is_needed(uint64 floor, Snapshot fresh)
 
 	if (floor < xmin)
 		return false;
+	/* In recovery nobody announces: the snapshot is of stampers only. */
+	if (fresh->takenDuringRecovery)
+		return true;
 	for (uint32 i = 0; i < shared->announced_count; i++)
 	{
 		uint64 xid = pg_atomic_read_u64(&shared->announced[i]);
@@ -271,8 +283,8 @@ add_xid(SlotState *state, uint64 xid, Snapshot fresh)
 
 /*
  * Stamp stamp->slot: the gen up to now and, unless xid is 0, xid into the list
- * (announced before; fresh = a snapshot taken since PRE_COMMIT began).  Sets
- * the gens around the stamp.  Cannot fail.
+ * (announced before; fresh = a snapshot taken since PRE_COMMIT began, or what
+ * recovery.c has in its stead).  Sets the gens around the stamp.  Cannot fail.
  */
 void
 cg_slots_stamp(OwnStamp *stamp, uint64 xid, Snapshot fresh)
@@ -298,6 +310,24 @@ cg_slots_stamp(OwnStamp *stamp, uint64 xid, Snapshot fresh)
 	memcpy(slot->xids, state.xids, sizeof(slot->xids));
 	pg_write_barrier();
 	pg_atomic_write_u32(&slot->seq, seq + 2);
+}
+
+/*
+ * Move the gens of all prefixes and caches: every entry depends on one, so all
+ * entries end, and all fills under way.  Cannot fail.
+ */
+void
+cg_slots_move_homes(void)
+{
+	uint32 first = regions[DEPENDENCY_KEY_PREFIX].first * shared->region_size;
+	uint32 count = regions[DEPENDENCY_KEY_PREFIX].size * shared->region_size;
+
+	for (uint32 i = 0; i < count; i++)
+	{
+		OwnStamp stamp = {.slot = first + i};
+
+		cg_slots_stamp(&stamp, 0, NULL);
+	}
 }
 
 /* A prepared transaction outlives its process: it gets a place of its own. */

@@ -7,12 +7,13 @@
  * the next xid to be assigned, from which they are never half the circle
  * away, so that nothing in a slot ever ages.  Top-level xids always stand in
  * the snapshot's own arrays, even when it overflowed with subtransactions,
- * so pg_subtrans is never asked.
+ * so pg_subtrans is never asked.  A snapshot of a standby has all xids, of
+ * either kind, in the array of subtransactions.
  *
  * After a start, stamps of transactions that survived it (prepared ones) are
  * lost with the memory.  So nothing derived is believed by a snapshot that
  * is older than the first use after the start, or after recovery ended: the
- * boot floor.
+ * boot floor.  Standbys have a floor of their own: see recovery.c.
  *
  *-------------------------------------------------------------------------
  */
@@ -68,13 +69,20 @@ bool
 cg_snapshot_finished(uint64 xid, Snapshot snapshot, uint64 xmin)
 {
 	TransactionId low = (TransactionId) xid;
+	const TransactionId *running = snapshot->xip;
+	uint32 count = snapshot->xcnt;
 
 	if (xid < xmin)
 		return true;
 	if (xid >= xmin + (TransactionId) (snapshot->xmax - snapshot->xmin))
 		return false;
-	for (uint32 i = 0; i < snapshot->xcnt; i++)
-		if (snapshot->xip[i] == low)
+	if (snapshot->takenDuringRecovery)
+	{
+		running = snapshot->subxip;
+		count = snapshot->subxcnt;
+	}
+	for (uint32 i = 0; i < count; i++)
+		if (running[i] == low)
 			return false;
 	return true;
 }
@@ -106,6 +114,32 @@ cg_coherence_boot_floor(void)
 	return FullTransactionIdFromU64(boot_floor_set());
 }
 
+/* Is the snapshot young enough for what this memory knows? */
+static bool
+is_believed(Snapshot snapshot)
+{
+	uint64 xmin = cg_snapshot_xmin(snapshot);
+
+	if (snapshot->takenDuringRecovery)
+		return cg_recovery_believes(xmin);
+	return xmin >= boot_floor_set();
+}
+
+const char *
+cg_coherence_refusal(void)
+{
+	Snapshot snapshot = GetLatestSnapshot();
+
+	if (snapshot->takenDuringRecovery && cg_recovery_doubt() != DOUBT_NONE)
+		return cg_recovery_explain(cg_recovery_doubt());
+	if (is_believed(snapshot))
+		return NULL;
+	if (snapshot->takenDuringRecovery)
+		return "A transaction of the primary that is older than what is known of it has "
+			   "not ended.";
+	return "A transaction that was prepared before the start has not ended.";
+}
+
 /*
  * The active snapshot if the rule can be applied in it, else NULL: derived
  * entries must then be bypassed.
@@ -116,12 +150,11 @@ cg_coherence_snapshot(void)
 	Snapshot snapshot;
 
 	if (!ActiveSnapshotSet() || IsolationIsSerializable() || IsParallelWorker() ||
-		RecoveryInProgress() || cg_coherence_catalog_command_runs())
+		cg_coherence_catalog_command_runs())
 		return NULL;
 	snapshot = GetActiveSnapshot();
-	if (snapshot->snapshot_type != SNAPSHOT_MVCC || snapshot->takenDuringRecovery)
-		return NULL;
-	if (cg_snapshot_xmin(snapshot) < boot_floor_set())
+	if (snapshot->snapshot_type != SNAPSHOT_MVCC ||
+		snapshot->takenDuringRecovery != RecoveryInProgress() || !is_believed(snapshot))
 		return NULL;
 	return snapshot;
 }
@@ -155,7 +188,7 @@ cg_coherence_settled(Dependency dependency, Snapshot snapshot, uint64 *gen)
 	for (uint32 i = 0; i < slot.count; i++)
 		if (!cg_snapshot_finished(slot.xids[i], snapshot, xmin))
 			return false;
-	return true;
+	return !snapshot->takenDuringRecovery || cg_recovery_believes(xmin);
 }
 
 /* The gen that the dependency's slot has now; whoever stamped it may still run. */

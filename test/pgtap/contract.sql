@@ -73,6 +73,7 @@ INSERT INTO promised_view VALUES
     ('stat_cache', '{cache,entries,bytes,hits,misses,hit_ratio,loads,load_ms,evictions,'
         'expirations,invalidations,compress_ratio,compress_ms,memory}'),
     ('stat_memory', '{class,used_bytes,free_bytes,entries}'),
+    ('stat_standby', '{in_recovery,logs,serves,reason}'),
     ('watched', '{table,keys,tags,active}'),
     ('stat_mirror', '{table,server,mode,waiting,lag_seconds,applied,retries,parked,last_error}'),
     ('stat_redis', '{server,node,role}');
