@@ -40,6 +40,7 @@ sub start_primary
 		'hot_standby_feedback = on',
 		'wal_receiver_status_interval = 1s',
 		'autovacuum = off',
+		'restart_after_crash = on',
 		'log_statement = none',
 		'deadlock_timeout = 20ms',
 		@settings);
