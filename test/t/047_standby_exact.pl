@@ -82,6 +82,7 @@ change("UPDATE product SET n = n + 1 WHERE id = 3") for 1 .. 8;
 is(fetch('product:3'), '309 miss', 'a change after many');
 is($old->query_safe($fetch_3), '3', '... is not for the old snapshot');
 $old->query_safe('COMMIT');
+$old->quit;
 
 # A stamp that was redone long before its transaction ends.
 is(fetch('product:4'), '4 miss', 'a value is kept');
@@ -108,8 +109,11 @@ is(fetch('product:6'), '6 miss', 'eight are left');
 change(qq{COMMIT PREPARED 'p$_'}) for 102 .. 108;
 is(fetch('product:6'), '6 miss', 'one is left');
 is(fetch('product:6'), '6 miss', '... of those that did not fit');
+change(q{UPDATE product SET n = 60 WHERE id = 6});
+is(fetch('product:6'), '60 miss', 'whoever invalidates it now');
+is(fetch('product:6'), '60 miss', '... does not make the last one forgotten');
 change(q{COMMIT PREPARED 'p101'});
-computes_and_keeps('product:6', 6, 'none is left');
+computes_and_keeps('product:6', 60, 'none is left');
 
 # Savepoints, and more subtransactions than a snapshot lists.
 fetch("product:$_") for 7 .. 8;
@@ -136,6 +140,13 @@ computes_and_keeps('part:2', 5, 'of another table');
 change('TRUNCATE part');
 is(fetch('part:2'), ' miss', 'TRUNCATE ends all its entries');
 is(fetch('product:7'), '7 hit', '... and no others');
+my $wrong = q{SELECT count(*) FROM product WHERE id <= 40 AND (cachegrid.fetch('product:' || id) ->> 'n')::bigint <> n};
+is($standby->safe_psql('postgres', $wrong), '0', 'forty values are kept');
+change('UPDATE product SET n = n + 0, category = category WHERE id > 40 AND id < 6000');
+is(fetch('product:14'), '14 hit', 'a change of thousands of rows ends no others');
+change('UPDATE product SET n = n + 1 WHERE id < 6000');
+is($standby->safe_psql('postgres', $wrong), '0', '... and all of its own');
+change('UPDATE product SET n = n - 1 WHERE id < 6000');
 fetch("product:$_") for 11 .. 14;
 change('UPDATE product SET n = n + 1000');
 is(fetch("product:$_"), $_ + 1000 . ' miss', 'so do changes of more keys than a transaction lists') for 11 .. 14;
@@ -224,7 +235,6 @@ is($standby->safe_psql('other', $fetch_t), '2', 'its successor of the same numbe
 change(q{SELECT cachegrid.unwatch('part')});
 ($status, $out, $error) = $standby->psql('postgres', q{SELECT cachegrid.fetch('part:1')});
 like($error, qr/not watched|no.*watch/i, 'a table that is not watched is refused as on the primary');
-$old->quit;
 
 $standby->stop;
 $primary->stop;

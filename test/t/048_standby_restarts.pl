@@ -68,7 +68,7 @@ ok(Standby::wait_until_it_refuses($standby, 'no longer logs'), 'it does not when
 $standby->log_check('the log says so', 0, log_like => [qr/cachegrid ceases to serve.*\n.*DETAIL:.*no longer logs/]);
 change('UPDATE product SET n = n + 10 WHERE id IN (1, 2)');
 keeps_nothing(1, 11, 'after a change that was not logged it computes');
-is($standby->safe_psql('postgres', q{SELECT recovery || '|' || (refused >= recovery) FROM cachegrid.stat_cache WHERE cache = 'product'}),
+is($standby->safe_psql('postgres', q{SELECT miss_recovery || '|' || (refused >= miss_recovery) FROM cachegrid.stat_cache WHERE cache = 'product'}),
 	'2|true', 'stat_cache counts that');
 change(q{BEGIN; UPDATE product SET n = n + 10 WHERE id = 3; PREPARE TRANSACTION 'unlogged'});
 set_logging($primary, 'on');
@@ -254,6 +254,15 @@ $leaf->promote;
 $leaf->poll_query_until('postgres', 'SELECT NOT pg_is_in_recovery()') or die 'not promoted';
 is(leaf(10), '100 miss', 'promoted after a gap, it has nothing from before');
 is(leaf(10), '100 hit', '... and serves');
+
+# How the library is taken away: then even a crash needs it no more.
+set_logging($leaf, 'off');
+$leaf->safe_psql('postgres', 'CHECKPOINT');
+$leaf->safe_psql('postgres', 'UPDATE product SET n = 101 WHERE id = 10');
+$leaf->stop('immediate');
+$leaf->adjust_conf('postgresql.conf', 'shared_preload_libraries', "''");
+is($leaf->start(fail_ok => 1), 1, 'switched off, and after a checkpoint, a crash is recovered without the library');
+is($leaf->safe_psql('postgres', 'SELECT n FROM product WHERE id = 10'), '101', '... with all that was committed');
 
 $leaf->stop;
 done_testing();

@@ -22,7 +22,7 @@ cmp_ok($checker->hit_ratio('product', $standby), '>=', 0.3, 'rows are mostly hit
 cmp_ok($checker->hit_ratio('product'), '>=', 0.3, '... and on the primary');
 cmp_ok($checker->query('SELECT sum(hits) FROM cachegrid.stat_cache', $standby),
 	'>=', 300 * $seconds, 'enough hits were compared on the standby');
-is($checker->query('SELECT sum(recovery) FROM cachegrid.stat_cache', $standby), '0', '... which knew enough all the time');
+is($checker->query('SELECT sum(miss_recovery) FROM cachegrid.stat_cache', $standby), '0', '... which knew enough all the time');
 note($checker->query(q{SELECT string_agg(s::text, ' ') FROM cachegrid.stat_cache s}, $_)) foreach ($primary, $standby);
 note($checker->{out});
 
