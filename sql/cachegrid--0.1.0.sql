@@ -683,7 +683,7 @@ CREATE FUNCTION stat_cache(OUT cache text, OUT entries bigint, OUT bytes bigint,
 COMMENT ON FUNCTION stat_cache() IS 'Rows of view cachegrid.stat_cache.';
 CREATE VIEW stat_cache AS SELECT * FROM stat_cache();
 COMMENT ON VIEW stat_cache IS
-'One row a cache of this database, counted since the server started. bytes: keys, values as they are kept, and what they depend on. hit_ratio: hits among all reads, NULL without reads. load_ms: time spent in loaders, in milliseconds. bypasses: reads that could not use the cache (own uncommitted changes, SERIALIZABLE, recovery). refused: values computed but not kept, because a writer was at work. compress_ratio: of the values put that compress_above is for, the bytes kept for each byte of them, those included that it did not pay to compress; NULL without any. compress_ms: time spent compressing and decompressing, in milliseconds. memory: what the entries of a cache with max_memory take of it, in bytes, headers and rounding included, and those that are dead but not swept yet; NULL without. miss_...: why reads were no hits; the last three add up to bypasses, the others to misses. miss_absent: never there, or gone so long ago that nobody knows why. miss_evicted: thrown out for want of memory. miss_expired: its time to live had passed. miss_superseded: deleted, or invalidated: by a change of what it depends on, a clear, a change of its cache. miss_unsettled: a transaction that invalidates it was under way, or had ended after this reader''s snapshot was taken. miss_privileges: computed by another role. miss_other_query: computed by another query or arguments. miss_own_write: the reader''s own transaction changes what it depends on. miss_isolation: SERIALIZABLE, or without a snapshot. miss_recovery: on a standby, or under a snapshot older than the server''s start. Example: SELECT cache, entries, hit_ratio FROM cachegrid.stat_cache;';
+'One row a cache of this database, counted since the server started. bytes: keys, values as they are kept, and what they depend on. hit_ratio: hits among all reads, NULL without reads. load_ms: time spent in loaders, in milliseconds. bypasses: reads that could not use the cache (own uncommitted changes, SERIALIZABLE, recovery). refused: values computed but not kept, because a writer was at work. compress_ratio: of the values put that compress_above is for, the bytes kept for each byte of them, those included that it did not pay to compress; NULL without any. compress_ms: time spent compressing and decompressing, in milliseconds. memory: what the entries of a cache with max_memory take of it, in bytes, headers and rounding included, and those that are dead but not swept yet; NULL without. miss_...: why reads were no hits; the last three add up to bypasses, the others to misses. miss_absent: never there, or gone so long ago that nobody knows why. miss_evicted: thrown out for want of memory. miss_expired: its time to live had passed. miss_superseded: deleted, or invalidated: by a change of what it depends on, a clear, a change of its cache. miss_unsettled: a transaction that invalidates it was under way, or had ended after this reader''s snapshot was taken. miss_privileges: computed by another role. miss_other_query: computed by another query or arguments. miss_own_write: the reader''s own transaction changes what it depends on. miss_isolation: SERIALIZABLE, or without a snapshot. miss_recovery: on a standby that knows too little of its primary, or under a snapshot older than the server''s start; view stat_standby says more. Example: SELECT cache, entries, hit_ratio FROM cachegrid.stat_cache;';
 
 CREATE FUNCTION stat_memory(OUT class text, OUT used_bytes bigint, OUT free_bytes bigint, OUT entries bigint, OUT pages bigint,
                             OUT waste_bytes bigint) RETURNS SETOF record
@@ -703,6 +703,14 @@ CREATE VIEW stat_prepared AS
     FROM pg_catalog.pg_prepared_xacts p JOIN prepared_stamps() s ON s.xid = p.transaction;
 COMMENT ON VIEW stat_prepared IS
 'One row a prepared transaction, of any database, that keeps values from being served until it is committed or rolled back. stamps: so many keys, tags, prefixes and relations are misses for it, and cannot be filled; NULL: it was prepared before the server started, without leaving word of what it touches, and nothing computed is served at all. Example: SELECT xid, gid, clock_timestamp() - prepared AS age, stamps FROM cachegrid.stat_prepared;';
+
+CREATE FUNCTION stat_standby(OUT in_recovery boolean, OUT logs boolean, OUT serves boolean, OUT reason text) RETURNS record
+    AS 'MODULE_PATHNAME', 'cachegrid_stat_standby'
+    LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION stat_standby() IS 'The row of view cachegrid.stat_standby.';
+CREATE VIEW stat_standby AS SELECT * FROM stat_standby();
+COMMENT ON VIEW stat_standby IS
+'Whether this server keeps and serves values computed from tables: one row. in_recovery: it is a standby, or being recovered. logs: its transactions write what they invalidate to the WAL, as cachegrid.wal_log_invalidations has them, so that its standbys can serve such values, too; false on a standby. serves: values computed from tables are served to snapshots taken now. reason: why not, NULL if they are. Example: SELECT serves, reason FROM cachegrid.stat_standby;';
 
 CREATE FUNCTION mirror_status(OUT mirror integer, OUT state text, OUT waiting bigint, OUT oldest timestamptz,
                               OUT applied bigint, OUT retries bigint, OUT sweeps bigint, OUT last_error text,
@@ -737,8 +745,8 @@ REVOKE ALL ON ALL FUNCTIONS IN SCHEMA cachegrid FROM PUBLIC;
 REVOKE ALL ON ALL TABLES IN SCHEMA cachegrid FROM PUBLIC;
 
 GRANT EXECUTE ON FUNCTION get(text), get(text, anyelement), mget(text[]), "exists"(text), gets(text), ttl(text),
-    expires_at(text), entries(text), stat_cache(), stat_memory(), prepared_stamps() TO cachegrid_reader;
-GRANT SELECT ON stat_cache, stat_memory, stat_prepared, cache TO cachegrid_reader;
+    expires_at(text), entries(text), stat_cache(), stat_memory(), prepared_stamps(), stat_standby() TO cachegrid_reader;
+GRANT SELECT ON stat_cache, stat_memory, stat_prepared, stat_standby, cache TO cachegrid_reader;
 
 GRANT EXECUTE ON FUNCTION set(text, text, interval, text[]), set(text, anyelement, interval, text[]), delete(text[]),
     add(text, text, interval, text[]), add(text, anyelement, interval, text[]),

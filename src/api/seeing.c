@@ -1,12 +1,13 @@
 /*-------------------------------------------------------------------------
  *
  * seeing.c
- *	  SQL functions behind the views: entries, caches, memory.
+ *	  SQL functions behind the views: entries, caches, memory, standbys.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "access/twophase.h"
 #include "access/xlog.h"
 #include "catalog/pg_type.h"
@@ -27,6 +28,7 @@ PG_FUNCTION_INFO_V1(cachegrid_entries);
 PG_FUNCTION_INFO_V1(cachegrid_stat_cache);
 PG_FUNCTION_INFO_V1(cachegrid_stat_memory);
 PG_FUNCTION_INFO_V1(cachegrid_prepared_stamps);
+PG_FUNCTION_INFO_V1(cachegrid_stat_standby);
 
 static TimestampTz
 wall_clock(StoreTime time)
@@ -267,4 +269,27 @@ cachegrid_prepared_stamps(PG_FUNCTION_ARGS)
 		tuplestore_putvalues(result->setResult, result->setDesc, row, nulls);
 	}
 	return (Datum) 0;
+}
+
+/* stat_standby(OUT in_recovery, OUT logs, OUT serves, OUT reason) */
+Datum
+cachegrid_stat_standby(PG_FUNCTION_ARGS)
+{
+	Datum values[4];
+	bool nulls[4] = {false};
+	TupleDesc desc;
+	const char *refusal;
+
+	cg_cache_require_loaded();
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+
+	refusal = cg_coherence_refusal();
+	values[0] = BoolGetDatum(RecoveryInProgress());
+	values[1] = BoolGetDatum(cg_coherence_is_logging());
+	values[2] = BoolGetDatum(refusal == NULL);
+	nulls[3] = refusal == NULL;
+	values[3] = nulls[3] ? (Datum) 0 : CStringGetTextDatum(refusal);
+	PG_RETURN_DATUM(
+		HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
 }

@@ -57,6 +57,17 @@ cg_next_full_xid(void)
 #endif
 }
 
+/* Of older xids clog may not be asked any more.  For the startup process, which moves it. */
+static inline TransactionId
+cg_oldest_clog_xid(void)
+{
+#if PG_VERSION_NUM >= 170000
+	return TransamVariables->oldestClogXid;
+#else
+	return ShmemVariableCache->oldestClogXid;
+#endif
+}
+
 /* The number of this process's top-level transaction, with or without an xid. */
 static inline LocalTransactionId
 cg_local_transaction_id(void)

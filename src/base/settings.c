@@ -18,6 +18,7 @@ int cg_lease_timeout = 10000;
 bool cg_lock_reads = false;
 int cg_memory = 128;
 int cg_slots = 0;
+bool cg_wal_log_invalidations = false;
 int cg_outbox_limit = 1024;
 int cg_redis_connect_timeout = 2000;
 int cg_redis_timeout = 5000;
@@ -79,6 +80,13 @@ cg_settings_init(void)
 		"Keys, tags and tables that share a slot cost each other hits. 0: by "
 		"cachegrid.memory. Rounded up to a power of two, of 64 bytes each.",
 		&cg_slots, 0, 0, 1 << 26, PGC_POSTMASTER, 0, NULL, NULL, NULL);
+
+	DefineCustomBoolVariable(
+		"cachegrid.wal_log_invalidations",
+		"Writes what transactions invalidate to the WAL, for standbys to obey.",
+		"Then values computed from tables are served there, too. The library is needed "
+		"for every recovery of such WAL.",
+		&cg_wal_log_invalidations, false, PGC_SIGHUP, 0, NULL, NULL, NULL);
 
 	MarkGUCPrefixReserved("cachegrid");
 }

@@ -291,6 +291,8 @@ static const TransactionListener own_listener = {
 	.aborted = forget,
 	.subcommitted = cg_own_subcommitted,
 	.subaborted = cg_own_subaborted,
+	.redone = cg_store_drop,
+	.database_dropped = cg_store_database_dropped,
 };
 
 /* At load time: hear of the ends of transactions. */

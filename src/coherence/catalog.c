@@ -18,7 +18,9 @@
  * that its snapshot sees was announced by then, and is so still, or its
  * messages are among those received.  Changes that the snapshot does not see
  * are none of its business: they have left unsettled stamps.  COMMIT PREPARED
- * sends another transaction's messages, and announces itself for that.
+ * sends another transaction's messages, and announces itself for that.  On a
+ * standby nobody announces: there a fill waits until nothing is being redone
+ * that was when its snapshot was taken, for a moment, or does without.
  *
  * In this session, too, the caches and the catalogs tell of what the event
  * triggers have not reported yet: a command that changes catalogs has done so
@@ -31,6 +33,7 @@
  */
 #include "postgres.h"
 
+#include "access/xlog.h"
 #include "port/atomics.h"
 #include "storage/shmem.h"
 #include "utils/inval.h"
@@ -119,6 +122,8 @@ cg_coherence_catalog_current(void)
 {
 	/* A full barrier, after the snapshot was taken. */
 	if (pg_atomic_fetch_add_u32(announced, 0) != 0)
+		return false;
+	if (RecoveryInProgress() && !cg_recovery_is_between_records())
 		return false;
 	AcceptInvalidationMessages();
 	return true;

@@ -76,6 +76,9 @@ typedef struct TransactionListener
 	void (*aborted)(void);				  /* or prepared: forget everything local */
 	void (*subcommitted)(int level);	  /* level joins level - 1 */
 	void (*subaborted)(int level);		  /* forget what level did */
+	/* On a standby, in the startup process: what happens in the log.  May not fail. */
+	void (*redone)(Dependency key);			/* drop the entries with this key */
+	void (*database_dropped)(Oid database); /* and all its sessions have gone */
 } TransactionListener;
 
 /* Functions in dependency.c: pure */
@@ -122,9 +125,9 @@ extern void cg_coherence_statement_ends(const Dependency *dependencies, int coun
  *
  * cg_coherence_snapshot() is the active snapshot, or NULL where the cache
  * must be bypassed for derived entries (SERIALIZABLE, none or no MVCC
- * snapshot, parallel worker, recovery, a command that changes catalogs).  cg_coherence_settled() reads the
- * dependency's slot whole; true if settled in the snapshot; its gen into
- * *gen either way.
+ * snapshot, parallel worker, a standby that knows too little, a command that changes
+ * catalogs).  cg_coherence_settled() reads the dependency's slot whole; true if settled
+ * in the snapshot; its gen into *gen either way.
  */
 extern Snapshot cg_coherence_snapshot(void);
 /* Why there is none, after it was NULL. */
@@ -140,6 +143,9 @@ extern uint64 cg_coherence_gen(Dependency dependency);
 /* Do the slots know all that this snapshot must not believe them without? */
 extern bool cg_coherence_believes(Snapshot snapshot);
 
+/* Why no derived entry is served to a new snapshot, in a sentence; NULL: they are. */
+extern const char *cg_coherence_refusal(void);
+
 /*
  * Functions in boot.c and prepared.c
  *
@@ -149,6 +155,14 @@ extern bool cg_coherence_believes(Snapshot snapshot);
  */
 extern int cg_coherence_unknown(uint64 *xids, int size);
 extern int cg_coherence_prepared(PreparedStamps *prepared, int size);
+
+/*
+ * Functions in wal.c: stamps for standbys.  log_round() is to be called again
+ * and again by one process of a server that is not in recovery; it follows the
+ * setting.
+ */
+extern void cg_coherence_log_round(void);
+extern bool cg_coherence_is_logging(void);
 
 /*
  * Functions in catalog.c

@@ -356,7 +356,8 @@ cg_pending_all(Dependency **dependencies)
 	if (touches == NULL || touches->members == 0)
 		return 0;
 
-	*dependencies = palloc(touches->members * sizeof(Dependency));
+	*dependencies = MemoryContextAllocHuge(CurrentMemoryContext,
+						(Size) touches->members * sizeof(Dependency));
 	touch_start_iterate(touches, &iterator);
 	while ((touch = touch_iterate(touches, &iterator)) != NULL)
 		(*dependencies)[count++] = touch->dependency;

@@ -40,6 +40,7 @@
  */
 #include "postgres.h"
 
+#include "access/twophase.h"
 #include "common/pg_prng.h"
 #include "port/atomics.h"
 #include "port/pg_bitutils.h"
@@ -110,6 +111,14 @@ process_count(void)
 	return MaxBackends + NUM_AUXILIARY_PROCS;
 }
 
+/* So many transactions can be between their stamps and their ends. */
+uint32
+cg_slots_stampers_max(void)
+{
+	/* Twice, for those that are being prepared while others of them end. */
+	return process_count() + 2 * max_prepared_xacts;
+}
+
 static Size
 header_size(void)
 {
@@ -132,6 +141,7 @@ cg_coherence_shmem_request(void)
 {
 	RequestAddinShmemSpace(add_size(slots_size(), cg_boot_shmem_size()));
 	RequestAddinShmemSpace(add_size(cg_prepared_shmem_size(), cg_catalog_shmem_size()));
+	RequestAddinShmemSpace(add_size(cg_recovery_shmem_size(), cg_wal_shmem_size()));
 	RequestNamedLWLockTranche("cachegrid_coherence", 2);
 }
 
@@ -147,6 +157,8 @@ cg_coherence_shmem_init(void)
 	cg_boot_shmem_init(&locks[0].lock);
 	cg_prepared_shmem_init(&locks[1].lock);
 	cg_catalog_shmem_init();
+	cg_recovery_shmem_init();
+	cg_wal_shmem_init();
 	shared = ShmemInitStruct("cachegrid slots", slots_size(), &found);
 	slots = (Slot *) CACHELINEALIGN((char *) shared + header_size());
 	if (found)
@@ -228,6 +240,9 @@ floor_is_needed(uint64 floor, Snapshot fresh)
 
 	if (floor < xmin)
 		return false;
+	/* In recovery nobody announces: the snapshot is of stampers only. */
+	if (fresh->takenDuringRecovery)
+		return true;
 	for (uint32 i = 0; i < shared->announced_count; i++)
 	{
 		uint64 xid = pg_atomic_read_u64(&shared->announced[i]);
@@ -268,8 +283,8 @@ add_xid(SlotState *state, uint64 xid, Snapshot fresh)
 
 /*
  * Stamp stamp->slot: the gen up to now and, unless xid is 0, xid into the list
- * (announced before; fresh = a snapshot taken since PRE_COMMIT began).  Sets
- * the gens around the stamp.  Cannot fail.
+ * (announced before; fresh = a snapshot taken since PRE_COMMIT began, or what
+ * recovery.c has in its stead).  Sets the gens around the stamp.  Cannot fail.
  */
 void
 cg_slots_stamp(OwnStamp *stamp, uint64 xid, Snapshot fresh)
@@ -295,6 +310,24 @@ cg_slots_stamp(OwnStamp *stamp, uint64 xid, Snapshot fresh)
 	memcpy(slot->xids, state.xids, sizeof(slot->xids));
 	pg_write_barrier();
 	pg_atomic_write_u32(&slot->seq, seq + 2);
+}
+
+/*
+ * Move the gens of all prefixes and caches: every entry depends on one, so all
+ * entries end, and all fills under way.  Cannot fail.
+ */
+void
+cg_slots_move_homes(void)
+{
+	uint32 first = regions[DEPENDENCY_KEY_PREFIX].first * shared->region_size;
+	uint32 count = regions[DEPENDENCY_KEY_PREFIX].size * shared->region_size;
+
+	for (uint32 i = 0; i < count; i++)
+	{
+		OwnStamp stamp = {.slot = first + i};
+
+		cg_slots_stamp(&stamp, 0, NULL);
+	}
 }
 
 /* Show that xid is between its stamps and its end.  To be called before the first stamp. */

@@ -31,6 +31,17 @@ typedef struct OwnStamp
 	uint64 gen_after;
 } OwnStamp;
 
+/* Why a standby believes nothing. */
+typedef enum RecoveryDoubt
+{
+	DOUBT_NONE,
+	DOUBT_NOTHING_SEEN,
+	DOUBT_OFF,
+	DOUBT_RESTARTED,
+	DOUBT_FORMAT,
+	DOUBT_TOO_MANY
+} RecoveryDoubt;
+
 /*
  * Each function's contract stands at its body.
  */
@@ -42,6 +53,8 @@ extern uint64 cg_slots_gen(uint32 slot);
 extern void cg_slots_stamp(OwnStamp *stamp, uint64 xid, Snapshot fresh);
 extern void cg_slots_announce(uint64 xid);
 extern void cg_slots_withdraw(void);
+extern uint32 cg_slots_stampers_max(void);
+extern void cg_slots_move_homes(void);
 
 /* Functions in snapshot.c */
 extern bool cg_snapshot_finished(uint64 xid, Snapshot snapshot, uint64 xmin);
@@ -79,5 +92,25 @@ extern void cg_catalog_announce(void);
 
 /* Functions in transaction.c */
 extern void cg_transaction_stamp_late(Dependency dependency, bool is_key);
+extern void cg_transaction_redo_drop(Dependency key);
+extern void cg_transaction_redo_database_drop(Oid database);
+
+/* Functions in recovery.c */
+extern Size cg_recovery_shmem_size(void);
+extern void cg_recovery_shmem_init(void);
+extern void cg_recovery_begin(void);
+extern void cg_recovery_believe(void);
+extern void cg_recovery_doubts(RecoveryDoubt doubt);
+extern bool cg_recovery_believes(uint64 xmin);
+extern RecoveryDoubt cg_recovery_doubt(void);
+extern const char *cg_recovery_explain(RecoveryDoubt doubt);
+extern Snapshot cg_recovery_stampers(uint64 xid);
+extern bool cg_recovery_is_between_records(void);
+
+/* Functions in wal.c */
+extern Size cg_wal_shmem_size(void);
+extern void cg_wal_shmem_init(void);
+extern void cg_wal_init(void);
+extern void cg_wal_log_stamps(uint64 xid, const Dependency *dependencies, int count);
 
 #endif /* CACHEGRID_SLOTS_H */

@@ -7,7 +7,11 @@
  * the next xid to be assigned, from which they are never half the circle
  * away, so that nothing in a slot ever ages.  Top-level xids always stand in
  * the snapshot's own arrays, even when it overflowed with subtransactions,
- * so pg_subtrans is never asked.
+ * so pg_subtrans is never asked.  A snapshot of a standby has all xids, of
+ * either kind, in the array of subtransactions.
+ *
+ * Whether a snapshot is young enough for what the slots know is told by boot.c,
+ * on a standby by recovery.c.
  *
  *-------------------------------------------------------------------------
  */
@@ -42,22 +46,48 @@ bool
 cg_snapshot_finished(uint64 xid, Snapshot snapshot, uint64 xmin)
 {
 	TransactionId low = (TransactionId) xid;
+	const TransactionId *running = snapshot->xip;
+	uint32 count = snapshot->xcnt;
 
 	if (xid < xmin)
 		return true;
 	if (xid >= xmin + (TransactionId) (snapshot->xmax - snapshot->xmin))
 		return false;
-	for (uint32 i = 0; i < snapshot->xcnt; i++)
-		if (snapshot->xip[i] == low)
+	if (snapshot->takenDuringRecovery)
+	{
+		running = snapshot->subxip;
+		count = snapshot->subxcnt;
+	}
+	for (uint32 i = 0; i < count; i++)
+		if (running[i] == low)
 			return false;
 	return true;
 }
 
+/* Is the snapshot young enough for what this memory knows? */
 bool
 cg_coherence_believes(Snapshot snapshot)
 {
-	return !snapshot->takenDuringRecovery && !RecoveryInProgress() &&
-		   cg_boot_knows(snapshot);
+	if (snapshot->takenDuringRecovery != RecoveryInProgress())
+		return false;
+	if (snapshot->takenDuringRecovery)
+		return cg_recovery_believes(cg_snapshot_xmin(snapshot));
+	return cg_boot_knows(snapshot);
+}
+
+const char *
+cg_coherence_refusal(void)
+{
+	Snapshot snapshot = GetLatestSnapshot();
+
+	if (snapshot->takenDuringRecovery && cg_recovery_doubt() != DOUBT_NONE)
+		return cg_recovery_explain(cg_recovery_doubt());
+	if (cg_coherence_believes(snapshot))
+		return NULL;
+	if (snapshot->takenDuringRecovery)
+		return "A transaction of the primary that is older than what is known of it has "
+			   "not ended.";
+	return "A transaction that was prepared before the start has not ended.";
 }
 
 /*
@@ -107,7 +137,7 @@ cg_coherence_settled(Dependency dependency, Snapshot snapshot, uint64 *gen)
 	for (uint32 i = 0; i < slot.count; i++)
 		if (!cg_snapshot_finished(slot.xids[i], snapshot, xmin))
 			return false;
-	return true;
+	return !snapshot->takenDuringRecovery || cg_recovery_believes(xmin);
 }
 
 /* The gen that the dependency's slot has now; whoever stamped it may still run. */

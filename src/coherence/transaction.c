@@ -14,6 +14,8 @@
  * happens in these two, and COMMIT PREPARED needs nothing at all: the stamps
  * carry the prepared xid, and snapshots resolve it.
  *
+ * For standbys the stamps are logged as well, before they are made (wal.c).
+ *
  * A transaction without an xid (an invalidation outside any writing) moves
  * the gens only: it must not prune, being unfinished in no snapshot.
  *
@@ -117,6 +119,20 @@ prepare(uint64 xid, Snapshot fresh)
 	cg_prepared_prove(xid, dependencies, count);
 }
 
+/* Before the stamps, so that nothing is stamped if it fails; long before the commit. */
+static void
+log_touches(void)
+{
+	Dependency *touched;
+	int count;
+
+	if (!cg_coherence_is_logging())
+		return;
+	count = cg_pending_all(&touched);
+	cg_wal_log_stamps(stamped_xid, touched, count);
+	pfree(touched);
+}
+
 static void
 before_end(bool preparing)
 {
@@ -139,6 +155,8 @@ before_end(bool preparing)
 		fresh = announce(stamped_xid);
 	if (preparing)
 		prepare(stamped_xid, fresh);
+	if (own_stamp_count > 0)
+		log_touches();
 	for (int i = 0; i < own_stamp_count; i++)
 		cg_slots_stamp(&own_stamps[i], stamped_xid, fresh);
 
@@ -178,6 +196,8 @@ cg_transaction_stamp_late(Dependency dependency, bool is_key)
 	}
 	if (is_preparing && xid != 0)
 		prepare_late(xid, fresh);
+	if (cg_coherence_is_logging())
+		cg_wal_log_stamps(xid, &dependency, 1);
 	cg_slots_stamp(&stamp, xid, fresh);
 	if (listener && is_key)
 		listener->stamped(&dependency, 1, false);
@@ -188,7 +208,25 @@ cg_coherence_move(Dependency dependency)
 {
 	OwnStamp stamp = {.slot = cg_slots_index(dependency)};
 
+	if (cg_coherence_is_logging())
+		cg_wal_log_stamps(0, &dependency, 1);
 	cg_slots_stamp(&stamp, 0, NULL);
+}
+
+/* A standby redoes a stamp: drop the entries with this key.  Cannot fail. */
+void
+cg_transaction_redo_drop(Dependency key)
+{
+	if (listener)
+		listener->redone(key);
+}
+
+/* A standby has redone DROP DATABASE.  Cannot fail. */
+void
+cg_transaction_redo_database_drop(Oid database)
+{
+	if (listener)
+		listener->database_dropped(database);
 }
 
 static void
@@ -262,4 +300,5 @@ cg_coherence_init(void)
 	RegisterXactCallback(transaction_callback, NULL);
 	RegisterSubXactCallback(subtransaction_callback, NULL);
 	cg_catalog_init();
+	cg_wal_init();
 }

@@ -12,6 +12,8 @@
  * postmaster but by the launcher, which knows who is wanted; after a crash
  * the launcher itself is restarted, and begins from the start.
  *
+ * It is also the one who begins and ends to log stamps for standbys.
+ *
  * The sweep gives back the memory of entries that have expired or that nobody
  * will be served again, a part of the store each round.
  *
@@ -25,6 +27,7 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "catalog/pg_database.h"
 #include "miscadmin.h"
 #include "postmaster/bgworker.h"
@@ -34,6 +37,7 @@
 
 #include "base/compat.h"
 #include "cache/cache.h"
+#include "coherence/coherence.h"
 #include "mirror/mirror.h"
 #include "outbox/outbox.h"
 #include "store/store.h"
@@ -54,7 +58,7 @@ cg_worker_init(void)
 {
 	BackgroundWorker worker = {
 		.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION,
-		.bgw_start_time = BgWorkerStart_RecoveryFinished,
+		.bgw_start_time = BgWorkerStart_ConsistentState,
 		.bgw_restart_time = LAUNCHER_RESTART_SECONDS,
 	};
 
@@ -184,17 +188,31 @@ adopt_orphans(void)
 	}
 }
 
+/* A standby has nothing else to do, until it is promoted. */
+static void
+sweep_in_recovery(void)
+{
+	while (RecoveryInProgress())
+	{
+		cg_worker_begin_round();
+		(void) cg_store_sweep(SWEEP_PAGES, cg_cache_entry_is_dead);
+		cg_worker_rest(ROUND_MS);
+	}
+}
+
 void
 cg_worker_launcher_main(Datum argument)
 {
 	cg_worker_begin();
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 	cg_outbox_set_launcher();
+	sweep_in_recovery();
 	list_databases();
 
 	for (;;)
 	{
 		cg_worker_begin_round();
+		cg_coherence_log_round();
 		explore();
 		adopt_orphans();
 		(void) cg_store_sweep(SWEEP_PAGES, cg_cache_entry_is_dead);

@@ -15,6 +15,7 @@ Checker - traffic that compares every cached value with the table
   $checker->run(15);                                # seconds of pgbench
   is($checker->stale, '', 'no value differs');
   cmp_ok($checker->hit_ratio('product'), '>', 0.3, 'and many were hits');
+  $checker->run_beside(15, $standby);               # with readers there, too
 
 =head1 DESCRIPTION
 
@@ -200,22 +201,41 @@ sub new
 	return $self;
 }
 
-# The command that makes traffic for so many seconds.
+# The command that makes traffic for so many seconds.  On another node than the
+# checker's own it is one of readers only: of a standby, which redoes the tables.
 sub command
 {
-	my ($self, $seconds, $clients) = @_;
+	my ($self, $seconds, $clients, $node) = @_;
+	my @scripts = @{ $self->{scripts} };
 
+	@scripts = grep { /read_/ } @scripts if $node;
+	$node ||= $self->{node};
 	return ('pgbench', '--no-vacuum', "--time=$seconds", '--client=' . ($clients || 12),
-		'--jobs=2', @{ $self->{scripts} }, $self->{node}->connstr($self->{database}));
+		'--jobs=2', @scripts, $node->connstr($self->{database}));
+}
+
+# Reads on a standby beside the traffic on its primary, and waits for the end of both.
+sub run_beside
+{
+	my ($self, $seconds, $standby) = @_;
+	my ($out, $error) = ('', '');
+	my $readers = IPC::Run::start([ $self->command($seconds, 8, $standby) ],
+		'<', \undef, '>', \$out, '2>', \$error);
+	my $done = $self->run($seconds, 6);
+
+	$done &= $readers->finish;
+	$self->{error} .= $error;
+	$self->{out} .= $out;
+	return $done;
 }
 
 # Makes traffic and waits for its end.  What pgbench had to say is kept.
 sub run
 {
-	my ($self, $seconds) = @_;
+	my ($self, $seconds, $clients) = @_;
 	my ($out, $error) = ('', '');
 
-	IPC::Run::run([ $self->command($seconds) ], '<', \undef, '>', \$out, '2>', \$error);
+	IPC::Run::run([ $self->command($seconds, $clients) ], '<', \undef, '>', \$out, '2>', \$error);
 	$self->{status} = $?;
 	$self->{error} .= $error;
 	$self->{out} = $out;
@@ -240,17 +260,17 @@ sub errors
 
 sub query
 {
-	my ($self, $query) = @_;
+	my ($self, $query, $node) = @_;
 
-	return $self->{node}->safe_psql($self->{database}, $query);
+	return ($node || $self->{node})->safe_psql($self->{database}, $query);
 }
 
 # Hits among all reads of a cache.
 sub hit_ratio
 {
-	my ($self, $cache) = @_;
+	my ($self, $cache, $node) = @_;
 
-	return $self->query("SELECT hit_ratio FROM cachegrid.stat_cache WHERE cache = '$cache'") || 0;
+	return $self->query("SELECT hit_ratio FROM cachegrid.stat_cache WHERE cache = '$cache'", $node) || 0;
 }
 
 1;

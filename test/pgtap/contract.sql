@@ -74,6 +74,7 @@ INSERT INTO promised_view VALUES
         'expirations,invalidations,compress_ratio,compress_ms,memory}'),
     ('stat_memory', '{class,used_bytes,free_bytes,entries}'),
     ('stat_prepared', '{xid,gid,prepared,owner,database,stamps}'),
+    ('stat_standby', '{in_recovery,logs,serves,reason}'),
     ('watched', '{table,keys,tags,active}'),
     ('stat_mirror', '{table,server,mode,waiting,lag_seconds,applied,retries,parked,last_error}'),
     ('stat_redis', '{server,node,role}');

@@ -1,0 +1,287 @@
+/*-------------------------------------------------------------------------
+ *
+ * wal.c
+ *	  Stamps in the write-ahead log, for standbys: written and redone.
+ *
+ * With cachegrid.wal_log_invalidations a transaction writes what it is about
+ * to stamp to the log, before its commit or prepare record.  A standby redoes
+ * the log in order: so it stamps and drops before the transaction becomes
+ * visible there, as the primary does.
+ *
+ * That stamps are logged is itself logged: when it begins, when it ends, and
+ * once after each checkpoint, as a standby may begin to read there.  What is
+ * not logged before the beginning and after the end is thus known to who reads
+ * (recovery.c).  The launcher alone switches.  It lets everybody log before it
+ * says so, and says that it ends before anybody may cease to.
+ *
+ * A primary that is killed says nothing, and may come back without us.  But no
+ * server starts without a shutdown checkpoint in its log, of the shutdown
+ * before or of the end of its recovery, nor is one promoted without an
+ * end-of-recovery record.  No callback tells of these, so we have ourselves
+ * called in place of the two resource managers that redo them and what a
+ * database leaves behind, and call them.
+ *
+ * Redoing runs in the startup process, which an error would end, and the
+ * server with it: it raises none, allocates nothing, and takes only locks that
+ * are held for a moment.  What it cannot read it takes for a doubt.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xlog.h"
+#include "access/xlog_internal.h"
+#include "access/xloginsert.h"
+#include "access/xlogutils.h"
+#include "catalog/pg_control.h"
+#include "commands/dbcommands_xlog.h"
+#include "port/atomics.h"
+#include "storage/shmem.h"
+
+#include "base/settings.h"
+#include "coherence/slots.h"
+
+/*
+ * Our number among all extensions of the world, in each of our records: it
+ * stays.  https://wiki.postgresql.org/wiki/CustomWALResourceManagers
+ */
+#define RESOURCE_MANAGER 207
+
+/* Kinds of records.  Another format of one is another kind. */
+#define RECORD_STAMP   0x00
+#define RECORD_LOGGING 0x10
+
+#define FORMAT 1
+
+/* Of a stamp, many records: so none is larger than what a reader has at hand. */
+#define STAMPS_MAX 4096
+
+/* Behind it stand the dependencies. */
+typedef struct StampRecord
+{
+	uint64 xid; /* full, top-level; 0: stamped without one */
+} StampRecord;
+
+typedef struct LoggingRecord
+{
+	uint32 format; /* of the stamps that follow */
+	uint32 on;
+} LoggingRecord;
+
+/* In shared memory: do transactions log their stamps?  Never in recovery. */
+static pg_atomic_uint32 *logging = NULL;
+
+static void (*redo_xlog)(XLogReaderState *record) = NULL;
+static void (*redo_database)(XLogReaderState *record) = NULL;
+
+Size
+cg_wal_shmem_size(void)
+{
+	return sizeof(pg_atomic_uint32);
+}
+
+void
+cg_wal_shmem_init(void)
+{
+	bool found;
+
+	logging = ShmemInitStruct("cachegrid logging", cg_wal_shmem_size(), &found);
+	if (!found)
+		pg_atomic_init_u32(logging, 0);
+}
+
+/* To be asked once the transaction has its xid, if it is to have one. */
+bool
+cg_coherence_is_logging(void)
+{
+	return pg_atomic_read_u32(logging) != 0;
+}
+
+/* Log what is being stamped; xid 0: nobody's.  Before the stamps, and the commit. */
+void
+cg_wal_log_stamps(uint64 xid, const Dependency *dependencies, int count)
+{
+	StampRecord record = {.xid = xid};
+
+	for (int i = 0; i < count; i += STAMPS_MAX)
+	{
+		XLogBeginInsert();
+		XLogRegisterData((char *) &record, sizeof(record));
+		XLogRegisterData((char *) &dependencies[i],
+						 Min(count - i, STAMPS_MAX) * sizeof(Dependency));
+		(void) XLogInsert(RESOURCE_MANAGER, RECORD_STAMP);
+	}
+}
+
+/* Say whether stamps are logged; returns where that stands. */
+static XLogRecPtr
+log_logging(bool on)
+{
+	LoggingRecord record = {.format = FORMAT, .on = on};
+	XLogRecPtr end;
+
+	XLogBeginInsert();
+	XLogSetRecordFlags(XLOG_MARK_UNIMPORTANT);
+	XLogRegisterData((char *) &record, sizeof(record));
+	end = XLogInsert(RESOURCE_MANAGER, RECORD_LOGGING);
+	XLogFlush(end);
+	return end;
+}
+
+/*
+ * Begin or end to log stamps, as the setting says, and say so again after a
+ * checkpoint.  The launcher's, each round.
+ */
+void
+cg_coherence_log_round(void)
+{
+	static XLogRecPtr said_at = InvalidXLogRecPtr;
+	bool wanted = cg_wal_log_invalidations && XLogStandbyInfoActive();
+	bool on = cg_coherence_is_logging();
+
+	if (wanted && !on)
+	{
+		pg_atomic_write_u32(logging, 1);
+		/* Who has not seen it has his xid, and his rows in the log. */
+		pg_memory_barrier();
+		said_at = log_logging(true);
+	}
+	else if (!wanted && on)
+	{
+		(void) log_logging(false);
+		pg_atomic_write_u32(logging, 0);
+	}
+	else if (on && GetRedoRecPtr() >= said_at)
+		said_at = log_logging(true);
+}
+
+static void
+redo_stamps(XLogReaderState *record)
+{
+	const StampRecord *stamps = (const StampRecord *) XLogRecGetData(record);
+	const Dependency *dependencies = (const Dependency *) (stamps + 1);
+	int count = (XLogRecGetDataLen(record) - sizeof(StampRecord)) / sizeof(Dependency);
+	Snapshot stampers = stamps->xid ? cg_recovery_stampers(stamps->xid) : NULL;
+
+	for (int i = 0; i < count; i++)
+	{
+		OwnStamp stamp = {.slot = cg_slots_index(dependencies[i])};
+
+		cg_slots_stamp(&stamp, stamps->xid, stampers);
+	}
+	for (int i = 0; i < count; i++)
+		if (dependencies[i] >> 61 == DEPENDENCY_KEY)
+			cg_transaction_redo_drop(dependencies[i]);
+}
+
+static void
+redo_logging(XLogReaderState *record)
+{
+	const LoggingRecord *said = (const LoggingRecord *) XLogRecGetData(record);
+
+	if (said->format != FORMAT)
+		cg_recovery_doubts(DOUBT_FORMAT);
+	else if (said->on)
+		cg_recovery_believe();
+	else
+		cg_recovery_doubts(DOUBT_OFF);
+}
+
+/* Does anybody read while this is redone? */
+static bool
+is_standby(void)
+{
+	return standbyState != STANDBY_DISABLED && logging != NULL;
+}
+
+static void
+redo(XLogReaderState *record)
+{
+	if (!is_standby())
+		return;
+	switch (XLogRecGetInfo(record) & ~XLR_INFO_MASK)
+	{
+		case RECORD_STAMP:
+			redo_stamps(record);
+			break;
+		case RECORD_LOGGING:
+			redo_logging(record);
+			break;
+		default:
+			cg_recovery_doubts(DOUBT_FORMAT);
+	}
+}
+
+/* What comes next may be by a server that does not log. */
+static void
+redo_xlog_too(XLogReaderState *record)
+{
+	uint8 kind = XLogRecGetInfo(record) & ~XLR_INFO_MASK;
+
+	if (is_standby() &&
+		(kind == XLOG_CHECKPOINT_SHUTDOWN || kind == XLOG_END_OF_RECOVERY))
+		cg_recovery_doubts(DOUBT_RESTARTED);
+	redo_xlog(record);
+}
+
+/* Its sessions have been sent away by then: nobody puts anything any more. */
+static void
+redo_database_too(XLogReaderState *record)
+{
+	uint8 kind = XLogRecGetInfo(record) & ~XLR_INFO_MASK;
+
+	redo_database(record);
+	if (is_standby() && kind == XLOG_DBASE_DROP)
+		cg_transaction_redo_database_drop(
+			((xl_dbase_drop_rec *) XLogRecGetData(record))->db_id);
+}
+
+static void
+describe(StringInfo text, XLogReaderState *record)
+{
+	const StampRecord *stamps = (const StampRecord *) XLogRecGetData(record);
+	const LoggingRecord *said = (const LoggingRecord *) XLogRecGetData(record);
+
+	if ((XLogRecGetInfo(record) & ~XLR_INFO_MASK) == RECORD_STAMP)
+		appendStringInfo(text, "xid " UINT64_FORMAT ", %zu dependencies", stamps->xid,
+						 (XLogRecGetDataLen(record) - sizeof(StampRecord)) /
+							 sizeof(Dependency));
+	else
+		appendStringInfo(text, "format %u, %s", said->format, said->on ? "on" : "off");
+}
+
+static const char *
+identify(uint8 info)
+{
+	switch (info & ~XLR_INFO_MASK)
+	{
+		case RECORD_STAMP:
+			return "STAMP";
+		case RECORD_LOGGING:
+			return "LOGGING";
+		default:
+			return NULL;
+	}
+}
+
+static RmgrData manager = {
+	.rm_name = "cachegrid",
+	.rm_redo = redo,
+	.rm_desc = describe,
+	.rm_identify = identify,
+	.rm_startup = cg_recovery_begin,
+};
+
+/*
+ * At load time.  Whether or not this server logs: it may have to read what it,
+ * or another one, has logged.
+ */
+void
+cg_wal_init(void)
+{
+	RegisterCustomRmgr(RESOURCE_MANAGER, &manager);
+	redo_xlog = RmgrTable[RM_XLOG_ID].rm_redo;
+	RmgrTable[RM_XLOG_ID].rm_redo = redo_xlog_too;
+	redo_database = RmgrTable[RM_DBASE_ID].rm_redo;
+	RmgrTable[RM_DBASE_ID].rm_redo = redo_database_too;
+}

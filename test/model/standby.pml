@@ -1,0 +1,262 @@
+/*
+ * standby.pml: the coherence protocol on a hot standby, for the model checker SPIN
+ *
+ * What is modelled
+ *   primary      Writers change the rows of one key: an xid and rows into the log, then PRE_COMMIT, where
+ *                whoever finds the flag set logs his stamp, then the commit record, or none for an abort.
+ *                The launcher sets and clears the flag and logs that.  The primary may crash: who runs is
+ *                lost, the flag is cleared, and the log has a shutdown checkpoint.
+ *   log          Records in order.
+ *   standby      Redoes them one after the other.  It begins anywhere in the log: of what is before it has
+ *                the rows and the xids, but not the stamps.
+ *   snapshots    The set of xids whose commits are redone; xmin is the lowest other one.
+ *   memory       One slot for the key (gen, xids), one for its home (gen), the floor, one entry.
+ *   Filler, Reader   as in coherence.pml: sample, compute, publish under the lock; copy, then judge.
+ *
+ * One step here is one step there: to read or write a slot whole, the floor, an entry.
+ *
+ * What is claimed (assert): a hit equals what the reader's snapshot reads from the rows.
+ *
+ * Not modelled: what coherence.pml is about (full slots, more keys, tags), promotion.
+ */
+
+#ifndef WRITERS
+#define WRITERS 1
+#endif
+#ifndef SWITCHES
+#define SWITCHES 3			/* of the flag: on, off, on */
+#endif
+#ifndef CRASHES
+#define CRASHES 0
+#endif
+
+#define BIT(x) (1 << (x))
+#define EVERY  ((1 << WRITERS) - 1)
+
+mtype = { ROWS, STAMP, COMMIT, ON, OFF, RESTART };
+
+chan log = [2] of { mtype, byte };
+
+/* Of the primary. */
+bool flag = false;
+byte epoch = 0;				/* moved by each crash */
+
+/* Of the standby: redone, and the shared memory.  Xids are 0, 1, ...; the floor is one more. */
+byte next = 0;				/* the next xid */
+byte finished = 0;
+bool started = false;
+byte floor = 0;				/* 0: nothing is believed */
+byte gen = 0;
+byte xids = 0;				/* of the key's slot */
+byte home = 0;				/* gen of the home */
+bool stands = false;		/* an entry */
+byte value;
+byte value_home;
+
+inline writer_says(kind)
+{
+	atomic { if :: epoch == mine -> log!kind(me) :: else -> goto lost fi }
+}
+
+proctype Writer(byte me)
+{
+	bool logs;
+	byte mine;
+
+	mine = epoch;
+	writer_says(ROWS);
+	logs = flag;
+	if :: logs -> writer_says(STAMP) :: else fi;
+	if :: writer_says(COMMIT) :: skip fi;
+lost:
+	skip
+}
+
+/* After a crash it begins anew. */
+inline launcher_says(kind)
+{
+	atomic { if :: epoch == mine -> log!kind(0) :: else fi }
+}
+
+inline launcher_sets(to)
+{
+	atomic { if :: epoch == mine -> flag = to :: else fi }
+}
+
+proctype Launcher()
+{
+	byte i = 0;
+	byte mine;
+
+	do
+	:: i < SWITCHES && !flag ->
+#ifdef M_SAYS_FIRST
+		atomic { mine = epoch; log!ON(0) };
+		launcher_sets(true);
+#else
+		atomic { mine = epoch; flag = true };
+		launcher_says(ON);
+#endif
+		i++
+	:: i < SWITCHES && flag ->
+#ifdef M_ENDS_FIRST
+		atomic { mine = epoch; flag = false };
+		launcher_says(OFF);
+#else
+		atomic { mine = epoch; log!OFF(0) };
+		launcher_sets(false);
+#endif
+		i++
+	:: i == SWITCHES -> break
+	od
+}
+
+proctype Crash()
+{
+	byte i = 0;
+
+	do
+	:: i < CRASHES -> atomic { epoch++; flag = false; log!RESTART(0) }; i++
+	:: i == CRASHES -> break
+	od
+}
+
+inline doubt()
+{
+	floor = 0;
+#ifndef M_KEEPS
+	home++
+#endif
+}
+
+proctype Redo()
+{
+	mtype kind;
+	byte x;
+
+end_of_log:
+	do
+	:: !started -> started = true
+	:: log?kind(x) ->
+		if
+		:: kind == ROWS -> if :: x >= next -> next = x + 1 :: else fi
+		:: kind == STAMP ->
+			if
+			:: started ->
+				atomic { gen++; xids = (xids & ~finished) | BIT(x) };
+				stands = false
+			:: else
+			fi
+		:: kind == COMMIT -> finished = finished | BIT(x)
+		:: kind == ON ->
+			if
+			:: started && floor == 0 ->
+#ifdef M_NOFLOOR
+				floor = 1
+#else
+				floor = next + 1
+#endif
+			:: else
+			fi
+		:: kind == OFF ->
+#ifndef M_NOOFF
+			if :: started && floor != 0 -> doubt() :: else fi
+#else
+			skip
+#endif
+		:: kind == RESTART ->
+#ifndef M_NORESTART
+			if :: started && floor != 0 -> doubt() :: else fi
+#else
+			skip
+#endif
+		fi
+	od
+}
+
+/* A snapshot of all that is finished; xmin is above the floor as the floor is above xids. */
+inline take_snapshot()
+{
+	atomic {
+		seen = finished;
+		xmin = 0;
+		do
+		:: xmin < next && (seen & BIT(xmin)) != 0 -> xmin++
+		:: else -> break
+		od
+	}
+}
+
+#define BELIEVED (floor != 0 && xmin + 1 >= floor)
+
+/* The floor is asked for after the slot was read. */
+inline ask_again()
+{
+#ifndef M_ASKS_ONCE
+	if :: BELIEVED :: else -> goto end fi
+#else
+	skip
+#endif
+}
+
+proctype Filler()
+{
+	byte seen, xmin, key_gen, home_gen;
+
+	take_snapshot();
+	if :: BELIEVED :: else -> goto end fi;
+	atomic {
+		key_gen = gen;
+		if :: (xids & ~seen) == 0 :: else -> goto end fi
+	};
+	ask_again();
+	home_gen = home;
+	ask_again();
+	atomic {
+		if
+		:: gen == key_gen -> stands = true; value = seen; value_home = home_gen
+		:: else
+		fi
+	};
+end:
+	skip
+}
+
+proctype Reader()
+{
+	byte seen, xmin, copy, copy_home;
+
+	take_snapshot();
+	atomic {
+		if :: stands -> copy = value; copy_home = value_home :: else -> goto end fi
+	};
+	if :: BELIEVED :: else -> goto end fi;
+	if :: (xids & ~seen) == 0 :: else -> goto end fi;
+	ask_again();
+	if :: home == copy_home :: else -> goto end fi;
+	ask_again();
+#ifdef WITNESS
+	assert(copy == 0);
+#else
+	assert(copy == seen);
+#endif
+end:
+	skip
+}
+
+init
+{
+	byte i = 0;
+
+	atomic {
+		do
+		:: i < WRITERS -> run Writer(i); i++
+		:: else -> break
+		od;
+		run Launcher();
+		run Crash();
+		run Redo();
+		run Filler();
+		run Reader()
+	}
+}
