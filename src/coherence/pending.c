@@ -357,7 +357,7 @@ cg_pending_all(Dependency **dependencies)
 		return 0;
 
 	*dependencies = MemoryContextAllocHuge(CurrentMemoryContext,
-						(Size) touches->members * sizeof(Dependency));
+										   (Size) touches->members * sizeof(Dependency));
 	touch_start_iterate(touches, &iterator);
 	while ((touch = touch_iterate(touches, &iterator)) != NULL)
 		(*dependencies)[count++] = touch->dependency;
