@@ -60,7 +60,7 @@ Size
 cg_boot_shmem_size(void)
 {
 	return add_size(offsetof(BootShared, known),
-					mul_size(xids_max() + max_prepared_xacts, sizeof(uint64)));
+					mul_size(2 * xids_max(), sizeof(uint64)));
 }
 
 void
@@ -86,27 +86,24 @@ is_among(uint64 xid, const uint64 *xids, int count)
 	return false;
 }
 
-/* Told of each prepared transaction that left no proof. */
+/* Told of each prepared transaction that left no proof, and maybe of some that have ended. */
 static void
 note_unknown(uint64 xid)
 {
-	if (shared->unknown_count < max_prepared_xacts)
+	if (shared->unknown_count < xids_max())
 		shared->unknown[shared->unknown_count++] = xid;
 }
 
-/* Under the boot lock.  The snapshot is taken after the prepared ones were listed. */
+/* Under the boot lock, for which everybody waits who is about to prepare. */
 static void
 begin(void)
 {
-	Snapshot snapshot;
-	uint64 xmin;
+	Snapshot snapshot = GetLatestSnapshot();
+	uint64 xmin = cg_snapshot_xmin(snapshot);
 
 	shared->known_count = 0;
 	shared->unknown_count = 0;
-	cg_prepared_stamp_anew(note_unknown);
-
-	snapshot = GetLatestSnapshot();
-	xmin = cg_snapshot_xmin(snapshot);
+	cg_prepared_stamp_anew(snapshot, note_unknown);
 	for (uint32 i = 0; i < snapshot->xcnt; i++)
 	{
 		uint64 xid = xmin + (TransactionId) (snapshot->xip[i] - snapshot->xmin);

@@ -10,7 +10,8 @@
  * transaction holds a lock by that number, which nobody else ever asks for:
  * PostgreSQL keeps the locks of prepared transactions through restarts,
  * crashes, recovery and promotion, and no other transaction has this one.  One
- * that touches nothing holds a lock by number 0, in common, and has no file.
+ * that touches nothing, and had no subtransactions, holds a lock by number 0, in
+ * common, and has no file.
  *
  * Where the file cannot be written the lock is not taken, and the transaction
  * is believed by nobody after a restart (boot.c).
@@ -20,41 +21,42 @@
  * that have ended and removes their files; files of an earlier life are
  * removed at the first use.
  *
+ * The files are for standbys, too: from time to time what they say is logged again
+ * (wal.c), for who began to read the log when it had been logged already.  A standby's
+ * snapshots list subtransactions, so the files do.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
-#include <unistd.h>
-
 #include "access/twophase.h"
-#include "common/file_utils.h"
+#include "access/xact.h"
 #include "common/pg_prng.h"
-#include "executor/executor.h"
-#include "funcapi.h"
 #include "miscadmin.h"
-#include "nodes/execnodes.h"
 #include "port/atomics.h"
-#include "storage/fd.h"
 #include "storage/lock.h"
 #include "storage/lwlock.h"
+#include "storage/procarray.h"
 #include "storage/shmem.h"
-#include "utils/fmgroids.h"
 #include "utils/snapmgr.h"
 
-#include "base/hash.h"
+#include "coherence/prepared.h"
 #include "coherence/slots.h"
 
-/* Files of this name in a folder that every data folder has. */
-#define FOLDER		"pg_stat"
-#define NAME_PREFIX "cachegrid_prepared."
-
-#define FILE_VERSION 1
+/* Where it stands what a prepared transaction has stamped, all of it. */
+typedef enum Proof
+{
+	PROOF_NONE,	   /* in the slots alone */
+	PROOF_NOTHING, /* it has stamped nothing */
+	PROOF_FILE
+} Proof;
 
 /* A prepared transaction's place. */
 typedef struct PreparedPlace
 {
-	pg_atomic_uint64 xid; /* 0: free */
-	uint64 stamps;		  /* dependencies that it stamped; guarded by the lock */
+	pg_atomic_uint64 xid;	 /* 0: free */
+	pg_atomic_uint64 stamps; /* dependencies that it stamped */
+	Proof proof;			 /* guarded by the lock */
 } PreparedPlace;
 
 /* In shared memory; places are taken and freed under the lock, and read without. */
@@ -67,17 +69,8 @@ typedef struct PreparedShared
 static PreparedShared *shared = NULL;
 static LWLock *places_lock = NULL;
 
-/* Behind it come the dependencies. */
-typedef struct FileHeader
-{
-	uint64 version;
-	uint64 xid;
-	uint64 number; /* of the lock, not 0 */
-	uint64 count;  /* of dependencies */
-	uint64 hash;   /* of them and of the above */
-} FileHeader;
-
-/* Backend-local: the lock of the transaction that is being prepared. */
+/* Backend-local, of the transaction that is being prepared. */
+static PreparedPlace *own_place = NULL;
 static LOCKTAG own_lock;
 static LOCKMODE own_mode = NoLock;
 
@@ -107,13 +100,10 @@ cg_prepared_shmem_init(LWLock *lock)
 	memset(shared, 0, cg_prepared_shmem_size());
 	shared->count = place_count();
 	for (int i = 0; i < shared->count; i++)
+	{
 		pg_atomic_init_u64(&shared->places[i].xid, 0);
-}
-
-static void
-make_path(char *path, uint64 xid)
-{
-	snprintf(path, MAXPGPATH, FOLDER "/" NAME_PREFIX "%016llx", (unsigned long long) xid);
+		pg_atomic_init_u64(&shared->places[i].stamps, 0);
+	}
 }
 
 /* Beside the locks of pg_advisory_lock(), which are of class 1 and 2. */
@@ -126,70 +116,11 @@ lock_of(uint64 number)
 	return tag;
 }
 
-static uint64
-hash_file(const FileHeader *header, const Dependency *dependencies)
-{
-	return cg_hash(dependencies, header->count * sizeof(Dependency),
-				   cg_hash(header, offsetof(FileHeader, hash), 0));
-}
-
-/* True if the file is there, whole, and on disk. */
-static bool
-write_file(const FileHeader *header, const Dependency *dependencies)
-{
-	char path[MAXPGPATH];
-	char temporary[MAXPGPATH + 8];
-	Size size = header->count * sizeof(Dependency);
-	FILE *file;
-	bool written;
-
-	make_path(path, header->xid);
-	snprintf(temporary, sizeof(temporary), "%s.new", path);
-	file = AllocateFile(temporary, PG_BINARY_W);
-	if (file == NULL)
-		return false;
-	written = fwrite(header, sizeof(FileHeader), 1, file) == 1 &&
-			  (size == 0 || fwrite(dependencies, size, 1, file) == 1);
-	written &= FreeFile(file) == 0;
-	return written && durable_rename(temporary, path, LOG) == 0;
-}
-
-/* NULL unless the file is there and whole. */
-static Dependency *
-read_file(uint64 xid, FileHeader *header)
-{
-	char path[MAXPGPATH];
-	Dependency *dependencies = NULL;
-	Size size;
-	FILE *file;
-
-	make_path(path, xid);
-	file = AllocateFile(path, PG_BINARY_R);
-	if (file == NULL)
-		return NULL;
-	if (fread(header, sizeof(FileHeader), 1, file) == 1 &&
-		header->version == FILE_VERSION && header->xid == xid && header->number != 0 &&
-		header->count < MaxAllocSize / sizeof(Dependency))
-	{
-		size = header->count * sizeof(Dependency);
-		dependencies = palloc(size + 1);
-		if ((size > 0 && fread(dependencies, size, 1, file) != 1) ||
-			hash_file(header, dependencies) != header->hash)
-		{
-			pfree(dependencies);
-			dependencies = NULL;
-		}
-	}
-	FreeFile(file);
-	return dependencies;
-}
-
 /* Under the lock: nobody asks for a place of who has ended, or for his file. */
 static void
 free_places(Snapshot fresh)
 {
 	uint64 xmin = cg_snapshot_xmin(fresh);
-	char path[MAXPGPATH];
 
 	for (int i = 0; i < shared->count; i++)
 	{
@@ -198,13 +129,13 @@ free_places(Snapshot fresh)
 		if (xid == 0 || !cg_snapshot_finished(xid, fresh, xmin))
 			continue;
 		pg_atomic_write_u64(&shared->places[i].xid, 0);
-		make_path(path, xid);
-		(void) unlink(path);
+		cg_prepared_file_remove(xid);
 	}
 }
 
-void
-cg_prepared_announce(uint64 xid, int stamps, Snapshot fresh)
+/* A place for this xid, without a proof so far. */
+static PreparedPlace *
+take_place(uint64 xid, uint64 stamps, Snapshot fresh)
 {
 	int i = 0;
 
@@ -217,8 +148,19 @@ cg_prepared_announce(uint64 xid, int stamps, Snapshot fresh)
 				errmsg("too many transactions are being prepared"),
 				errdetail("Each needs a place in shared memory until it has ended."),
 				errhint("Increase \"max_prepared_transactions\"."));
-	shared->places[i].stamps = stamps;
+	shared->places[i].proof = PROOF_NONE;
+	pg_atomic_write_u64(&shared->places[i].stamps, stamps);
+	pg_write_barrier();
 	pg_atomic_write_u64(&shared->places[i].xid, xid);
+	LWLockRelease(places_lock);
+	return &shared->places[i];
+}
+
+static void
+set_proof(PreparedPlace *place, Proof proof)
+{
+	LWLockAcquire(places_lock, LW_EXCLUSIVE);
+	place->proof = proof;
 	LWLockRelease(places_lock);
 }
 
@@ -231,7 +173,9 @@ cg_prepared_runs_below(uint64 floor, Snapshot fresh)
 	{
 		uint64 xid = pg_atomic_read_u64(&shared->places[i].xid);
 
-		if (xid != 0 && xid <= floor && !cg_snapshot_finished(xid, fresh, xmin))
+		pg_read_barrier();
+		if (xid != 0 && xid <= floor && !cg_snapshot_finished(xid, fresh, xmin) &&
+			pg_atomic_read_u64(&shared->places[i].stamps) != 0)
 			return true;
 	}
 	return false;
@@ -246,29 +190,50 @@ cg_coherence_prepared(PreparedStamps *prepared, int size)
 	for (int i = 0; i < shared->count && count < size; i++)
 	{
 		uint64 xid = pg_atomic_read_u64(&shared->places[i].xid);
+		uint64 stamps = pg_atomic_read_u64(&shared->places[i].stamps);
 
-		if (xid != 0)
-			prepared[count++] = (PreparedStamps){xid, shared->places[i].stamps};
+		if (xid != 0 && stamps != 0)
+			prepared[count++] = (PreparedStamps){xid, stamps};
 	}
 	LWLockRelease(places_lock);
 	return count;
 }
 
+/* What goes into its file: the dependencies, then its subtransactions; palloc'd. */
+static uint64 *
+make_body(PreparedFile *header, const Dependency *dependencies)
+{
+	TransactionId *children;
+	uint64 *body;
+
+	header->children = xactGetCommittedChildren(&children);
+	body = palloc_extended(cg_prepared_file_bytes(header), MCXT_ALLOC_HUGE);
+	memcpy(body, dependencies, header->count * sizeof(Dependency));
+	for (uint64 i = 0; i < header->children; i++)
+		body[header->count + i] = cg_snapshot_widen(children[i]);
+	return body;
+}
+
 /*
- * This transaction is about to be prepared, having stamped these with xid: leave proof.
- * Nothing touched: xid may be 0.
+ * This transaction is about to be prepared, and to stamp these with xid, which is not 0:
+ * take a place, and leave proof.  To be called before the first stamp.
  */
 void
-cg_prepared_prove(uint64 xid, const Dependency *dependencies, int count)
+cg_prepared_announce(uint64 xid, const Dependency *dependencies, int count,
+					 Snapshot fresh)
 {
-	FileHeader header = {.version = FILE_VERSION, .xid = xid, .count = count};
+	PreparedFile header = {.version = PREPARED_FILE_VERSION, .xid = xid, .count = count};
+	TransactionId *children;
 
 	own_mode = NoLock;
-	if (count > 0)
+	own_place = take_place(xid, count, fresh);
+	if (count > 0 || xactGetCommittedChildren(&children) > 0)
 	{
+		uint64 *body = make_body(&header, dependencies);
+
 		header.number = pg_prng_uint64(&pg_global_prng_state) | 1;
-		header.hash = hash_file(&header, dependencies);
-		if (!write_file(&header, dependencies))
+		header.hash = cg_prepared_file_hash(&header, body);
+		if (!cg_prepared_file_write(&header, body))
 		{
 			ereport(WARNING, errcode_for_file_access(),
 					errmsg("could not write what the prepared transaction touches: %m"),
@@ -276,19 +241,32 @@ cg_prepared_prove(uint64 xid, const Dependency *dependencies, int count)
 							  "value is served until then."));
 			return;
 		}
+		pfree(body);
 	}
 	own_lock = lock_of(header.number);
-	own_mode = count > 0 ? ExclusiveLock : ShareLock;
+	own_mode = header.number != 0 ? ExclusiveLock : ShareLock;
 	(void) LockAcquire(&own_lock, own_mode, false, false);
+	set_proof(own_place, header.number != 0 ? PROOF_FILE : PROOF_NOTHING);
 }
 
-/* Something was touched after all that: the proof is none. */
+/* It is about to stamp one more: the proof is none. */
 void
-cg_prepared_withdraw_proof(void)
+cg_prepared_announce_late(void)
 {
+	if (own_place == NULL)
+		return;
 	if (own_mode != NoLock)
 		(void) LockRelease(&own_lock, own_mode, false);
 	own_mode = NoLock;
+	set_proof(own_place, PROOF_NONE);
+	pg_atomic_fetch_add_u64(&own_place->stamps, 1);
+}
+
+/* The transaction has ended, or is prepared. */
+void
+cg_prepared_forget(void)
+{
+	own_place = NULL;
 }
 
 /* Does the prepared transaction, which recovery brought back, hold the lock? */
@@ -309,16 +287,19 @@ holds_lock(uint64 xid, uint64 number)
 static bool
 stamp_anew(uint64 xid, Snapshot fresh)
 {
-	FileHeader header;
-	Dependency *dependencies;
+	PreparedFile header;
+	const Dependency *dependencies;
 
 	if (holds_lock(xid, 0))
+	{
+		set_proof(take_place(xid, 0, fresh), PROOF_NOTHING);
 		return true;
-	dependencies = read_file(xid, &header);
+	}
+	dependencies = cg_prepared_file_read(xid, &header);
 	if (dependencies == NULL || !holds_lock(xid, header.number))
 		return false;
 
-	cg_prepared_announce(xid, header.count, fresh);
+	set_proof(take_place(xid, header.count, fresh), PROOF_FILE);
 	for (uint64 i = 0; i < header.count; i++)
 	{
 		OwnStamp stamp = {.slot = cg_slots_index(dependencies[i])};
@@ -328,86 +309,75 @@ stamp_anew(uint64 xid, Snapshot fresh)
 	return true;
 }
 
-/* The xids of all prepared transactions, which pg_prepared_xact() lists; *count of them. */
-static TransactionId *
-list_prepared(int *count)
-{
-	TransactionId *xids = palloc_array(TransactionId, max_prepared_xacts + 1);
-	ExprContext *context = CreateStandaloneExprContext();
-	ReturnSetInfo result = {.type = T_ReturnSetInfo,
-							.econtext = context,
-							.allowedModes = SFRM_ValuePerCall,
-							.returnMode = SFRM_ValuePerCall};
-	FmgrInfo function;
-	LOCAL_FCINFO(call, 0);
-
-	fmgr_info(F_PG_PREPARED_XACT, &function);
-	InitFunctionCallInfoData(*call, &function, 0, InvalidOid, NULL, (Node *) &result);
-	*count = 0;
-	for (;;)
-	{
-		bool isnull;
-		Datum row;
-
-		call->isnull = false;
-		row = FunctionCallInvoke(call);
-		if (result.isDone == ExprEndResult)
-			break;
-		if (*count < max_prepared_xacts)
-			xids[(*count)++] = DatumGetTransactionId(
-				GetAttributeByNum(DatumGetHeapTupleHeader(row), 1, &isnull));
-	}
-	FreeExprContext(context, true);
-	return xids;
-}
-
-/* Remove the files of those that are not among these. */
-static void
-remove_other_files(const uint64 *xids, int count)
-{
-	DIR *folder = AllocateDir(FOLDER);
-	struct dirent *entry;
-
-	while ((entry = ReadDirExtended(folder, FOLDER, LOG)) != NULL)
-	{
-		char path[MAXPGPATH * 2];
-		char own[MAXPGPATH];
-		bool is_needed = false;
-
-		if (strncmp(entry->d_name, NAME_PREFIX, strlen(NAME_PREFIX)) != 0)
-			continue;
-		snprintf(path, sizeof(path), "%s/%s", FOLDER, entry->d_name);
-		for (int i = 0; i < count && !is_needed; i++)
-		{
-			make_path(own, xids[i]);
-			is_needed = strcmp(own, path) == 0;
-		}
-		if (!is_needed)
-			(void) unlink(path);
-	}
-	if (folder)
-		FreeDir(folder);
-}
-
+/*
+ * Stamp anew what transactions that were prepared before the start have stamped, and tell
+ * of those of whom that is not known, or of some that have just ended.  fresh is a
+ * snapshot of now; nobody prepares meanwhile.
+ */
 void
-cg_prepared_stamp_anew(void (*is_unknown)(uint64 xid))
+cg_prepared_stamp_anew(Snapshot fresh, void (*is_unknown)(uint64 xid))
 {
-	int count;
-	TransactionId *list;
-	uint64 *xids;
-	Snapshot fresh;
+	uint64 *xids = palloc_array(uint64, fresh->xcnt + 1);
+	int count = 0;
 
-	/* The list first: who is in it and no longer runs is none of anybody's business. */
-	list = list_prepared(&count);
-	fresh = GetLatestSnapshot();
-	xids = palloc_array(uint64, count + 1);
-	for (int i = 0; i < count; i++)
+	for (uint32 i = 0; i < fresh->xcnt; i++)
 	{
-		xids[i] = cg_snapshot_widen(list[i]);
-		if (!stamp_anew(xids[i], fresh))
-			is_unknown(xids[i]);
+		/* Who runs and is no process is prepared. */
+		if (BackendXidGetPid(fresh->xip[i]) != 0)
+			continue;
+		xids[count] = cg_snapshot_widen(fresh->xip[i]);
+		if (!stamp_anew(xids[count], fresh))
+			is_unknown(xids[count]);
+		count++;
 	}
-	remove_other_files(xids, count);
+	cg_prepared_file_remove_others(xids, count);
 	pfree(xids);
-	pfree(list);
+}
+
+/* Log what one has stamped, and add its xids to those that are known, if all of it is known. */
+static void
+log_one(uint64 xid, Proof proof, uint64 *known, int *count)
+{
+	PreparedFile header = {.children = 0};
+	uint64 *body = NULL;
+
+	if (proof == PROOF_FILE)
+		body = cg_prepared_file_read(xid, &header);
+	if (proof == PROOF_NONE || (proof == PROOF_FILE && body == NULL) ||
+		header.children >= CG_KNOWN_MAX - *count)
+		return;
+
+	if (header.count > 0)
+		cg_wal_log_stamps(xid, body, header.count, true);
+	known[(*count)++] = xid;
+	for (uint64 i = 0; i < header.children; i++)
+		known[(*count)++] = body[header.count + i];
+}
+
+/*
+ * Log anew what prepared transactions have stamped, for those who did not hear it.
+ * Returns how many xids, sorted, of those of whom all is logged by then and of their
+ * subtransactions, are in known, which has room for CG_KNOWN_MAX.  In a transaction of
+ * a server that logs.
+ */
+int
+cg_prepared_log_anew(uint64 *known)
+{
+	PreparedPlace *places = palloc_array(PreparedPlace, shared->count + 1);
+	int count = 0;
+
+	cg_boot_begin();
+	LWLockAcquire(places_lock, LW_SHARED);
+	memcpy(places, shared->places, shared->count * sizeof(PreparedPlace));
+	LWLockRelease(places_lock);
+	for (int i = 0; i < shared->count; i++)
+	{
+		uint64 xid = pg_atomic_read_u64(&places[i].xid);
+
+		if (xid != 0)
+			log_one(xid, places[i].proof, known, &count);
+	}
+	pfree(places);
+	qsort(known, count, sizeof(uint64), cg_snapshot_compare);
+	return count;
 }

@@ -9,7 +9,10 @@
  * not write them.  So it believes nothing until a record says that stamps are
  * being logged.  Then it sets its floor, the next xid: whoever has stamped
  * unseen, or not at all, wrote to the log before that record, so his xid is
- * lower, and a snapshot that is not older than the floor has him finished.
+ * lower, and a snapshot that is not older than the floor has him finished.  Prepared
+ * transactions stay for long.  So that record tells of whom the stamps have all been
+ * logged again before it: a snapshot that has nobody unfinished from below the
+ * floor but those is believed, too.
  *
  * It ceases to believe with a record that says that logging ends, and with
  * every sign that the primary was started anew, as it may have been without us:
@@ -26,7 +29,8 @@
  * this process only: when it redoes a stamp, every commit before is redone as
  * a whole.
  *
- * Shared memory: atomic words, written by the startup process.
+ * Shared memory: atomic words, written by the startup process, and the list of those who
+ * are known, under a lock.
  *
  *-------------------------------------------------------------------------
  */
@@ -52,9 +56,13 @@ typedef struct RecoveryShared
 {
 	pg_atomic_uint64 floor; /* snapshots from this xid on are believed; 0: none */
 	pg_atomic_uint32 doubt; /* RecoveryDoubt: why the floor is 0 */
+	int known_count;
+	uint64
+		known[CG_KNOWN_MAX]; /* below the floor, but all they stamped is here; sorted */
 } RecoveryShared;
 
 static RecoveryShared *shared = NULL;
+static LWLock *known_lock = NULL; /* guards known, and the floor when it is set */
 
 /* Of the startup process: who has stamped and not ended, as a snapshot shows it. */
 static SnapshotData stampers;
@@ -67,13 +75,15 @@ cg_recovery_shmem_size(void)
 }
 
 void
-cg_recovery_shmem_init(void)
+cg_recovery_shmem_init(LWLock *lock)
 {
 	bool found;
 
+	known_lock = lock;
 	shared = ShmemInitStruct("cachegrid recovery", cg_recovery_shmem_size(), &found);
 	if (found)
 		return;
+	memset(shared, 0, cg_recovery_shmem_size());
 	pg_atomic_init_u64(&shared->floor, 0);
 	pg_atomic_init_u32(&shared->doubt, DOUBT_NOTHING_SEEN);
 }
@@ -90,17 +100,52 @@ cg_recovery_begin(void)
 	stampers.takenDuringRecovery = true;
 }
 
+static bool
+is_known(uint64 xid)
+{
+	return bsearch(&xid, shared->known, shared->known_count, sizeof(uint64),
+				   cg_snapshot_compare) != NULL;
+}
+
+/*
+ * Of all who are unfinished in the snapshot, is each one from after the floor, or known?
+ * From its xmax on everybody is.
+ */
+static bool
+has_only_known(Snapshot snapshot, uint64 xmin)
+{
+	uint64 xmax = xmin + (TransactionId) (snapshot->xmax - snapshot->xmin);
+	uint64 floor;
+	bool only_known;
+
+	LWLockAcquire(known_lock, LW_SHARED);
+	floor = pg_atomic_read_u64(&shared->floor);
+	only_known = floor != 0;
+	for (int32 i = 0; i < snapshot->subxcnt && only_known; i++)
+	{
+		uint64 xid = xmin + (TransactionId) (snapshot->subxip[i] - snapshot->xmin);
+
+		only_known = xid >= floor || is_known(xid);
+	}
+	for (uint64 xid = xmax; xid < floor && only_known; xid++)
+		only_known = is_known(xid);
+	LWLockRelease(known_lock);
+	return only_known;
+}
+
 /*
  * Is a snapshot of this widened xmin, taken on a standby, not older than what
  * we know?  Any gen that the answer is for is to be read before.
  */
 bool
-cg_recovery_believes(uint64 xmin)
+cg_recovery_believes(Snapshot snapshot, uint64 xmin)
 {
 	uint64 floor = pg_atomic_read_u64(&shared->floor);
 
 	pg_read_barrier();
-	return floor != 0 && xmin >= floor;
+	if (floor == 0 || likely(xmin >= floor))
+		return floor != 0;
+	return has_only_known(snapshot, xmin);
 }
 
 /* Why nothing is believed, whatever the snapshot. */
@@ -112,14 +157,23 @@ cg_recovery_doubt(void)
 	return pg_atomic_read_u32(&shared->doubt);
 }
 
-/* A record says that from here on stamps are logged.  In the startup process. */
+/*
+ * A record says that from here on stamps are logged, and that those of known, which is
+ * sorted, have been.  In the startup process.
+ */
 void
-cg_recovery_believe(void)
+cg_recovery_believe(const uint64 *known, int count)
 {
-	if (pg_atomic_read_u64(&shared->floor) != 0)
+	bool believed = pg_atomic_read_u64(&shared->floor) != 0;
+
+	LWLockAcquire(known_lock, LW_EXCLUSIVE);
+	memcpy(shared->known, known, count * sizeof(uint64));
+	shared->known_count = count;
+	if (!believed)
+		pg_atomic_write_u64(&shared->floor, cg_next_full_xid());
+	LWLockRelease(known_lock);
+	if (believed)
 		return;
-	pg_write_barrier();
-	pg_atomic_write_u64(&shared->floor, cg_next_full_xid());
 	ereport(LOG, errmsg("cachegrid begins to serve values computed from tables"),
 			errdetail("The primary logs what its transactions invalidate."));
 }

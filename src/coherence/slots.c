@@ -142,7 +142,7 @@ cg_coherence_shmem_request(void)
 	RequestAddinShmemSpace(add_size(slots_size(), cg_boot_shmem_size()));
 	RequestAddinShmemSpace(add_size(cg_prepared_shmem_size(), cg_catalog_shmem_size()));
 	RequestAddinShmemSpace(add_size(cg_recovery_shmem_size(), cg_wal_shmem_size()));
-	RequestNamedLWLockTranche("cachegrid_coherence", 2);
+	RequestNamedLWLockTranche("cachegrid_coherence", 3);
 }
 
 /* Attach, or make and initialise.  The caller holds AddinShmemInitLock. */
@@ -157,7 +157,7 @@ cg_coherence_shmem_init(void)
 	cg_boot_shmem_init(&locks[0].lock);
 	cg_prepared_shmem_init(&locks[1].lock);
 	cg_catalog_shmem_init();
-	cg_recovery_shmem_init();
+	cg_recovery_shmem_init(&locks[2].lock);
 	cg_wal_shmem_init();
 	shared = ShmemInitStruct("cachegrid slots", slots_size(), &found);
 	slots = (Slot *) CACHELINEALIGN((char *) shared + header_size());

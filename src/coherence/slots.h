@@ -31,6 +31,12 @@ typedef struct OwnStamp
 	uint64 gen_after;
 } OwnStamp;
 
+/*
+ * So many prepared transactions, with their subtransactions, a standby can know of that
+ * have stamped before it began to believe.
+ */
+#define CG_KNOWN_MAX 1024
+
 /* Why a standby believes nothing. */
 typedef enum RecoveryDoubt
 {
@@ -60,6 +66,7 @@ extern void cg_slots_move_homes(void);
 extern bool cg_snapshot_finished(uint64 xid, Snapshot snapshot, uint64 xmin);
 extern uint64 cg_snapshot_xmin(Snapshot snapshot);
 extern uint64 cg_snapshot_widen(TransactionId xid);
+extern int cg_snapshot_compare(const void *left, const void *right);
 
 /* Functions in boot.c */
 extern Size cg_boot_shmem_size(void);
@@ -70,11 +77,13 @@ extern bool cg_boot_knows(Snapshot snapshot);
 /* Functions in prepared.c */
 extern Size cg_prepared_shmem_size(void);
 extern void cg_prepared_shmem_init(LWLock *lock);
-extern void cg_prepared_announce(uint64 xid, int stamps, Snapshot fresh);
+extern void cg_prepared_announce(uint64 xid, const Dependency *dependencies, int count,
+								 Snapshot fresh);
+extern void cg_prepared_announce_late(void);
+extern void cg_prepared_forget(void);
 extern bool cg_prepared_runs_below(uint64 floor, Snapshot fresh);
-extern void cg_prepared_prove(uint64 xid, const Dependency *dependencies, int count);
-extern void cg_prepared_withdraw_proof(void);
-extern void cg_prepared_stamp_anew(void (*is_unknown)(uint64 xid));
+extern void cg_prepared_stamp_anew(Snapshot fresh, void (*is_unknown)(uint64 xid));
+extern int cg_prepared_log_anew(uint64 *known);
 
 /* Functions in pending.c */
 extern int cg_pending_slots(OwnStamp **stamps);
@@ -97,11 +106,11 @@ extern void cg_transaction_redo_database_drop(Oid database);
 
 /* Functions in recovery.c */
 extern Size cg_recovery_shmem_size(void);
-extern void cg_recovery_shmem_init(void);
+extern void cg_recovery_shmem_init(LWLock *lock);
 extern void cg_recovery_begin(void);
-extern void cg_recovery_believe(void);
+extern void cg_recovery_believe(const uint64 *known, int count);
 extern void cg_recovery_doubts(RecoveryDoubt doubt);
-extern bool cg_recovery_believes(uint64 xmin);
+extern bool cg_recovery_believes(Snapshot snapshot, uint64 xmin);
 extern RecoveryDoubt cg_recovery_doubt(void);
 extern const char *cg_recovery_explain(RecoveryDoubt doubt);
 extern Snapshot cg_recovery_stampers(uint64 xid);
@@ -111,6 +120,7 @@ extern bool cg_recovery_is_between_records(void);
 extern Size cg_wal_shmem_size(void);
 extern void cg_wal_shmem_init(void);
 extern void cg_wal_init(void);
-extern void cg_wal_log_stamps(uint64 xid, const Dependency *dependencies, int count);
+extern void cg_wal_log_stamps(uint64 xid, const Dependency *dependencies, int count,
+							  bool again);
 
 #endif /* CACHEGRID_SLOTS_H */

@@ -41,6 +41,16 @@ cg_snapshot_xmin(Snapshot snapshot)
 	return cg_snapshot_widen(snapshot->xmin);
 }
 
+/* For qsort() and bsearch(), of full xids. */
+int
+cg_snapshot_compare(const void *left, const void *right)
+{
+	uint64 a = *(const uint64 *) left;
+	uint64 b = *(const uint64 *) right;
+
+	return (a > b) - (a < b);
+}
+
 /* Is this top-level xid finished in the snapshot, whose widened xmin is given? */
 bool
 cg_snapshot_finished(uint64 xid, Snapshot snapshot, uint64 xmin)
@@ -71,7 +81,7 @@ cg_coherence_believes(Snapshot snapshot)
 	if (snapshot->takenDuringRecovery != RecoveryInProgress())
 		return false;
 	if (snapshot->takenDuringRecovery)
-		return cg_recovery_believes(cg_snapshot_xmin(snapshot));
+		return cg_recovery_believes(snapshot, cg_snapshot_xmin(snapshot));
 	return cg_boot_knows(snapshot);
 }
 
@@ -137,7 +147,7 @@ cg_coherence_settled(Dependency dependency, Snapshot snapshot, uint64 *gen)
 	for (uint32 i = 0; i < slot.count; i++)
 		if (!cg_snapshot_finished(slot.xids[i], snapshot, xmin))
 			return false;
-	return !snapshot->takenDuringRecovery || cg_recovery_believes(xmin);
+	return !snapshot->takenDuringRecovery || cg_recovery_believes(snapshot, xmin);
 }
 
 /* The gen that the dependency's slot has now; whoever stamped it may still run. */

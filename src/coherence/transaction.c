@@ -37,7 +37,6 @@ static const TransactionListener *listener = NULL;
 /* Backend-local, of the current transaction. */
 static bool stamped = false;
 static bool is_preparing = false;	/* stamped at PRE_PREPARE */
-static bool has_place = false;		/* among the prepared transactions */
 static uint64 stamped_xid = 0;		/* 0: stamped without one */
 static OwnStamp *own_stamps = NULL; /* sorted by slot */
 static int own_stamp_count = 0;
@@ -103,20 +102,16 @@ announce(uint64 xid)
 
 /* A prepared transaction outlives its process, and perhaps this server's life. */
 static void
-prepare(uint64 xid, Snapshot fresh)
+announce_prepared(uint64 xid, Snapshot fresh)
 {
-	Dependency *dependencies = NULL;
+	Dependency *dependencies;
 	int count;
 
 	/* PostgreSQL will say so in a moment. */
 	if (max_prepared_xacts == 0)
 		return;
-	cg_boot_begin();
-	count = xid != 0 ? cg_pending_all(&dependencies) : 0;
-	if (count > 0)
-		cg_prepared_announce(xid, count, fresh);
-	has_place = count > 0;
-	cg_prepared_prove(xid, dependencies, count);
+	count = cg_pending_all(&dependencies);
+	cg_prepared_announce(xid, dependencies, count, fresh);
 }
 
 /* Before the stamps, so that nothing is stamped if it fails; long before the commit. */
@@ -129,14 +124,15 @@ log_touches(void)
 	if (!cg_coherence_is_logging())
 		return;
 	count = cg_pending_all(&touched);
-	cg_wal_log_stamps(stamped_xid, touched, count);
+	cg_wal_log_stamps(stamped_xid, touched, count, false);
 	pfree(touched);
 }
 
 static void
 before_end(bool preparing)
 {
-	FullTransactionId xid = GetTopFullTransactionIdIfAny();
+	FullTransactionId xid =
+		preparing ? GetTopFullTransactionId() : GetTopFullTransactionIdIfAny();
 	Snapshot fresh = NULL;
 	Dependency *keys;
 	int key_count;
@@ -151,10 +147,10 @@ before_end(bool preparing)
 	stamped_xid = U64FromFullTransactionId(xid);
 	is_preparing = preparing;
 
-	if (own_stamp_count > 0 && stamped_xid != 0)
+	if (preparing || (own_stamp_count > 0 && stamped_xid != 0))
 		fresh = announce(stamped_xid);
 	if (preparing)
-		prepare(stamped_xid, fresh);
+		announce_prepared(stamped_xid, fresh);
 	if (own_stamp_count > 0)
 		log_touches();
 	for (int i = 0; i < own_stamp_count; i++)
@@ -166,16 +162,6 @@ before_end(bool preparing)
 	stamped = true;
 	if (listener)
 		listener->stamped(keys, key_count, preparing);
-}
-
-/* What it touches now is not among what it left proof of. */
-static void
-prepare_late(uint64 xid, Snapshot fresh)
-{
-	if (!has_place)
-		cg_prepared_announce(xid, 1, fresh);
-	has_place = true;
-	cg_prepared_withdraw_proof();
 }
 
 /*
@@ -194,10 +180,10 @@ cg_transaction_stamp_late(Dependency dependency, bool is_key)
 		fresh = announce(xid);
 		stamped_xid = xid;
 	}
-	if (is_preparing && xid != 0)
-		prepare_late(xid, fresh);
+	if (is_preparing)
+		cg_prepared_announce_late();
 	if (cg_coherence_is_logging())
-		cg_wal_log_stamps(xid, &dependency, 1);
+		cg_wal_log_stamps(xid, &dependency, 1, false);
 	cg_slots_stamp(&stamp, xid, fresh);
 	if (listener && is_key)
 		listener->stamped(&dependency, 1, false);
@@ -209,7 +195,7 @@ cg_coherence_move(Dependency dependency)
 	OwnStamp stamp = {.slot = cg_slots_index(dependency)};
 
 	if (cg_coherence_is_logging())
-		cg_wal_log_stamps(0, &dependency, 1);
+		cg_wal_log_stamps(0, &dependency, 1, false);
 	cg_slots_stamp(&stamp, 0, NULL);
 }
 
@@ -242,7 +228,7 @@ after_end(bool committed)
 	cg_pending_reset();
 	stamped = false;
 	is_preparing = false;
-	has_place = false;
+	cg_prepared_forget();
 	stamped_xid = 0;
 	own_stamps = NULL;
 	own_stamp_count = 0;

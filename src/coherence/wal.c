@@ -11,7 +11,8 @@
  * That stamps are logged is itself logged: when it begins, when it ends, and
  * once after each checkpoint, as a standby may begin to read there.  What is
  * not logged before the beginning and after the end is thus known to who reads
- * (recovery.c).  The launcher alone switches.  It lets everybody log before it
+ * (recovery.c).  Prepared transactions may have stamped long before: what they
+ * stamped is logged again each time, and which they are.  The launcher alone switches.  It lets everybody log before it
  * says so, and says that it ends before anybody may cease to.
  *
  * A primary that is killed says nothing, and may come back without us.  But no
@@ -29,6 +30,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "access/xlog.h"
 #include "access/xlog_internal.h"
 #include "access/xloginsert.h"
@@ -66,6 +68,8 @@ typedef struct LoggingRecord
 {
 	uint32 format; /* of the stamps that follow */
 	uint32 on;
+	uint64
+		known[FLEXIBLE_ARRAY_MEMBER]; /* prepared, and all that they stamped is logged */
 } LoggingRecord;
 
 /* In shared memory: do transactions log their stamps?  Never in recovery. */
@@ -97,15 +101,20 @@ cg_coherence_is_logging(void)
 	return pg_atomic_read_u32(logging) != 0;
 }
 
-/* Log what is being stamped; xid 0: nobody's.  Before the stamps, and the commit. */
+/*
+ * Log what is being stamped; xid 0: nobody's.  Before the stamps, and the commit.
+ * again: it was logged before, so nobody need be in haste to get it.
+ */
 void
-cg_wal_log_stamps(uint64 xid, const Dependency *dependencies, int count)
+cg_wal_log_stamps(uint64 xid, const Dependency *dependencies, int count, bool again)
 {
 	StampRecord record = {.xid = xid};
 
 	for (int i = 0; i < count; i += STAMPS_MAX)
 	{
 		XLogBeginInsert();
+		if (again)
+			XLogSetRecordFlags(XLOG_MARK_UNIMPORTANT);
 		XLogRegisterData((char *) &record, sizeof(record));
 		XLogRegisterData((char *) &dependencies[i],
 						 Min(count - i, STAMPS_MAX) * sizeof(Dependency));
@@ -113,16 +122,32 @@ cg_wal_log_stamps(uint64 xid, const Dependency *dependencies, int count)
 	}
 }
 
-/* Say whether stamps are logged; returns where that stands. */
+/*
+ * Say whether stamps are logged; returns where that stands.  Before it says so it logs
+ * those of prepared transactions, which a reader may have missed.
+ */
 static XLogRecPtr
 log_logging(bool on)
 {
 	LoggingRecord record = {.format = FORMAT, .on = on};
+	uint64 known[CG_KNOWN_MAX];
+	int count = 0;
 	XLogRecPtr end;
 
+	if (on)
+	{
+		MemoryContext previous = CurrentMemoryContext;
+
+		StartTransactionCommand();
+		count = cg_prepared_log_anew(known);
+		CommitTransactionCommand();
+		MemoryContextSwitchTo(previous);
+	}
 	XLogBeginInsert();
 	XLogSetRecordFlags(XLOG_MARK_UNIMPORTANT);
 	XLogRegisterData((char *) &record, sizeof(record));
+	if (count > 0)
+		XLogRegisterData((char *) known, count * sizeof(uint64));
 	end = XLogInsert(RESOURCE_MANAGER, RECORD_LOGGING);
 	XLogFlush(end);
 	return end;
@@ -178,11 +203,12 @@ static void
 redo_logging(XLogReaderState *record)
 {
 	const LoggingRecord *said = (const LoggingRecord *) XLogRecGetData(record);
+	int known = (XLogRecGetDataLen(record) - sizeof(LoggingRecord)) / sizeof(uint64);
 
 	if (said->format != FORMAT)
 		cg_recovery_doubts(DOUBT_FORMAT);
 	else if (said->on)
-		cg_recovery_believe();
+		cg_recovery_believe(said->known, Min(known, CG_KNOWN_MAX));
 	else
 		cg_recovery_doubts(DOUBT_OFF);
 }

@@ -71,14 +71,21 @@ keeps_nothing(1, 11, 'after a change that was not logged it computes');
 is($standby->safe_psql('postgres', q{SELECT miss_recovery || '|' || (refused >= miss_recovery) FROM cachegrid.stat_cache WHERE cache = 'product'}),
 	'2|true', 'stat_cache counts that');
 change(q{BEGIN; UPDATE product SET n = n + 10 WHERE id = 3; PREPARE TRANSACTION 'unlogged'});
+my $running = $primary->background_psql('postgres');
+$running->query_safe('BEGIN; UPDATE product SET n = n + 10 WHERE id = 20');
 set_logging($primary, 'on');
 ok(Standby::wait_until_it_refuses($standby, 'older than what is known'),
-	'when it logs again, what it did before must have ended');
-keeps_nothing(3, 3, 'beside a change that was not logged');
-change(q{COMMIT PREPARED 'unlogged'});
+	'when it logs again, who ran before must have ended');
+keeps_nothing(20, 20, 'beside a change that may not be logged');
+$running->query_safe('COMMIT');
+$running->quit;
+follow();
 Standby::wait_until_it_serves($standby);
-computes_and_keeps(3, 13, 'when that has ended it serves again');
+computes_and_keeps(20, 30, 'when that has ended it serves again');
 computes_and_keeps(2, 12, 'what was kept before the gap is gone');
+keeps_nothing(3, 3, 'what a prepared transaction has touched is logged afterwards');
+change(q{COMMIT PREPARED 'unlogged'});
+computes_and_keeps(3, 13, '... and served when that has ended');
 change('UPDATE product SET n = n + 10 WHERE id = 3');
 computes_and_keeps(3, 23, 'changes end entries again');
 
@@ -138,8 +145,11 @@ change('UPDATE product SET n = n + 10 WHERE id = 5');
 computes_and_keeps(5, 45, 'after the crash of a process of the primary');
 
 # The standby crashes, one process or the whole.  It begins to read behind the
-# last checkpoint, and what was stamped before is not known any more.
-change(q{BEGIN; UPDATE product SET n = n + 10 WHERE id = 6; PREPARE TRANSACTION 'before'});
+# last checkpoint.  What prepared transactions stamped before is logged again there,
+# unless one stamped late, and so left no word of it.
+change(q{BEGIN; UPDATE product SET n = n + 10 WHERE id = 6; SAVEPOINT a; UPDATE product SET n = n + 10 WHERE id = 21;
+	RELEASE a; PREPARE TRANSACTION 'before'});
+change(q{BEGIN; CREATE TABLE untouched (); PREPARE TRANSACTION 'touches nothing'});
 $primary->safe_psql('postgres', 'CHECKPOINT');
 follow();
 $standby->safe_psql('postgres', 'CHECKPOINT');
@@ -149,11 +159,14 @@ kill 'KILL', $pid;
 $standby->wait_for_log(qr/all server processes terminated; reinitializing/, $offset);
 $standby->poll_query_until('postgres', 'SELECT true') or die 'the standby did not come back';
 is($standby->safe_psql('postgres', 'SELECT count(*) FROM cachegrid.entries()'), '0', 'after a crash the standby is empty');
-ok(Standby::wait_until_it_refuses($standby, 'older than what is known'), '... and waits for who may have stamped before');
-keeps_nothing(6, 6, 'beside a change that was stamped before');
-change(q{COMMIT PREPARED 'before'});
 Standby::wait_until_it_serves($standby);
+computes_and_keeps(7, 7, 'beside prepared transactions it serves');
+keeps_nothing(6, 6, '... but what they stamped before');
+keeps_nothing(21, 21, '... their subtransactions, too');
+change(q{COMMIT PREPARED 'before'});
 computes_and_keeps(6, 16, 'which ends');
+computes_and_keeps(21, 31, '... as a whole');
+change(q{ROLLBACK PREPARED 'touches nothing'});
 
 my @children = split(/\n/, $standby->safe_psql('postgres', 'SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid()'));
 $standby->kill9;
