@@ -6,11 +6,14 @@
  *                whoever finds the flag set logs his stamp, then the commit record, or none for an abort.
  *                The launcher sets and clears the flag and logs that.  The primary may crash: who runs is
  *                lost, the flag is cleared, and the log has a shutdown checkpoint.
+ *   prepared     With PREPARES a writer may take a place with proof of his stamps before he logs them, and be
+ *                prepared: then he outlives crashes.  Before the launcher says "on" it logs the
+ *                stamps of all who have proof, and names them.
  *   log          Records in order.
  *   standby      Redoes them one after the other.  It begins anywhere in the log: of what is before it has
  *                the rows and the xids, but not the stamps.
- *   snapshots    The set of xids whose commits are redone; xmin is the lowest other one.
- *   memory       One slot for the key (gen, xids), one for its home (gen), the floor, one entry.
+ *   snapshots    The set of xids whose commits are redone.
+ *   memory       One slot for the key (gen, xids), one for its home (gen), the floor, who is known, one entry.
  *   Filler, Reader   as in coherence.pml: sample, compute, publish under the lock; copy, then judge.
  *
  * One step here is one step there: to read or write a slot whole, the floor, an entry.
@@ -35,17 +38,20 @@
 
 mtype = { ROWS, STAMP, COMMIT, ON, OFF, RESTART };
 
-chan log = [2] of { mtype, byte };
+chan log = [2] of { mtype, byte, byte };	/* who; who is known */
 
 /* Of the primary. */
 bool flag = false;
 byte epoch = 0;				/* moved by each crash */
+byte proven = 0;			/* who left proof of his stamps */
+byte prepared = 0;
 
 /* Of the standby: redone, and the shared memory.  Xids are 0, 1, ...; the floor is one more. */
 byte next = 0;				/* the next xid */
 byte finished = 0;
 bool started = false;
 byte floor = 0;				/* 0: nothing is believed */
+byte known = 0;				/* below the floor, but stamped here */
 byte gen = 0;
 byte xids = 0;				/* of the key's slot */
 byte home = 0;				/* gen of the home */
@@ -55,7 +61,20 @@ byte value_home;
 
 inline writer_says(kind)
 {
-	atomic { if :: epoch == mine -> log!kind(me) :: else -> goto lost fi }
+	atomic { if :: epoch == mine -> log!kind(me, 0) :: else -> goto lost fi }
+}
+
+inline prepare()
+{
+	atomic { if :: epoch == mine -> proven = proven | BIT(me) :: else -> goto lost fi };
+	logs = flag;
+	if :: logs -> writer_says(STAMP) :: else fi;
+	atomic { if :: epoch == mine -> prepared = prepared | BIT(me) :: else -> goto lost fi };
+	if
+	:: log!COMMIT(me, 0); proven = proven & ~BIT(me)
+	:: skip
+	fi;
+	goto lost
 }
 
 proctype Writer(byte me)
@@ -65,6 +84,9 @@ proctype Writer(byte me)
 
 	mine = epoch;
 	writer_says(ROWS);
+#ifdef PREPARES
+	if :: prepare() :: skip fi;
+#endif
 	logs = flag;
 	if :: logs -> writer_says(STAMP) :: else fi;
 	if :: writer_says(COMMIT) :: skip fi;
@@ -75,7 +97,23 @@ lost:
 /* After a crash it begins anew. */
 inline launcher_says(kind)
 {
-	atomic { if :: epoch == mine -> log!kind(0) :: else fi }
+	atomic { if :: epoch == mine -> log!kind(0, told) :: else fi }
+}
+
+/* Log the stamps of those who have proof. */
+inline log_anew()
+{
+#ifdef M_NAMES_ONLY
+	skip
+#else
+	x = 0;
+	do
+	:: x < WRITERS ->
+		atomic { if :: epoch == mine && (told & BIT(x)) != 0 -> log!STAMP(x, 0) :: else fi };
+		x++
+	:: x == WRITERS -> break
+	od
+#endif
 }
 
 inline launcher_sets(to)
@@ -87,15 +125,26 @@ proctype Launcher()
 {
 	byte i = 0;
 	byte mine;
+	byte told = 0;
+	byte x;
 
 	do
 	:: i < SWITCHES && !flag ->
 #ifdef M_SAYS_FIRST
-		atomic { mine = epoch; log!ON(0) };
+		atomic { mine = epoch; log!ON(0, 0) };
 		launcher_sets(true);
 #else
 		atomic { mine = epoch; flag = true };
+#ifdef PREPARES
+		told = proven;
+#ifndef M_LOGS_LATER
+		log_anew();
+#endif
+#endif
 		launcher_says(ON);
+#ifdef M_LOGS_LATER
+		log_anew();
+#endif
 #endif
 		i++
 	:: i < SWITCHES && flag ->
@@ -103,7 +152,7 @@ proctype Launcher()
 		atomic { mine = epoch; flag = false };
 		launcher_says(OFF);
 #else
-		atomic { mine = epoch; log!OFF(0) };
+		atomic { mine = epoch; log!OFF(0, 0) };
 		launcher_sets(false);
 #endif
 		i++
@@ -116,7 +165,7 @@ proctype Crash()
 	byte i = 0;
 
 	do
-	:: i < CRASHES -> atomic { epoch++; flag = false; log!RESTART(0) }; i++
+	:: i < CRASHES -> atomic { epoch++; flag = false; proven = proven & prepared; log!RESTART(0, 0) }; i++
 	:: i == CRASHES -> break
 	od
 }
@@ -132,12 +181,12 @@ inline doubt()
 proctype Redo()
 {
 	mtype kind;
-	byte x;
+	byte x, named;
 
 end_of_log:
 	do
 	:: !started -> started = true
-	:: log?kind(x) ->
+	:: log?kind(x, named) ->
 		if
 		:: kind == ROWS -> if :: x >= next -> next = x + 1 :: else fi
 		:: kind == STAMP ->
@@ -149,15 +198,22 @@ end_of_log:
 			fi
 		:: kind == COMMIT -> finished = finished | BIT(x)
 		:: kind == ON ->
-			if
-			:: started && floor == 0 ->
+			atomic {
+				if
+				:: started ->
+					known = named;
+					if
+					:: floor == 0 ->
 #ifdef M_NOFLOOR
-				floor = 1
+						floor = 1
 #else
-				floor = next + 1
+						floor = next + 1
 #endif
-			:: else
-			fi
+					:: else
+					fi
+				:: else
+				fi
+			}
 		:: kind == OFF ->
 #ifndef M_NOOFF
 			if :: started && floor != 0 -> doubt() :: else fi
@@ -174,20 +230,18 @@ end_of_log:
 	od
 }
 
-/* A snapshot of all that is finished; xmin is above the floor as the floor is above xids. */
+/* A snapshot of all that is finished. */
 inline take_snapshot()
 {
-	atomic {
-		seen = finished;
-		xmin = 0;
-		do
-		:: xmin < next && (seen & BIT(xmin)) != 0 -> xmin++
-		:: else -> break
-		od
-	}
+	seen = finished
 }
 
-#define BELIEVED (floor != 0 && xmin + 1 >= floor)
+/* Of those below the floor all are finished in the snapshot but who are known. */
+#ifdef M_KNOWS_ALL
+#define BELIEVED (floor != 0)
+#else
+#define BELIEVED (floor != 0 && ((BIT(floor - 1) - 1) & ~(seen | known)) == 0)
+#endif
 
 /* The floor is asked for after the slot was read. */
 inline ask_again()
@@ -201,7 +255,7 @@ inline ask_again()
 
 proctype Filler()
 {
-	byte seen, xmin, key_gen, home_gen;
+	byte seen, key_gen, home_gen;
 
 	take_snapshot();
 	if :: BELIEVED :: else -> goto end fi;
@@ -224,7 +278,7 @@ end:
 
 proctype Reader()
 {
-	byte seen, xmin, copy, copy_home;
+	byte seen, copy, copy_home;
 
 	take_snapshot();
 	atomic {

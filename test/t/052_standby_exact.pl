@@ -115,6 +115,19 @@ is(fetch('product:6'), '60 miss', '... does not make the last one forgotten');
 change(q{COMMIT PREPARED 'p101'});
 computes_and_keeps('product:6', 60, 'none is left');
 
+# The floor goes when those have ended for whom it is there, whoever else runs.
+my $long = $primary->background_psql('postgres');
+$long->query_safe('BEGIN; INSERT INTO part VALUES (110, 0)');
+change(qq{BEGIN; SELECT cachegrid.invalidate('product:6'); INSERT INTO part VALUES ($_, 0); PREPARE TRANSACTION 'p$_'})
+  for 111 .. 119;
+change(qq{COMMIT PREPARED 'p$_'}) for 111 .. 119;
+is(fetch('product:6'), '60 miss', 'beside a long transaction');
+is(fetch('product:6'), '60 miss', '... a slot that was full is not believed');
+change(q{UPDATE product SET n = 61 WHERE id = 6});
+computes_and_keeps('product:6', 61, '... until it is stamped again');
+$long->query_safe('ROLLBACK');
+$long->quit;
+
 # Savepoints, and more subtransactions than a snapshot lists.
 fetch("product:$_") for 7 .. 8;
 change(<<'SQL');
