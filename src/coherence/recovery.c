@@ -68,6 +68,9 @@ static LWLock *known_lock = NULL; /* guards known, and the floor when it is set 
 static SnapshotData stampers;
 static uint32 stamper_size = 0; /* allocated */
 
+/* Of the startup process: has it redone all stamps that are logged again? */
+static bool hears_again = false;
+
 Size
 cg_recovery_shmem_size(void)
 {
@@ -157,9 +160,16 @@ cg_recovery_doubt(void)
 	return pg_atomic_read_u32(&shared->doubt);
 }
 
+/* What prepared transactions have stamped follows, once more.  In the startup process. */
+void
+cg_recovery_hears_again(void)
+{
+	hears_again = true;
+}
+
 /*
  * A record says that from here on stamps are logged, and that those of known, which is
- * sorted, have been.  In the startup process.
+ * sorted, have been, since the record before that said so.  In the startup process.
  */
 void
 cg_recovery_believe(const uint64 *known, int count)
@@ -167,11 +177,12 @@ cg_recovery_believe(const uint64 *known, int count)
 	bool believed = pg_atomic_read_u64(&shared->floor) != 0;
 
 	LWLockAcquire(known_lock, LW_EXCLUSIVE);
-	memcpy(shared->known, known, count * sizeof(uint64));
-	shared->known_count = count;
+	shared->known_count = hears_again ? count : 0;
+	memcpy(shared->known, known, shared->known_count * sizeof(uint64));
 	if (!believed)
 		pg_atomic_write_u64(&shared->floor, cg_next_full_xid());
 	LWLockRelease(known_lock);
+	hears_again = false;
 	if (believed)
 		return;
 	ereport(LOG, errmsg("cachegrid begins to serve values computed from tables"),

@@ -108,6 +108,7 @@ extern void cg_transaction_redo_database_drop(Oid database);
 extern Size cg_recovery_shmem_size(void);
 extern void cg_recovery_shmem_init(LWLock *lock);
 extern void cg_recovery_begin(void);
+extern void cg_recovery_hears_again(void);
 extern void cg_recovery_believe(const uint64 *known, int count);
 extern void cg_recovery_doubts(RecoveryDoubt doubt);
 extern bool cg_recovery_believes(Snapshot snapshot, uint64 xmin);

@@ -64,12 +64,18 @@ typedef struct StampRecord
 	uint64 xid; /* full, top-level; 0: stamped without one */
 } StampRecord;
 
+typedef enum LoggingEvent
+{
+	LOGGING_OFF,
+	LOGGING_ON,	  /* from here on, if not before */
+	LOGGING_AGAIN /* what prepared transactions stamped follows, up to the next "on" */
+} LoggingEvent;
+
+/* Behind it, if it is on, stand prepared xids, all of whose stamps have been logged. */
 typedef struct LoggingRecord
 {
 	uint32 format; /* of the stamps that follow */
-	uint32 on;
-	uint64
-		known[FLEXIBLE_ARRAY_MEMBER]; /* prepared, and all that they stamped is logged */
+	uint32 event;  /* LoggingEvent */
 } LoggingRecord;
 
 /* In shared memory: do transactions log their stamps?  Never in recovery. */
@@ -122,33 +128,39 @@ cg_wal_log_stamps(uint64 xid, const Dependency *dependencies, int count, bool ag
 	}
 }
 
-/*
- * Say whether stamps are logged; returns where that stands.  Before it says so it logs
- * those of prepared transactions, which a reader may have missed.
- */
+/* Log an event; returns where the record ends. */
 static XLogRecPtr
-log_logging(bool on)
+log_event(LoggingEvent event, const uint64 *known, int count)
 {
-	LoggingRecord record = {.format = FORMAT, .on = on};
-	uint64 known[CG_KNOWN_MAX];
-	int count = 0;
-	XLogRecPtr end;
+	LoggingRecord record = {.format = FORMAT, .event = event};
 
-	if (on)
-	{
-		MemoryContext previous = CurrentMemoryContext;
-
-		StartTransactionCommand();
-		count = cg_prepared_log_anew(known);
-		CommitTransactionCommand();
-		MemoryContextSwitchTo(previous);
-	}
 	XLogBeginInsert();
 	XLogSetRecordFlags(XLOG_MARK_UNIMPORTANT);
 	XLogRegisterData((char *) &record, sizeof(record));
 	if (count > 0)
 		XLogRegisterData((char *) known, count * sizeof(uint64));
-	end = XLogInsert(RESOURCE_MANAGER, RECORD_LOGGING);
+	return XLogInsert(RESOURCE_MANAGER, RECORD_LOGGING);
+}
+
+/*
+ * Say that stamps are logged; returns where that stands.  Those of prepared
+ * transactions come before it once more, between it and another record: who has not
+ * read that, too, may have missed some.
+ */
+static XLogRecPtr
+say_on(void)
+{
+	MemoryContext previous = CurrentMemoryContext;
+	uint64 known[CG_KNOWN_MAX];
+	XLogRecPtr end;
+	int count;
+
+	StartTransactionCommand();
+	(void) log_event(LOGGING_AGAIN, NULL, 0);
+	count = cg_prepared_log_anew(known);
+	end = log_event(LOGGING_ON, known, count);
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(previous);
 	XLogFlush(end);
 	return end;
 }
@@ -169,15 +181,15 @@ cg_coherence_log_round(void)
 		pg_atomic_write_u32(logging, 1);
 		/* Who has not seen it has his xid, and his rows in the log. */
 		pg_memory_barrier();
-		said_at = log_logging(true);
+		said_at = say_on();
 	}
 	else if (!wanted && on)
 	{
-		(void) log_logging(false);
+		XLogFlush(log_event(LOGGING_OFF, NULL, 0));
 		pg_atomic_write_u32(logging, 0);
 	}
 	else if (on && GetRedoRecPtr() >= said_at)
-		said_at = log_logging(true);
+		said_at = say_on();
 }
 
 static void
@@ -207,8 +219,10 @@ redo_logging(XLogReaderState *record)
 
 	if (said->format != FORMAT)
 		cg_recovery_doubts(DOUBT_FORMAT);
-	else if (said->on)
-		cg_recovery_believe(said->known, Min(known, CG_KNOWN_MAX));
+	else if (said->event == LOGGING_AGAIN)
+		cg_recovery_hears_again();
+	else if (said->event == LOGGING_ON)
+		cg_recovery_believe((const uint64 *) (said + 1), Min(known, CG_KNOWN_MAX));
 	else
 		cg_recovery_doubts(DOUBT_OFF);
 }
@@ -273,7 +287,10 @@ describe(StringInfo text, XLogReaderState *record)
 						 (XLogRecGetDataLen(record) - sizeof(StampRecord)) /
 							 sizeof(Dependency));
 	else
-		appendStringInfo(text, "format %u, %s", said->format, said->on ? "on" : "off");
+		appendStringInfo(text, "format %u, %s", said->format,
+						 said->event == LOGGING_ON		? "on"
+						 : said->event == LOGGING_AGAIN ? "again"
+														: "off");
 }
 
 static const char *

@@ -36,7 +36,7 @@
 #define BIT(x) (1 << (x))
 #define EVERY  ((1 << WRITERS) - 1)
 
-mtype = { ROWS, STAMP, COMMIT, ON, OFF, RESTART };
+mtype = { ROWS, STAMP, COMMIT, AGAIN, ON, OFF, RESTART };
 
 chan log = [2] of { mtype, byte, byte };	/* who; who is known */
 
@@ -103,9 +103,8 @@ inline launcher_says(kind)
 /* Log the stamps of those who have proof. */
 inline log_anew()
 {
-#ifdef M_NAMES_ONLY
-	skip
-#else
+	launcher_says(AGAIN);
+#ifndef M_NAMES_ONLY
 	x = 0;
 	do
 	:: x < WRITERS ->
@@ -137,7 +136,9 @@ proctype Launcher()
 		atomic { mine = epoch; flag = true };
 #ifdef PREPARES
 		told = proven;
-#ifndef M_LOGS_LATER
+#ifdef M_LOGS_LATER
+		launcher_says(AGAIN);
+#else
 		log_anew();
 #endif
 #endif
@@ -165,7 +166,7 @@ proctype Crash()
 	byte i = 0;
 
 	do
-	:: i < CRASHES -> atomic { epoch++; flag = false; proven = proven & prepared; log!RESTART(0, 0) }; i++
+	:: i < CRASHES -> atomic { nfull(log) -> epoch++; flag = false; proven = proven & prepared; log!RESTART(0, 0) }; i++
 	:: i == CRASHES -> break
 	od
 }
@@ -182,6 +183,7 @@ proctype Redo()
 {
 	mtype kind;
 	byte x, named;
+	bool heard = false;			/* that stamps are logged again, and so all of these */
 
 end_of_log:
 	do
@@ -197,11 +199,17 @@ end_of_log:
 			:: else
 			fi
 		:: kind == COMMIT -> finished = finished | BIT(x)
+		:: kind == AGAIN -> heard = started
 		:: kind == ON ->
 			atomic {
 				if
 				:: started ->
+#ifdef M_BELIEVES_NAMES
 					known = named;
+#else
+					known = (heard -> named : 0);
+#endif
+					heard = false;
 					if
 					:: floor == 0 ->
 #ifdef M_NOFLOOR
