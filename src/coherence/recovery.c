@@ -160,6 +160,14 @@ cg_recovery_doubt(void)
 	return pg_atomic_read_u32(&shared->doubt);
 }
 
+static bool
+has_ended(TransactionId xid)
+{
+	/* Of older ones clog may be gone. */
+	return TransactionIdPrecedes(xid, cg_oldest_clog_xid()) ||
+		   TransactionIdDidCommit(xid) || TransactionIdDidAbort(xid);
+}
+
 /* What prepared transactions have stamped follows, once more.  In the startup process. */
 void
 cg_recovery_hears_again(void)
@@ -169,7 +177,8 @@ cg_recovery_hears_again(void)
 
 /*
  * A record says that from here on stamps are logged, and that those of known, which is
- * sorted, have been, since the record before that said so.  In the startup process.
+ * sorted, have been, since the record before that said so.  Who has ended meanwhile is
+ * not known, as his stamps were not redone.  In the startup process.
  */
 void
 cg_recovery_believe(const uint64 *known, int count)
@@ -177,8 +186,10 @@ cg_recovery_believe(const uint64 *known, int count)
 	bool believed = pg_atomic_read_u64(&shared->floor) != 0;
 
 	LWLockAcquire(known_lock, LW_EXCLUSIVE);
-	shared->known_count = hears_again ? count : 0;
-	memcpy(shared->known, known, shared->known_count * sizeof(uint64));
+	shared->known_count = 0;
+	for (int i = 0; i < count && hears_again; i++)
+		if (!has_ended((TransactionId) known[i]))
+			shared->known[shared->known_count++] = known[i];
 	if (!believed)
 		pg_atomic_write_u64(&shared->floor, cg_next_full_xid());
 	LWLockRelease(known_lock);
@@ -206,14 +217,6 @@ cg_recovery_doubts(RecoveryDoubt doubt)
 			errdetail("%s", cg_recovery_explain(doubt)));
 }
 
-static bool
-has_ended(TransactionId xid)
-{
-	/* Of older ones clog may be gone. */
-	return TransactionIdPrecedes(xid, cg_oldest_clog_xid()) ||
-		   TransactionIdDidCommit(xid) || TransactionIdDidAbort(xid);
-}
-
 /* Forget who has ended, and find the oldest of the others. */
 static void
 forget_ended(void)
@@ -237,13 +240,17 @@ forget_ended(void)
 
 /*
  * A stamp of this xid is being redone: who has stamped and not ended, itself
- * included, as a snapshot in which exactly those are unfinished.
+ * included, as a snapshot in which exactly those are unfinished.  NULL if it has ended,
+ * as the stamp is one that was logged again: whom it would drop from a slot may
+ * have ended later, and be needed there.
  */
 Snapshot
 cg_recovery_stampers(uint64 xid)
 {
 	TransactionId low = (TransactionId) xid;
 
+	if (has_ended(low))
+		return NULL;
 	forget_ended();
 	for (int32 i = 0; i < stampers.subxcnt; i++)
 		if (stampers.subxip[i] == low)

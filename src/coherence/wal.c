@@ -200,6 +200,8 @@ redo_stamps(XLogReaderState *record)
 	int count = (XLogRecGetDataLen(record) - sizeof(StampRecord)) / sizeof(Dependency);
 	Snapshot stampers = stamps->xid ? cg_recovery_stampers(stamps->xid) : NULL;
 
+	if (stamps->xid != 0 && stampers == NULL)
+		return;
 	for (int i = 0; i < count; i++)
 	{
 		OwnStamp stamp = {.slot = cg_slots_index(dependencies[i])};

@@ -193,7 +193,11 @@ end_of_log:
 		:: kind == ROWS -> if :: x >= next -> next = x + 1 :: else fi
 		:: kind == STAMP ->
 			if
+#ifdef M_STAMPS_ENDED
 			:: started ->
+#else
+			:: started && (finished & BIT(x)) == 0 ->
+#endif
 				atomic { gen++; xids = (xids & ~finished) | BIT(x) };
 				stands = false
 			:: else
@@ -207,7 +211,7 @@ end_of_log:
 #ifdef M_BELIEVES_NAMES
 					known = named;
 #else
-					known = (heard -> named : 0);
+					known = (heard -> named & ~finished : 0);
 #endif
 					heard = false;
 					if
