@@ -148,6 +148,13 @@ proctype Launcher()
 #endif
 #endif
 		i++
+#ifdef SAYS_AGAIN
+	:: i < SWITCHES && flag ->
+		atomic { mine = epoch; told = proven };
+		log_anew();
+		launcher_says(ON);
+		i++
+#endif
 	:: i < SWITCHES && flag ->
 #ifdef M_ENDS_FIRST
 		atomic { mine = epoch; flag = false };
@@ -208,7 +215,7 @@ end_of_log:
 			atomic {
 				if
 				:: started ->
-#ifdef M_BELIEVES_NAMES
+#if defined(M_BELIEVES_NAMES) || defined(M_STAMPS_ENDED)
 					known = named;
 #else
 					known = (heard -> named & ~finished : 0);
