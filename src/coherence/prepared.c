@@ -201,13 +201,11 @@ cg_coherence_prepared(PreparedStamps *prepared, int size)
 
 /* What goes into its file: the dependencies, then its subtransactions; palloc'd. */
 static uint64 *
-make_body(PreparedFile *header, const Dependency *dependencies)
+make_body(const PreparedFile *header, const Dependency *dependencies,
+		  const TransactionId *children)
 {
-	TransactionId *children;
-	uint64 *body;
+	uint64 *body = palloc_extended(cg_prepared_file_bytes(header), MCXT_ALLOC_HUGE);
 
-	header->children = xactGetCommittedChildren(&children);
-	body = palloc_extended(cg_prepared_file_bytes(header), MCXT_ALLOC_HUGE);
 	memcpy(body, dependencies, header->count * sizeof(Dependency));
 	for (uint64 i = 0; i < header->children; i++)
 		body[header->count + i] = cg_snapshot_widen(children[i]);
@@ -227,9 +225,10 @@ cg_prepared_announce(uint64 xid, const Dependency *dependencies, int count,
 
 	own_mode = NoLock;
 	own_place = take_place(xid, count, fresh);
-	if (count > 0 || xactGetCommittedChildren(&children) > 0)
+	header.children = xactGetCommittedChildren(&children);
+	if (count > 0 || header.children > 0)
 	{
-		uint64 *body = make_body(&header, dependencies);
+		uint64 *body = make_body(&header, dependencies, children);
 
 		header.number = pg_prng_uint64(&pg_global_prng_state) | 1;
 		header.hash = cg_prepared_file_hash(&header, body);

@@ -56,9 +56,9 @@ typedef struct RecoveryShared
 {
 	pg_atomic_uint64 floor; /* snapshots from this xid on are believed; 0: none */
 	pg_atomic_uint32 doubt; /* RecoveryDoubt: why the floor is 0 */
+	/* Below the floor, but all they stamped is here; sorted. */
 	int known_count;
-	uint64
-		known[CG_KNOWN_MAX]; /* below the floor, but all they stamped is here; sorted */
+	uint64 known[CG_KNOWN_MAX];
 } RecoveryShared;
 
 static RecoveryShared *shared = NULL;

@@ -12,8 +12,9 @@
  * once after each checkpoint, as a standby may begin to read there.  What is
  * not logged before the beginning and after the end is thus known to who reads
  * (recovery.c).  Prepared transactions may have stamped long before: what they
- * stamped is logged again each time, and which they are.  The launcher alone switches.  It lets everybody log before it
- * says so, and says that it ends before anybody may cease to.
+ * stamped is logged again each time, and which they are.  The launcher alone
+ * switches.  It lets everybody log before it says so, and says that it ends
+ * before anybody may cease to.
  *
  * A primary that is killed says nothing, and may come back without us.  But no
  * server starts without a shutdown checkpoint in its log, of the shutdown
