@@ -366,7 +366,7 @@ static bool
 token_names_dependencies(const uint64 *words)
 {
 	for (uint64 i = 0; i < words[4]; i++)
-		if (words[TOKEN_WORDS_FIXED + 2 * i] >> 61 == 0)
+		if (cg_dependency_kind(words[TOKEN_WORDS_FIXED + 2 * i]) == 0)
 			return false;
 	return true;
 }

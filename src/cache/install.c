@@ -93,7 +93,7 @@ decide_write(OwnKey *own, OwnWrite *write, bool *needs_gens)
 	for (int i = 0; i < builder->meta.gen_count; i++)
 	{
 		DependencyGen *gen = &builder->gens[i];
-		DependencyKind kind = gen->dependency >> 61;
+		DependencyKind kind = cg_dependency_kind(gen->dependency);
 
 		if (cg_coherence_touched_by_me(gen->dependency))
 		{

@@ -25,6 +25,7 @@
 #include "access/transam.h"
 #include "utils/snapshot.h"
 
+#include "base/hash.h"
 #include "base/key.h"
 
 typedef enum DependencyKind
@@ -45,6 +46,12 @@ typedef enum DependencyKind
  * hash in the store.
  */
 typedef uint64 Dependency;
+
+static inline DependencyKind
+cg_dependency_kind(Dependency dependency)
+{
+	return dependency >> CG_HASH_BITS;
+}
 
 /* A dependency and the gen it had when it was sampled. */
 typedef struct DependencyGen

@@ -71,18 +71,12 @@ static InFlight *in_flight = NULL;
 static int in_flight_count = 0;
 static int in_flight_size = 0;
 
-static inline DependencyKind
-kind_of(Dependency dependency)
-{
-	return dependency >> 61;
-}
-
 static void
 count_touch(Dependency dependency, int by)
 {
-	if (kind_of(dependency) == DEPENDENCY_KEY)
+	if (cg_dependency_kind(dependency) == DEPENDENCY_KEY)
 		key_count += by;
-	else if (kind_of(dependency) == DEPENDENCY_TAG)
+	else if (cg_dependency_kind(dependency) == DEPENDENCY_TAG)
 		tag_count += by;
 }
 
@@ -165,7 +159,7 @@ degrade_names(DependencyKind kind, int name_count)
 
 	touch_start_iterate(touches, &iterator);
 	while ((touch = touch_iterate(touches, &iterator)) != NULL)
-		if (kind_of(touch->dependency) == kind)
+		if (cg_dependency_kind(touch->dependency) == kind)
 			names[count++] = *touch;
 
 	for (int i = 0; i < count; i++)
@@ -182,7 +176,7 @@ touch_name(Dependency name, Dependency prefix)
 	int level = GetCurrentTransactionNestLevel();
 
 	if (cg_coherence_stamped())
-		cg_transaction_stamp_late(name, kind_of(name) == DEPENDENCY_KEY);
+		cg_transaction_stamp_late(name, cg_dependency_kind(name) == DEPENDENCY_KEY);
 	else if (touches != NULL && touch_lookup(touches, prefix) != NULL)
 		/* It stands for its names, and was touched at this level or an outer one. */
 		add_touch(prefix, 0, level);
@@ -339,7 +333,7 @@ cg_pending_keys(Dependency **keys)
 	*keys = MemoryContextAlloc(TopTransactionContext, key_count * sizeof(Dependency));
 	touch_start_iterate(touches, &iterator);
 	while ((touch = touch_iterate(touches, &iterator)) != NULL)
-		if (kind_of(touch->dependency) == DEPENDENCY_KEY)
+		if (cg_dependency_kind(touch->dependency) == DEPENDENCY_KEY)
 			(*keys)[count++] = touch->dependency;
 	return count;
 }

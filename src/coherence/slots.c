@@ -182,7 +182,7 @@ cg_coherence_shmem_init(void)
 uint32
 cg_slots_index(Dependency dependency)
 {
-	int kind = dependency >> 61;
+	DependencyKind kind = cg_dependency_kind(dependency);
 	uint32 hash = (dependency * shared->salt) >> 32;
 
 	/* Both factors are powers of two. */

@@ -210,7 +210,7 @@ redo_stamps(XLogReaderState *record)
 		cg_slots_stamp(&stamp, stamps->xid, stampers);
 	}
 	for (int i = 0; i < count; i++)
-		if (dependencies[i] >> 61 == DEPENDENCY_KEY)
+		if (cg_dependency_kind(dependencies[i]) == DEPENDENCY_KEY)
 			cg_transaction_redo_drop(dependencies[i]);
 }
 
