@@ -103,9 +103,10 @@ test:
 test-long:
 	@$(if $(OPERATIONS),OPERATIONS=$(OPERATIONS)) test/long
 
-# Suites of a build that stops at a false assertion and at undefined behaviour.
+# Suites of a build that stops at a false assertion and at undefined behaviour, and
+# takes the code for processors without SSE2.
 test-sanitized:
-	@COPT='-DUSE_ASSERT_CHECKING -fsanitize=undefined -fno-sanitize-recover=undefined' \
+	@COPT='-DUSE_ASSERT_CHECKING -U__SSE2__ -fsanitize=undefined -fno-sanitize-recover=undefined' \
 		test/run $(or $(ONLY),regress isolation $(STORE_TESTS:%=tap:%))
 
 # Tests against a server under valgrind's memcheck; `make test-valgrind ONLY=values`.

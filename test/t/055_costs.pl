@@ -69,16 +69,24 @@ sub waiting_commit
 misses();
 is(misses(), '0 0 0 0', 'all are hits');
 
+# Commits wait for a standby that is not there, or not any more.
+sub wait_for_standby
+{
+	my ($name) = @_;
+
+	$node->safe_psql('postgres', "ALTER SYSTEM SET synchronous_standby_names = '$name'");
+	$node->reload;
+	$node->poll_query_until('postgres', "SELECT current_setting('synchronous_standby_names') = '$name'") or die;
+	return;
+}
+
 # Synchronous replication: from the stamp to the acknowledgement a key is served to nobody.
-$node->safe_psql('postgres', q{ALTER SYSTEM SET synchronous_standby_names = 'nobody'});
-$node->reload;
-$node->poll_query_until('postgres', q{SELECT current_setting('synchronous_standby_names') = 'nobody'}) or die;
+wait_for_standby('nobody');
 my @waiting = map { waiting_commit("UPDATE product SET n = n + 1 WHERE id = $_") } 1 .. 7;
 my @costs = split(/ /, misses());
 about($costs[0], 7, 'commits that wait for a standby cost their keys');
 about($costs[3], 7, 'which cannot be kept meanwhile');
-$node->safe_psql('postgres', q{ALTER SYSTEM SET synchronous_standby_names = ''});
-$node->reload;
+wait_for_standby('');
 $_->quit for @waiting;
 misses();
 is(misses(), '0 0 0 0', 'they are served again when it is acknowledged');
@@ -91,6 +99,17 @@ $writers .= "UPDATE product SET n = n + 1 WHERE id = 9;\n" for 1 .. 50;
 $node->safe_psql('postgres', $writers);
 about((split(/ /, misses()))[1], 1, 'fifty changes of a key beside a long transaction end that entry');
 is(misses(), '0 0 0 0', '... which is kept again, while that goes on');
+
+# More committers at once than a slot lists: who did not fit is not told from the long one.
+wait_for_standby('nobody');
+@waiting = map { waiting_commit("BEGIN; SELECT cachegrid.invalidate('product:20'); INSERT INTO other VALUES ($_); COMMIT") } 1 .. 7;
+about((split(/ /, misses()))[0], 1, 'seven commits at once of one key cost that key');
+wait_for_standby('');
+$_->quit for @waiting;
+about((split(/ /, misses()))[2], 1, '... also when they have ended, beside the long transaction');
+$node->safe_psql('postgres', 'UPDATE product SET n = n + 1 WHERE id = 20');
+misses();
+is(misses(), '0 0 0 0', '... until the next change of it, which finds that they have');
 $long->query_safe('UPDATE product SET n = n + 1 WHERE id BETWEEN 101 AND 110');
 is(misses(), '0 0 0 0', 'what it changes costs nothing before it ends');
 $long->query_safe('COMMIT');
