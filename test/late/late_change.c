@@ -1,8 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * late_change.c
- *	  For 049_late_change.pl: another extension whose callback runs a command
- *	  when a transaction is about to commit, or to be prepared.
+ *	  For test/perl/LateChange.pm: another extension whose callback runs a
+ *	  command when a transaction is about to commit, or to be prepared.
  *
  * Loaded before cachegrid it is called after it, as the callbacks of
  * transactions are called from the last to the first.  late_change.command is

@@ -5,18 +5,13 @@
 use strict;
 use warnings;
 
+use LateChange;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-# That extension is made here.
 my $node = PostgreSQL::Test::Cluster->new('main');
-my $folder = PostgreSQL::Test::Utils::tempdir();
-my ($include) = run_command([ 'pg_config', '--includedir-server' ]);
-my @compiler = split(/ /, (run_command([ 'pg_config', '--cc' ]))[0]);
-my $library = "$folder/late_change.so";
-
-command_ok([ @compiler, '-fPIC', '-shared', "-I$include", '-o', $library, 'test/late/late_change.c' ], 'the other extension is built');
+my $library = LateChange::build();
 
 $node->init;
 $node->append_conf('postgresql.conf', <<"CONF");
