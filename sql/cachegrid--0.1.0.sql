@@ -574,6 +574,8 @@ CREATE TABLE mirrors (
     columns name[],
     ttl interval,
     dropped boolean NOT NULL DEFAULT false,
+    strict boolean NOT NULL,
+    on_unavailable text NOT NULL,
     UNIQUE (server, prefix)
 );
 CREATE UNIQUE INDEX ON mirrors (relation, server) WHERE NOT dropped;
@@ -636,12 +638,13 @@ COMMENT ON TABLE mirror_parked IS
 'Keys that could not be written, because their row could not be encoded or Redis refused them; whoever may read cachegrid.stat_mirror may read these. They are tried again when their row changes, and by cachegrid.resync(). key: its prefix tells the mirror. record: the key as the worker keeps it. tries: how often it failed, since: when it did at first. Example: SELECT key, error, tries FROM cachegrid.mirror_parked;';
 
 CREATE FUNCTION mirror("table" regclass, server name, key text DEFAULT NULL, mode text DEFAULT 'write-behind',
-                       format text DEFAULT 'json', columns name[] DEFAULT NULL, ttl interval DEFAULT NULL) RETURNS void
+                       format text DEFAULT 'json', columns name[] DEFAULT NULL, ttl interval DEFAULT NULL,
+                       strict boolean DEFAULT true, on_unavailable text DEFAULT 'error') RETURNS void
     AS 'MODULE_PATHNAME', 'cachegrid_mirror'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION mirror(regclass, name, text, text, text, name[], interval) IS
+COMMENT ON FUNCTION mirror(regclass, name, text, text, text, name[], interval, boolean, text) IS
 $$Mirrors a table's rows to a Redis server: those that are there, and from this transaction's commit on every change.
-"table": an ordinary table that the caller owns. server: a server of the foreign-data wrapper cachegrid_redis that the caller may use; it is tried at once. key: template of the keys, with all columns of a unique index in braces; NULL: the table's name and its primary key. mode: write-behind, or invalidate, which removes keys and writes none. format: json, as row_to_json() gives it in UTC. columns: those to be written; NULL: all. ttl: when keys expire after they were written; NULL: never. A NULL of any other argument is an error.
+"table": an ordinary table that the caller owns. server: a server of the foreign-data wrapper cachegrid_redis that the caller may use; it is tried at once. key: template of the keys, with all columns of a unique index in braces; NULL: the table's name and its primary key. mode: write-behind; write-through, where a commit waits until its rows are in Redis; or invalidate, which removes keys and writes none. format: json, as row_to_json() gives it in UTC. columns: those to be written; NULL: all. ttl: when keys expire after they were written; NULL: never. strict, of write-through: the keys of changed rows are removed before the commit, so that Redis never has what is older than the table; false: it has for a moment. on_unavailable, of write-through when Redis is away: error, a commit fails if it is strict and warns if it is not; degrade, it goes on as with write-behind. A NULL of any other argument is an error.
 Example: SELECT cachegrid.mirror('product', 'grid', key => 'product:{id}');$$;
 
 CREATE FUNCTION unmirror("table" regclass, server name) RETURNS void
@@ -714,7 +717,8 @@ COMMENT ON VIEW stat_standby IS
 
 CREATE FUNCTION mirror_status(OUT mirror integer, OUT state text, OUT waiting bigint, OUT oldest timestamptz,
                               OUT applied bigint, OUT retries bigint, OUT sweeps bigint, OUT last_error text,
-                              OUT last_error_at timestamptz) RETURNS SETOF record
+                              OUT last_error_at timestamptz, OUT waits bigint, OUT groups bigint,
+                              OUT disappointments bigint) RETURNS SETOF record
     AS 'MODULE_PATHNAME', 'cachegrid_mirror_status'
     LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 10;
 COMMENT ON FUNCTION mirror_status() IS 'Part of the rows of view cachegrid.stat_mirror.';
@@ -723,10 +727,11 @@ CREATE VIEW stat_mirror AS
            coalesce(extract(epoch FROM clock_timestamp() - s.oldest)::double precision, 0) AS lag_seconds,
            s.applied, s.retries,
            (SELECT count(*) FROM mirror_parked p WHERE p.mirror = m.id) AS parked,
-           s.sweeps, s.last_error, s.last_error_at
+           s.sweeps, s.last_error, s.last_error_at, s.waits,
+           s.waits::double precision / nullif(s.groups, 0) AS group_size, s.disappointments
     FROM mirrors m JOIN mirror_status() s ON s.mirror = m.id;
 COMMENT ON VIEW stat_mirror IS
-'One row a mirror of this database. state: starting, sweeping, live, interrupted (Redis is away), sweep pending (the same, and a sweep is to come), stopped (see last_error: the table, or a lack of worker processes), removing (after unmirror). waiting: changes that are committed and not applied yet. lag_seconds: age of the oldest of them. applied: keys set or deleted, retries: sent again, since the server started. parked: keys that could not be written, see cachegrid.mirror_parked. sweeps: ended ones. Example: SELECT "table", waiting, lag_seconds, last_error FROM cachegrid.stat_mirror;';
+'One row a mirror of this database. state: starting, sweeping, live, interrupted (Redis is away), sweep pending (the same, and a sweep is to come), stopped (see last_error: the table, or a lack of worker processes), removing (after unmirror). waiting: changes that are committed and not applied yet. lag_seconds: age of the oldest of them. applied: keys set or deleted, retries: sent again, since the server started. parked: keys that could not be written, see cachegrid.mirror_parked. sweeps: ended ones. Of mode write-through: waits: commits that waited until their rows were in Redis; group_size: how many of them were released together, on average, NULL if there were none; disappointments: commits that wanted to wait and were told that Redis, or the table, is out of reach. Example: SELECT "table", waiting, lag_seconds, last_error FROM cachegrid.stat_mirror;';
 
 CREATE FUNCTION stat_redis(OUT server name, OUT node text, OUT role text, OUT owner regrole, OUT connected boolean, OUT slots integer,
                            OUT commands bigint, OUT errors bigint, OUT retries bigint, OUT connects bigint,
@@ -767,7 +772,7 @@ GRANT EXECUTE ON FUNCTION capture(), capture_statement(), watch(regclass, text[]
 GRANT EXECUTE ON FUNCTION watched() TO cachegrid_reader;
 GRANT SELECT ON watched TO cachegrid_reader;
 
-GRANT EXECUTE ON FUNCTION mirror(regclass, name, text, text, text, name[], interval), unmirror(regclass, name),
+GRANT EXECUTE ON FUNCTION mirror(regclass, name, text, text, text, name[], interval, boolean, text), unmirror(regclass, name),
     resync(regclass, name), verify(regclass, name) TO cachegrid_writer;
 GRANT EXECUTE ON FUNCTION mirror_status(), stat_redis() TO cachegrid_reader;
 GRANT SELECT ON stat_mirror, stat_redis, mirror_parked TO cachegrid_reader;

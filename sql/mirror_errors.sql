@@ -62,7 +62,7 @@ SELECT cachegrid.mirror('item', 'elsewhere');
 SELECT cachegrid.mirror('item', 'grid');
 
 -- modes, formats, ttl, columns
-SELECT cachegrid.mirror('item', 'grid', mode => 'write-through');
+SELECT cachegrid.mirror('item', 'grid', on_unavailable => 'never');
 SELECT cachegrid.mirror('item', 'grid', mode => 'backwards');
 SELECT cachegrid.mirror('item', 'grid', format => 'xml');
 SELECT cachegrid.mirror('item', 'grid', ttl => '0');

@@ -71,6 +71,7 @@ _PG_init(void)
 		return;
 
 	cg_settings_init();
+	cg_outbox_init_intents();
 	cg_coherence_init();
 	cg_cache_init();
 	cg_outbox_init();

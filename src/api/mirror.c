@@ -88,6 +88,10 @@ cachegrid_mirror(PG_FUNCTION_ARGS)
 		.format = text_argument(fcinfo, 4, "format", "Leave \"format\" out for json."),
 		.columns = columns_argument(fcinfo, 5),
 		.ttl = PG_ARGISNULL(6) ? NULL : PG_GETARG_INTERVAL_P(6),
+		.strict = DatumGetBool(
+			cg_api_required(fcinfo, 7, "strict", "Leave \"strict\" out for true.")),
+		.on_unavailable = text_argument(fcinfo, 8, "on_unavailable",
+										"Leave \"on_unavailable\" out for error."),
 	};
 
 	cg_mirror_declare(&request);

@@ -104,6 +104,10 @@ cg_local_transaction_id(void)
 
 #if PG_VERSION_NUM < 170000
 
+/* Before 17 only the very mode that is asked for counts. */
+#define LockHeldByMe(locktag, lockmode, orstronger) \
+	(AssertMacro(!(orstronger)), LockHeldByMe((locktag), (lockmode)))
+
 /* Wait events have no names of ours before 17. */
 static inline uint32
 WaitEventExtensionNew(const char *wait_event_name)

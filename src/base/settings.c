@@ -22,6 +22,7 @@ bool cg_wal_log_invalidations = false;
 int cg_outbox_limit = 1024;
 int cg_redis_connect_timeout = 2000;
 int cg_redis_timeout = 5000;
+int cg_write_through_timeout = 10000;
 
 /* More than the machine has would be given, and found missing when it is used. */
 static bool
@@ -87,6 +88,14 @@ cg_settings_init(void)
 		"Then values computed from tables are served there, too. The library is needed "
 		"for every recovery of such WAL.",
 		&cg_wal_log_invalidations, false, PGC_SIGHUP, 0, NULL, NULL, NULL);
+
+	DefineCustomIntVariable(
+		"cachegrid.write_through_timeout",
+		"Sets how long a transaction waits for Redis before it commits, and after.",
+		"For tables mirrored in mode write-through. Before, it then fails or goes on, as "
+		"its mirrors say; after, it gives a warning.",
+		&cg_write_through_timeout, 10000, 1, INT_MAX / 2, PGC_USERSET, GUC_UNIT_MS, NULL,
+		NULL, NULL);
 
 	MarkGUCPrefixReserved("cachegrid");
 }

@@ -38,19 +38,22 @@ cg_arguments_of_trigger(const Trigger *trigger)
 }
 
 bool
-cg_arguments_is_mirror(const char *argument, int32 *mirror)
+cg_arguments_is_mirror(const char *argument, int32 *mirror, int *wishes)
 {
 	const char *number = after_label(argument, MIRROR);
+	char *rest;
 
 	if (number == NULL)
 		return false;
-	*mirror = (int32) strtol(number, NULL, 10);
+	*mirror = (int32) strtol(number, &rest, 10);
+	if (wishes)
+		*wishes = *rest == '+' ? (int) strtol(rest, NULL, 10) : 0;
 	return true;
 }
 
 /*
- * The columns of "7:{1=id}{2=shop}" make a template once the number is cut
- * off, with an empty prefix.
+ * The columns of "7:{1=id}{2=shop}", or of "7+3:{1=id}{2=shop}" if it has
+ * wishes, make a template once the numbers are cut off, with an empty prefix.
  */
 static CaptureTemplate *
 read_mirror_columns(const char *argument, Relation relation)
@@ -72,7 +75,7 @@ read_mirror(const char *argument, Relation relation)
 	CaptureTemplate *columns = read_mirror_columns(argument, relation);
 	CaptureMirror *result = palloc0(sizeof(CaptureMirror));
 
-	(void) cg_arguments_is_mirror(argument, &result->mirror);
+	(void) cg_arguments_is_mirror(argument, &result->mirror, &result->wishes);
 	result->count = columns->column_count;
 	for (int i = 0; i < columns->column_count; i++)
 		result->attnums[i] = columns->columns[i].attnum;
@@ -138,12 +141,8 @@ cg_arguments_renew(List *arguments, Relation relation)
 		else if ((text = after_label(argument, TAG)) != NULL)
 			argument = renew(TAG, text, relation);
 		else if (after_label(argument, MIRROR) != NULL)
-		{
-			CaptureMirror *mirror = read_mirror(argument, relation);
-
-			argument = cg_arguments_mirror(mirror->mirror, mirror->attnums, mirror->count,
+			argument = cg_arguments_mirror(read_mirror(argument, relation),
 										   RelationGetDescr(relation));
-		}
 		result = lappend(result, argument);
 	}
 	return result;
@@ -179,15 +178,17 @@ cg_arguments_tag(const char *text, Relation relation)
 }
 
 char *
-cg_arguments_mirror(int32 mirror, const AttrNumber *attnums, int count, TupleDesc desc)
+cg_arguments_mirror(const CaptureMirror *mirror, TupleDesc desc)
 {
-	Size size = offsetof(CaptureTemplate, columns) + count * sizeof(TemplateColumn);
+	Size size =
+		offsetof(CaptureTemplate, columns) + mirror->count * sizeof(TemplateColumn);
 	CaptureTemplate *columns = palloc0(size);
+	const char *wishes = mirror->wishes != 0 ? psprintf("+%d", mirror->wishes) : "";
 
-	columns->column_count = count;
-	for (int i = 0; i < count; i++)
-		columns->columns[i].attnum = attnums[i];
-	return psprintf("%s%d:%s", MIRROR, mirror,
+	columns->column_count = mirror->count;
+	for (int i = 0; i < mirror->count; i++)
+		columns->columns[i].attnum = mirror->attnums[i];
+	return psprintf("%s%d%s:%s", MIRROR, mirror->mirror, wishes,
 					cg_capture_template_to_argument(columns, desc));
 }
 

@@ -20,15 +20,9 @@
 #include "utils/rel.h"
 #include "utils/reltrigger.h"
 
+#include "capture/capture.h"
 #include "capture/template.h"
 #include "coherence/coherence.h"
-
-typedef struct CaptureMirror
-{
-	int32 mirror;
-	int count;
-	AttrNumber attnums[CG_TEMPLATE_MAX_COLUMNS];
-} CaptureMirror;
 
 /* The arguments, read against the relation as it stands. */
 typedef struct CaptureArguments
@@ -57,11 +51,10 @@ extern List *cg_arguments_renew(List *arguments, Relation relation);
 extern char *cg_arguments_watch(void);
 extern char *cg_arguments_key(const char *text, Relation relation);
 extern char *cg_arguments_tag(const char *text, Relation relation);
-extern char *cg_arguments_mirror(int32 mirror, const AttrNumber *attnums, int count,
-								 TupleDesc desc);
+extern char *cg_arguments_mirror(const CaptureMirror *mirror, TupleDesc desc);
 
-/* Ask for parts, without reading the rest. */
-extern bool cg_arguments_is_mirror(const char *argument, int32 *mirror);
+/* Ask for parts, without reading the rest; wishes may be NULL. */
+extern bool cg_arguments_is_mirror(const char *argument, int32 *mirror, int *wishes);
 
 /*
  * What depends on rows of the table without naming one: the relation root,

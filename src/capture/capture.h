@@ -33,6 +33,15 @@ typedef struct CaptureSpec
 	CaptureTemplate **tags;
 } CaptureSpec;
 
+/* What changes of a relation's rows report for one mirror. */
+typedef struct CaptureMirror
+{
+	int32 mirror;
+	int wishes; /* CG_OUTBOX_REMOVE and the like */
+	int count;
+	AttrNumber attnums[CG_TEMPLATE_MAX_COLUMNS]; /* of its keys */
+} CaptureMirror;
+
 /*
  * Functions in spec.c
  *
@@ -53,13 +62,12 @@ extern CaptureSpec *cg_capture_declared_spec(Relation relation);
  * and the prefixes of its templates, old and new.
  *
  * watch() replaces the templates; keys and tags are lists of char *.
- * set_mirror() replaces the mirror's columns; drop_mirror() does nothing if
- * the mirror or the table is not there.
+ * set_mirror() replaces the mirror's columns and wishes; drop_mirror() does
+ * nothing if the mirror or the table is not there.
  */
 extern void cg_capture_watch(Oid relation, List *keys, List *tags);
 extern void cg_capture_unwatch(Oid relation);
-extern void cg_capture_set_mirror(Oid relation, int32 mirror, const AttrNumber *attnums,
-								  int count);
+extern void cg_capture_set_mirror(Oid relation, const CaptureMirror *mirror);
 extern void cg_capture_drop_mirror(Oid relation, int32 mirror);
 
 /*

@@ -227,7 +227,7 @@ check_mirrors(Relation relation)
 	{
 		int32 mirror;
 
-		if (cg_arguments_is_mirror(lfirst(cell), &mirror) && !superuser())
+		if (cg_arguments_is_mirror(lfirst(cell), &mirror, NULL) && !superuser())
 			ereport(ERROR, errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 					errmsg("must be superuser to create a trigger of a mirror"),
 					errdetail("Its argument is \"%s\".", (char *) lfirst(cell)),

@@ -139,10 +139,10 @@ report_mirrored(const CaptureMirror *mirror, Relation relation, TupleTableSlot *
 {
 	if (new_row)
 		cg_outbox_touch(mirror->mirror, relation, new_row, mirror->attnums, mirror->count,
-						true);
+						true, mirror->wishes);
 	if (old_row && !(new_row && same_columns(mirror, old_row, new_row)))
 		cg_outbox_touch(mirror->mirror, relation, old_row, mirror->attnums, mirror->count,
-						false);
+						false, mirror->wishes);
 }
 
 /*
@@ -180,14 +180,18 @@ cachegrid_capture(PG_FUNCTION_ARGS)
 }
 
 static void
-report_truncated(const CaptureTarget *target)
+report_truncated(const CaptureTarget *target, Relation relation)
 {
 	ListCell *cell;
 
 	for (int i = 0; i < target->whole_count; i++)
 		cg_coherence_touch(target->whole[i]);
 	foreach (cell, target->arguments->mirrors)
-		cg_outbox_sweep(((CaptureMirror *) lfirst(cell))->mirror);
+	{
+		const CaptureMirror *mirror = lfirst(cell);
+
+		cg_outbox_sweep(mirror->mirror, RelationGetRelid(relation), mirror->wishes);
+	}
 }
 
 /* capture_statement(): BEFORE and AFTER each statement, TRUNCATE included. */
@@ -208,7 +212,7 @@ cachegrid_capture_statement(PG_FUNCTION_ARGS)
 	else
 	{
 		if (TRIGGER_FIRED_BY_TRUNCATE(data->tg_event))
-			report_truncated(target);
+			report_truncated(target, data->tg_relation);
 		cg_coherence_statement_ends(target->whole, target->whole_count);
 	}
 	return PointerGetDatum(NULL);

@@ -126,7 +126,7 @@ mirrors_of(List *arguments)
 	{
 		int32 mirror;
 
-		if (cg_arguments_is_mirror(lfirst(cell), &mirror))
+		if (cg_arguments_is_mirror(lfirst(cell), &mirror, NULL))
 			result = lappend(result, lfirst(cell));
 	}
 	return result;
@@ -142,7 +142,7 @@ without_mirror(List *arguments, int32 mirror)
 	{
 		int32 other;
 
-		if (!cg_arguments_is_mirror(lfirst(cell), &other) || other != mirror)
+		if (!cg_arguments_is_mirror(lfirst(cell), &other, NULL) || other != mirror)
 			result = lappend(result, lfirst(cell));
 	}
 	return result;
@@ -210,16 +210,16 @@ cg_capture_unwatch(Oid relid)
 }
 
 void
-cg_capture_set_mirror(Oid relid, int32 mirror, const AttrNumber *attnums, int count)
+cg_capture_set_mirror(Oid relid, const CaptureMirror *mirror)
 {
 	Relation relation = open_owned(relid, ShareRowExclusiveLock, false);
 	List *old_arguments = current_arguments(relation);
-	List *arguments = without_mirror(old_arguments, mirror);
+	List *arguments = without_mirror(old_arguments, mirror->mirror);
 
 	cg_place_check(relation);
 	check_owner(relation);
-	arguments = lappend(arguments, cg_arguments_mirror(mirror, attnums, count,
-													   RelationGetDescr(relation)));
+	arguments =
+		lappend(arguments, cg_arguments_mirror(mirror, RelationGetDescr(relation)));
 	change_arguments(relation, old_arguments, arguments);
 	relation_close(relation, NoLock);
 }

@@ -33,9 +33,10 @@ touch_arguments(Relation relation, bool rows_changed)
 	foreach (cell, arguments)
 	{
 		int32 mirror;
+		int wishes;
 
-		if (rows_changed && cg_arguments_is_mirror(lfirst(cell), &mirror))
-			cg_outbox_sweep(mirror);
+		if (rows_changed && cg_arguments_is_mirror(lfirst(cell), &mirror, &wishes))
+			cg_outbox_sweep(mirror, RelationGetRelid(relation), wishes);
 	}
 }
 

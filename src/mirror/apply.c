@@ -48,7 +48,8 @@ typedef struct ReadyCommand
 /* Touches of one mirror, and what became of them. */
 typedef struct ReadyChunk
 {
-	const MirrorDefinition *definition;
+	const MirrorChannel *channel;
+	const MirrorState *mirror;
 	MirrorTouch *touches;
 	int touch_count;
 	bool opened; /* the table could be opened */
@@ -100,7 +101,10 @@ answered(const RedisResult *result, void *user_data)
 	}
 }
 
-/* Read and encode one key's row into the chunk. */
+/*
+ * Read and encode one key's row into the chunk.  A key that is barred has no row
+ * to be written; it is read again when the bar is lifted.
+ */
 static void
 prepare_command(ReadyChunk *chunk, MirrorTable *table, MirrorTouch *touch)
 {
@@ -110,7 +114,7 @@ prepare_command(ReadyChunk *chunk, MirrorTable *table, MirrorTouch *touch)
 	command->touch = touch;
 	enlargeStringInfo(bytes, CG_KEY_MAX_BYTES);
 	command->key = bytes->len;
-	command->key_size = cg_mirror_table_render(table, touch, bytes->data + bytes->len);
+	command->key_size = cg_mirror_render(&table->keys, touch, bytes->data + bytes->len);
 	if (command->key_size == 0)
 	{
 		touch->state = TOUCH_SKIPPED;
@@ -118,7 +122,8 @@ prepare_command(ReadyChunk *chunk, MirrorTable *table, MirrorTouch *touch)
 	}
 	bytes->len += command->key_size;
 
-	command->has_row = table->definition->mode == MIRROR_WRITE_BEHIND &&
+	command->has_row = table->definition->mode != MIRROR_INVALIDATE &&
+					   !cg_mirror_is_barred(chunk->channel, chunk->mirror, touch) &&
 					   cg_mirror_table_fetch(table, touch);
 	if (command->has_row && touch->only_delete)
 	{
@@ -137,7 +142,8 @@ static void
 prepare_chunk(void *argument)
 {
 	ReadyChunk *chunk = argument;
-	MirrorTable *table = cg_mirror_table_open(chunk->definition, GetActiveSnapshot());
+	MirrorTable *table =
+		cg_mirror_table_open(chunk->mirror->definition, GetActiveSnapshot());
 	MirrorCaller caller;
 
 	chunk->opened = true;
@@ -164,8 +170,8 @@ queue_chunk(MirrorChannel *channel, ReadyChunk *chunk)
 
 		command->touch->state = TOUCH_SENT;
 		if (command->has_row)
-			cg_redis_queue_set(channel->grid, key, value, chunk->definition->ttl_ms,
-							   handler);
+			cg_redis_queue_set(channel->grid, key, value,
+							   chunk->mirror->definition->ttl_ms, handler);
 		else
 			cg_redis_queue_delete(channel->grid, key, handler);
 	}
@@ -185,7 +191,8 @@ send_chunk(MirrorChannel *channel, MirrorState *mirror, ReadyChunk *chunk,
 {
 	char *error;
 
-	chunk->definition = mirror->definition;
+	chunk->channel = channel;
+	chunk->mirror = mirror;
 	chunk->touches = touches;
 	chunk->touch_count = count;
 	chunk->opened = false;
@@ -299,8 +306,9 @@ send_again(MirrorChannel *channel)
 	return locked;
 }
 
-static void
-rest(int milliseconds)
+/* Pause, and answer interrupts. */
+void
+cg_mirror_rest(int milliseconds)
 {
 	(void) WaitLatch(NULL, WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, milliseconds,
 					 PG_WAIT_EXTENSION);
@@ -319,7 +327,7 @@ settle(MirrorChannel *channel)
 		if (tries > MAX_TRIES)
 			return false;
 		if (trouble || tries > 1)
-			rest(tries * 10);
+			cg_mirror_rest(tries * 10);
 		if (!cg_redis_connect(channel->grid))
 			return false;
 		(void) send_again(channel);
@@ -332,13 +340,15 @@ settle(MirrorChannel *channel)
 
 /* Tell the batch's mirrors; what Redis did not take will be sent again. */
 static void
-count_touches(const MirrorBatch *batch, bool settled)
+count_touches(const MirrorChannel *channel, bool settled)
 {
+	const MirrorBatch *batch = channel->batch;
 	int first = 0;
 
 	while (first < batch->count)
 	{
 		int32 mirror = batch->touches[first].mirror;
+		MirrorState *state = cg_mirror_find_state(channel, mirror);
 		int64 applied = 0;
 		int64 retries = 0;
 		int next = first;
@@ -349,6 +359,8 @@ count_touches(const MirrorBatch *batch, bool settled)
 
 			applied += settled && touch->state == TOUCH_DONE;
 			retries += touch->retries + (!settled && touch->refused_by_redis);
+			if (state && touch->state == TOUCH_REFUSED)
+				state->refused = true;
 		}
 		cg_mirror_count(mirror, applied, retries);
 		first = next;
@@ -365,7 +377,7 @@ cg_mirror_settle(MirrorChannel *channel)
 {
 	bool settled = settle(channel);
 
-	count_touches(channel->batch, settled);
+	count_touches(channel, settled);
 	if (settled)
 		cg_mirror_park(channel);
 	return settled;

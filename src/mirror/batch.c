@@ -131,6 +131,16 @@ cg_mirror_batch_add(MirrorBatch *batch, int32 mirror, const char *key, uint16 si
 	return touch;
 }
 
+/* The batch's touch of this key, or NULL.  Not to be asked once it is sorted. */
+MirrorTouch *
+cg_mirror_batch_find(const MirrorBatch *batch, int32 mirror, const char *key, uint16 size)
+{
+	uint32 hash = (uint32) cg_hash(key, size, mirror);
+	uint32 bucket = *find_bucket(batch, hash, mirror, key, size);
+
+	return bucket == 0 ? NULL : &batch->touches[bucket - 1];
+}
+
 /*
  * By mirror; then those with a hint in the order of the table, then the
  * others by key, so that neighbours are read together.

@@ -28,7 +28,7 @@
 
 #define DEFINITION_COLUMNS                                                              \
 	"id, relation::oid, server::text, owner::oid, key, prefix, mode, columns::text[], " \
-	"(extract(epoch FROM ttl) * 1000)::bigint, dropped"
+	"(extract(epoch FROM ttl) * 1000)::bigint, dropped, strict, on_unavailable"
 
 /* Backend-local: one access at a time; an error ends the transaction with it. */
 static MirrorCaller entered;
@@ -102,13 +102,23 @@ columns_of(Datum array)
 	return columns;
 }
 
+static MirrorMode
+mode_of(const char *name)
+{
+	if (strcmp(name, "invalidate") == 0)
+		return MIRROR_INVALIDATE;
+	if (strcmp(name, "write-through") == 0)
+		return MIRROR_WRITE_THROUGH;
+	return MIRROR_WRITE_BEHIND;
+}
+
 /* A row of DEFINITION_COLUMNS; copied into the current context. */
 static MirrorDefinition *
 read_definition(HeapTuple tuple, TupleDesc desc)
 {
 	MirrorDefinition *definition = palloc0(sizeof(MirrorDefinition));
-	Datum values[10];
-	bool nulls[10];
+	Datum values[12];
+	bool nulls[12];
 
 	heap_deform_tuple(tuple, desc, values, nulls);
 	definition->id = DatumGetInt32(values[0]);
@@ -117,12 +127,12 @@ read_definition(HeapTuple tuple, TupleDesc desc)
 	definition->owner = DatumGetObjectId(values[3]);
 	definition->key = TextDatumGetCString(values[4]);
 	definition->prefix = TextDatumGetCString(values[5]);
-	definition->mode = strcmp(TextDatumGetCString(values[6]), "invalidate") == 0
-						   ? MIRROR_INVALIDATE
-						   : MIRROR_WRITE_BEHIND;
+	definition->mode = mode_of(TextDatumGetCString(values[6]));
 	definition->columns = nulls[7] ? NIL : columns_of(values[7]);
 	definition->ttl_ms = nulls[8] ? 0 : DatumGetInt64(values[8]);
 	definition->dropped = DatumGetBool(values[9]);
+	definition->strict = DatumGetBool(values[10]);
+	definition->degrades = strcmp(TextDatumGetCString(values[11]), "degrade") == 0;
 	return definition;
 }
 
@@ -216,8 +226,8 @@ array_of(List *columns)
 int32
 cg_mirror_insert(const MirrorDefinition *definition, const char *mode, const char *format)
 {
-	Oid types[] = {OIDOID,	TEXTOID, OIDOID,	   TEXTOID, TEXTOID,
-				   TEXTOID, TEXTOID, TEXTARRAYOID, INT8OID};
+	Oid types[] = {OIDOID,	TEXTOID,	  OIDOID,  TEXTOID, TEXTOID, TEXTOID,
+				   TEXTOID, TEXTARRAYOID, INT8OID, BOOLOID, TEXTOID};
 	Datum values[] = {ObjectIdGetDatum(definition->relation),
 					  CStringGetTextDatum(definition->server),
 					  ObjectIdGetDatum(definition->owner),
@@ -226,8 +236,10 @@ cg_mirror_insert(const MirrorDefinition *definition, const char *mode, const cha
 					  CStringGetTextDatum(mode),
 					  CStringGetTextDatum(format),
 					  array_of(definition->columns),
-					  Int64GetDatum(definition->ttl_ms)};
-	char nulls[] = "         ";
+					  Int64GetDatum(definition->ttl_ms),
+					  BoolGetDatum(definition->strict),
+					  CStringGetTextDatum(definition->degrades ? "degrade" : "error")};
+	char nulls[] = "           ";
 	bool is_null;
 	int32 id;
 
@@ -239,9 +251,10 @@ cg_mirror_insert(const MirrorDefinition *definition, const char *mode, const cha
 	cg_mirror_catalog_begin();
 	cg_mirror_execute(
 		"INSERT INTO cachegrid.mirrors"
-		" (relation, server, owner, key, prefix, mode, format, columns, ttl)"
+		" (relation, server, owner, key, prefix, mode, format, columns, ttl, strict,"
+		" on_unavailable)"
 		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8::name[],"
-		" $9 * interval '1 millisecond') RETURNING id",
+		" $9 * interval '1 millisecond', $10, $11) RETURNING id",
 		lengthof(types), types, values, nulls);
 	id = DatumGetInt32(
 		SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &is_null));

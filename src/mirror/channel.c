@@ -31,6 +31,9 @@
 /* Touches of a batch, after which the outbox is read on later. */
 #define BATCH_TOUCHES 100000
 
+/* The same if sessions may wait for the end of a batch. */
+#define SHORT_BATCH_TOUCHES 2000
+
 #define SAVE_INTERVAL_MS	200
 #define CHECK_INTERVAL_MS	5000
 #define PUBLISH_INTERVAL_MS 1000
@@ -70,7 +73,9 @@ cg_mirror_break(MirrorState *mirror, const char *error)
 	}
 	mirror->broken = mirror->reported;
 	cg_mirror_set_error(mirror->definition->id, error);
-	cg_mirror_want_sweep(mirror);
+	/* One that is barred has its sweep, which looks at the table in the end. */
+	if (mirror->bars == 0)
+		cg_mirror_want_sweep(mirror);
 }
 
 /* A REINDEX leaves the table open to readers, and locks what they look for rows in. */
@@ -204,6 +209,7 @@ typedef struct OutboxBatch
 static void
 collect(MirrorChannel *channel, OutboxBatch *outbox)
 {
+	int limit = channel->writes_through ? SHORT_BATCH_TOUCHES : BATCH_TOUCHES;
 	OutboxRow row;
 
 	outbox->more = false;
@@ -214,7 +220,7 @@ collect(MirrorChannel *channel, OutboxBatch *outbox)
 		if (row.flags & CG_OUTBOX_ASYNC)
 			outbox->async = true;
 		collect_row(channel, &row);
-		if (channel->batch->count >= BATCH_TOUCHES)
+		if (channel->batch->count >= limit)
 		{
 			outbox->more = true;
 			break;
@@ -226,7 +232,8 @@ collect(MirrorChannel *channel, OutboxBatch *outbox)
 /*
  * Read from the outbox and queue, in the open transaction.  A transaction
  * that touched more than a batch holds is settled batch by batch; only then
- * can the position move.  False if Redis did not take one.
+ * can the position move.  Who is about to commit need not wait for all of them.
+ * False if Redis did not take one.
  */
 static bool
 read_and_send(MirrorChannel *channel, OutboxBatch *outbox)
@@ -249,7 +256,18 @@ read_and_send(MirrorChannel *channel, OutboxBatch *outbox)
 		if (!cg_mirror_settle(channel))
 			return false;
 		cg_mirror_batch_reset(channel->batch);
+		cg_mirror_serve();
 	}
+}
+
+/* Of none of its mirrors has Redis refused a key of this batch, as yet. */
+static void
+begin_batch(MirrorChannel *channel)
+{
+	ListCell *cell;
+
+	foreach (cell, channel->mirrors)
+		((MirrorState *) lfirst(cell))->refused = false;
 }
 
 static void
@@ -286,6 +304,9 @@ apply_batch(MirrorChannel *channel)
 		return ROUND_BUSY;
 	}
 	PushActiveSnapshot(GetTransactionSnapshot());
+	begin_batch(channel);
+	if (channel->removals != NIL)
+		cg_mirror_lift_removals(channel, cg_outbox_position_of(GetActiveSnapshot()));
 	outbox.reader = cg_outbox_read_begin(channel->position, GetActiveSnapshot());
 	sent = read_and_send(channel, &outbox);
 	previous = MemoryContextSwitchTo(channel->context);
@@ -294,7 +315,9 @@ apply_batch(MirrorChannel *channel)
 	PopActiveSnapshot();
 	cg_mirror_commit();
 
-	if (!sent || !cg_mirror_settle(channel))
+	sent = sent && cg_mirror_settle(channel);
+	cg_mirror_end_removals(channel, sent);
+	if (!sent)
 	{
 		if (position)
 			pfree(position);
@@ -305,9 +328,9 @@ apply_batch(MirrorChannel *channel)
 }
 
 static RoundResult
-sweep(MirrorChannel *channel)
+sweep(MirrorChannel *channel, bool locked)
 {
-	MirrorState *mirror = cg_mirror_next_sweep(channel);
+	MirrorState *mirror = cg_mirror_next_sweep(channel, locked);
 
 	if (!mirror)
 		return ROUND_IDLE;
@@ -393,8 +416,11 @@ work_on_redis(MirrorChannel *channel, int64 now)
 
 	applied = apply_batch(channel);
 	cg_mirror_batch_reset(channel->batch);
-	swept =
-		applied == ROUND_FAILED || applied == ROUND_BUSY ? ROUND_IDLE : sweep(channel);
+	if (applied != ROUND_BUSY)
+		channel->busy_since = 0;
+	else if (channel->busy_since == 0)
+		channel->busy_since = now;
+	swept = applied == ROUND_FAILED ? ROUND_IDLE : sweep(channel, applied == ROUND_BUSY);
 	if (applied == ROUND_FAILED || swept == ROUND_FAILED)
 	{
 		cg_mirror_interrupt_for_grid(channel);

@@ -37,14 +37,43 @@ check_mode(const char *mode)
 	if (strcmp(mode, "invalidate") == 0)
 		return MIRROR_INVALIDATE;
 	if (strcmp(mode, "write-through") == 0)
-		ereport(ERROR, errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				errmsg("mode \"write-through\" is not supported yet"),
-				errdetail("No transaction waits for Redis."),
-				errhint("Use mode \"write-behind\" or \"invalidate\"."));
+		return MIRROR_WRITE_THROUGH;
 	ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			errmsg("invalid mode \"%s\"", mode),
 			errdetail("A mode says what becomes of a changed row's key."),
-			errhint("Valid modes are \"write-behind\" and \"invalidate\"."));
+			errhint("Valid modes are \"write-behind\", \"write-through\" and "
+					"\"invalidate\"."));
+}
+
+/* What becomes of a commit, which only mode write-through cares about. */
+static void
+check_commit(const MirrorRequest *request, MirrorDefinition *definition)
+{
+	bool waits = definition->mode == MIRROR_WRITE_THROUGH;
+
+	definition->degrades = strcmp(request->on_unavailable, "degrade") == 0;
+	if (!definition->degrades && strcmp(request->on_unavailable, "error") != 0)
+		ereport(
+			ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			errmsg("invalid value \"%s\" of \"on_unavailable\"", request->on_unavailable),
+			errdetail("It says what becomes of a commit when Redis is away."),
+			errhint("Valid values are \"error\" and \"degrade\"."));
+	if (!waits && (definition->degrades || !request->strict))
+		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				errmsg("mode \"%s\" does not wait for Redis", request->mode),
+				errdetail("\"strict\" and \"on_unavailable\" say how a commit waits."),
+				errhint("Leave them out, or use mode \"write-through\"."));
+	definition->strict = waits && request->strict;
+}
+
+/* The same, as the table's triggers are to know it. */
+static int
+commit_wishes(const MirrorDefinition *definition)
+{
+	if (definition->mode != MIRROR_WRITE_THROUGH)
+		return 0;
+	return CG_OUTBOX_AWAIT | (definition->strict ? CG_OUTBOX_REMOVE : 0) |
+		   (definition->degrades ? CG_OUTBOX_DEGRADE : 0);
 }
 
 static void
@@ -319,13 +348,14 @@ check_request(const MirrorRequest *request, Relation relation, CaptureTemplate *
 	int prefix_size;
 
 	definition->mode = check_mode(request->mode);
+	check_commit(request, definition);
 	check_format(request->format);
 	definition->ttl_ms = check_ttl(request->ttl);
 	check_table(relation);
 	*template = check_template(
 		relation, request->key ? request->key : default_key(relation), definition->mode);
 	check_columns(relation, request->columns);
-	if (definition->mode == MIRROR_WRITE_BEHIND)
+	if (definition->mode != MIRROR_INVALIDATE)
 		(void) cg_mirror_encoder(relation, request->columns);
 
 	prefix = cg_capture_template_prefix(*template, &prefix_size);
@@ -362,12 +392,11 @@ void
 cg_mirror_declare(const MirrorRequest *request)
 {
 	Relation relation = open_relation(request->relation, AccessShareLock);
-	AttrNumber attnums[CG_OUTBOX_MAX_COLUMNS];
 	CaptureTemplate *template;
 	MirrorDefinition *definition;
 	MirrorDefinition *dropped;
+	CaptureMirror capture;
 	Oid server;
-	int32 mirror;
 
 	definition = check_request(request, relation, &template);
 	server = cg_mirror_server(request->server);
@@ -379,10 +408,11 @@ cg_mirror_declare(const MirrorRequest *request)
 	dropped = cg_mirror_definition_of_prefix(definition->server, definition->prefix);
 	if (dropped && is_over(dropped))
 		cg_mirror_delete(dropped->id);
-	mirror = cg_mirror_insert(definition, request->mode, request->format);
-	cg_capture_set_mirror(definition->relation, mirror, attnums,
-						  cg_mirror_key_columns(template, attnums));
-	cg_outbox_sweep(mirror);
+	capture.mirror = cg_mirror_insert(definition, request->mode, request->format);
+	capture.wishes = commit_wishes(definition);
+	capture.count = cg_mirror_key_columns(template, capture.attnums);
+	cg_capture_set_mirror(definition->relation, &capture);
+	cg_outbox_sweep(capture.mirror, definition->relation, 0);
 	relation_close(relation, NoLock);
 }
 
@@ -416,7 +446,7 @@ cg_mirror_undeclare(Oid relation, const char *server)
 	cg_outbox_require_database();
 	cg_mirror_mark_dropped(definition->id);
 	cg_capture_drop_mirror(relation, definition->id);
-	cg_outbox_sweep(definition->id);
+	cg_outbox_sweep(definition->id, relation, 0);
 }
 
 /* Have the worker write the whole table again and remove surplus keys. */
@@ -426,5 +456,5 @@ cg_mirror_resync(Oid relation, const char *server)
 	MirrorDefinition *definition = cg_mirror_require(relation, server);
 
 	cg_outbox_require_database();
-	cg_outbox_sweep(definition->id);
+	cg_outbox_sweep(definition->id, relation, 0);
 }

@@ -32,6 +32,8 @@ typedef struct MirrorRequest
 	const char *format;
 	List *columns;		 /* of char *; NIL: all */
 	const Interval *ttl; /* NULL: none */
+	bool strict;
+	const char *on_unavailable;
 } MirrorRequest;
 
 /*

@@ -18,7 +18,8 @@
 typedef enum MirrorMode
 {
 	MIRROR_WRITE_BEHIND,
-	MIRROR_INVALIDATE /* keys are removed, not written */
+	MIRROR_WRITE_THROUGH, /* as write-behind, and commits wait */
+	MIRROR_INVALIDATE	  /* keys are removed, not written */
 } MirrorMode;
 
 /* A row of cachegrid.mirrors; everything in one memory context. */
@@ -31,6 +32,8 @@ typedef struct MirrorDefinition
 	char *key;	  /* template as a trigger's argument */
 	char *prefix; /* of its keys, which nobody else may use */
 	MirrorMode mode;
+	bool strict;   /* of write-through: keys are removed before the commit */
+	bool degrades; /* of write-through: it goes on without Redis */
 	List *columns; /* of char *, NIL: all */
 	int64 ttl_ms;  /* 0: none */
 	bool dropped;  /* by unmirror: its keys are still to be removed */
@@ -44,10 +47,25 @@ typedef enum SweepPhase
 	SWEEP_WALK	/* through the table, in the order of its index */
 } SweepPhase;
 
+/* What it takes to make Redis keys of touches. */
+typedef struct MirrorKeys
+{
+	TupleDesc desc;
+	CaptureTemplate *template;
+	int count; /* the template's columns, each once */
+	AttrNumber attnums[CG_OUTBOX_MAX_COLUMNS];
+} MirrorKeys;
+
 /* A mirror as the worker knows it. */
 typedef struct MirrorState
 {
 	MirrorDefinition *definition;
+	MirrorKeys *keys;			/* as they were last; NULL: not known */
+	MemoryContext keys_context; /* theirs */
+	int bars;					/* transactions that bar all its keys, see removal.c */
+	bool refused;				/* of its last batch Redis refused keys */
+	int released;				/* of this round: who waited for it, and it was done */
+	int disappointed;			/* the same, and it was not */
 	SweepPhase phase;
 	Size last_size;		/* of last, which is as in a record; 0: none */
 	RedisScan *scan;	/* of SWEEP_SCAN, NULL: not begun */
@@ -81,6 +99,7 @@ typedef struct MirrorTouch
 	ItemPointerData tid; /* hint, or invalid */
 	uint16 key_size;
 	uint16 retries;
+	int bars;		  /* of a table of bars: who bars it, see removal.c */
 	uint8 state;	  /* TouchState */
 	bool only_delete; /* set no row, but delete the key if there is none */
 	bool refused_by_redis;
@@ -95,6 +114,22 @@ typedef struct MirrorBatch
 	uint32 *buckets; /* index + 1 into touches, 0: free */
 	uint32 mask;
 } MirrorBatch;
+
+/*
+ * The keys of one transaction in one channel that are away from Redis until it
+ * has ended; in a context of its own.  The worker's; see removal.c.
+ */
+typedef struct MirrorRemoval
+{
+	MemoryContext context;
+	uint64 xid;
+	uint32 number; /* of the intent that they were read for */
+	MirrorBatch *batch;
+	List *whole;   /* of int: mirrors all of whose keys are meant */
+	bool demanded; /* a mirror is among them that does not go on without Redis */
+	bool deleted;  /* batch is gone from Redis */
+	bool ending;   /* its end is in the snapshot of the batch under way */
+} MirrorRemoval;
 
 typedef struct RowEncoder RowEncoder;
 
@@ -127,6 +162,10 @@ typedef struct MirrorChannel
 	RedisGrid *grid;	   /* NULL: not open */
 	uint64 server_version; /* of the options that the grid was opened with */
 	MirrorBatch *batch;
+	List *removals;			  /* of MirrorRemoval * */
+	MirrorBatch *barred;	  /* how often each key is barred */
+	int bars;				  /* of keys, together */
+	bool writes_through;	  /* a mirror of that mode is among them */
 	OutboxPosition *position; /* read and applied up to here; NULL: not loaded */
 	OutboxPosition *saved;	  /* the same, as it is on disk */
 	bool unsaved;			  /* there were rows since then */
@@ -137,6 +176,7 @@ typedef struct MirrorChannel
 	int64 checked_at;
 	int64 published_at; /* its nodes, for stat_redis */
 	int64 retry_at;		/* 0: no trouble */
+	int64 busy_since;	/* a table could not be locked, since then; 0: not now */
 	int failures;		/* in a row */
 	bool overflowed;	/* in this outage: it was told */
 } MirrorChannel;
@@ -147,12 +187,10 @@ typedef struct MirrorTable
 	const MirrorDefinition *definition;
 	Relation relation;
 	BlockNumber blocks; /* when its lock was taken */
-	CaptureTemplate *template;
-	int key_count; /* the template's columns, each once */
-	AttrNumber key_attnums[CG_OUTBOX_MAX_COLUMNS];
+	MirrorKeys keys;
 	Relation index;						   /* NULL in mode invalidate */
 	int index_count;					   /* its key columns ... */
-	int index_keys[CG_OUTBOX_MAX_COLUMNS]; /* ... as indexes into key_attnums */
+	int index_keys[CG_OUTBOX_MAX_COLUMNS]; /* ... as indexes into keys.attnums */
 	struct ScanKeyData *lookup_keys;	   /* index_count of them */
 	struct IndexScanDescData *lookup;	   /* NULL until first used */
 	Snapshot snapshot;
@@ -175,14 +213,20 @@ extern void cg_mirror_mark_dropped(int32 mirror);
 extern void cg_mirror_delete(int32 mirror);
 
 /* Functions in table.c */
-extern int cg_mirror_key_columns(const CaptureTemplate *template, AttrNumber *attnums);
 extern Oid cg_mirror_find_index(Relation relation, const AttrNumber *attnums, int count);
 extern MirrorTable *cg_mirror_table_open(const MirrorDefinition *definition,
 										 Snapshot snapshot);
 extern void cg_mirror_table_close(MirrorTable *table);
 extern bool cg_mirror_table_fetch(MirrorTable *table, const MirrorTouch *touch);
-extern int cg_mirror_table_render(MirrorTable *table, const MirrorTouch *touch,
-								  char *buffer);
+
+/* Functions in keys.c */
+extern int cg_mirror_key_columns(const CaptureTemplate *template, AttrNumber *attnums);
+extern void cg_mirror_keys_open(MirrorKeys *keys, const MirrorDefinition *definition,
+								Relation relation);
+extern const MirrorKeys *cg_mirror_current_keys(MirrorState *mirror);
+extern void cg_mirror_forget_keys(MirrorState *mirror);
+extern int cg_mirror_render(const MirrorKeys *keys, const MirrorTouch *touch,
+							char *buffer);
 
 /* Functions in walk.c */
 extern int cg_mirror_table_walk(MirrorTable *table, MirrorState *state,
@@ -201,7 +245,25 @@ extern MirrorBatch *cg_mirror_batch(MemoryContext parent);
 extern void cg_mirror_batch_reset(MirrorBatch *batch);
 extern MirrorTouch *cg_mirror_batch_add(MirrorBatch *batch, int32 mirror, const char *key,
 										uint16 size, const ItemPointerData *tid);
+extern MirrorTouch *cg_mirror_batch_find(const MirrorBatch *batch, int32 mirror,
+										 const char *key, uint16 size);
 extern void cg_mirror_batch_sort(MirrorBatch *batch);
+
+/* Functions in removal.c */
+extern MirrorRemoval *cg_mirror_find_removal(const MirrorChannel *channel, uint64 xid);
+extern MirrorRemoval *cg_mirror_add_removal(MirrorChannel *channel, uint64 xid);
+extern void cg_mirror_drop_removal(MirrorChannel *channel, MirrorRemoval *removal);
+extern void cg_mirror_hold_whole(MirrorRemoval *removal, MirrorState *mirror);
+extern void cg_mirror_bar(MirrorChannel *channel, const MirrorRemoval *removal);
+extern bool cg_mirror_is_barred(const MirrorChannel *channel, const MirrorState *mirror,
+								const MirrorTouch *touch);
+extern void cg_mirror_lift_removals(MirrorChannel *channel, const OutboxPosition *seen);
+extern void cg_mirror_end_removals(MirrorChannel *channel, bool settled);
+
+/* Functions in intents.c */
+extern bool cg_mirror_serve_removals(List *channels, bool pass_over, bool *soon);
+extern void cg_mirror_find_removals(List *channels);
+extern void cg_mirror_release_waiters(List *channels);
 
 /* Functions in server.c */
 extern Oid cg_mirror_server(const char *name);
@@ -228,13 +290,14 @@ extern bool cg_mirror_try_some(void (*work)(void *argument), void *argument,
 
 /* Functions in apply.c */
 extern void cg_mirror_flush_wal(void);
+extern void cg_mirror_rest(int milliseconds);
 extern void cg_mirror_send(MirrorChannel *channel);
 extern bool cg_mirror_settle(MirrorChannel *channel);
 
 /* Functions in sweep.c */
 extern void cg_mirror_want_sweep(MirrorState *mirror);
 extern void cg_mirror_want_sweeps(MirrorChannel *channel);
-extern MirrorState *cg_mirror_next_sweep(const MirrorChannel *channel);
+extern MirrorState *cg_mirror_next_sweep(const MirrorChannel *channel, bool locked);
 extern bool cg_mirror_sweep_step(MirrorChannel *channel, MirrorState *mirror);
 extern void cg_mirror_stop_scan(MirrorState *mirror);
 extern void cg_mirror_bury(MirrorState *mirror);
@@ -274,10 +337,12 @@ extern void cg_mirror_break(MirrorState *mirror, const char *error);
 /* Functions in work.c */
 extern void cg_mirror_reload_soon(void);
 extern void cg_mirror_heard_of(int32 mirror);
+extern void cg_mirror_serve(void);
 
 /* Functions in status.c */
 extern void cg_mirror_count(int32 mirror, int64 applied, int64 retries);
 extern void cg_mirror_count_sweep(int32 mirror);
+extern void cg_mirror_count_waiters(int32 mirror, int released, int disappointed);
 extern void cg_mirror_set_state(int32 mirror, const char *state);
 extern void cg_mirror_set_error(int32 mirror, const char *error);
 extern void cg_mirror_forget_status(int32 mirror);

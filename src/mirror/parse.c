@@ -231,7 +231,7 @@ cut_key(const CaptureTemplate *template, const char *key, Size size, const char 
 static bool
 parse_values(MirrorTable *table, const char *key, Size size, Datum *values, bool *nulls)
 {
-	const CaptureTemplate *template = table->template;
+	const CaptureTemplate *template = table->keys.template;
 	const char *starts[CG_TEMPLATE_MAX_COLUMNS];
 	const char *ends[CG_TEMPLATE_MAX_COLUMNS];
 	char text[TEXT_BYTES];
@@ -273,13 +273,13 @@ cg_mirror_parse_key(MirrorTable *table, const char *key, Size size, char *buffer
 
 	memset(nulls, true, desc->natts * sizeof(bool));
 	if (size > CG_KEY_MAX_BYTES || !parse_values(table, key, size, values, nulls) ||
-		cg_capture_render_values(table->template, values, nulls, rendered) !=
+		cg_capture_render_values(table->keys.template, values, nulls, rendered) !=
 			(int) size ||
 		memcmp(rendered, key, size) != 0)
 		return 0;
 
-	for (int i = 0; i < table->key_count; i++)
-		columns[i] = values[table->key_attnums[i] - 1];
-	return cg_outbox_encode_key(buffer, desc, table->key_attnums, table->key_count,
+	for (int i = 0; i < table->keys.count; i++)
+		columns[i] = values[table->keys.attnums[i] - 1];
+	return cg_outbox_encode_key(buffer, desc, table->keys.attnums, table->keys.count,
 								columns);
 }

@@ -121,8 +121,9 @@ may_have_been_emptied(Oid relation)
 }
 
 /*
- * Load a mirror's sweep; one that never was swept begins now, and so does that of
- * a table that was made unlogged: this may be the first worker after a crash.
+ * Load a mirror's sweep; one that never was swept begins now.  So does, as this may
+ * be the first worker after a crash, that of a table that was made unlogged, and
+ * of one whose keys a transaction may have removed that is nowhere to be found.
  */
 void
 cg_mirror_load_mirror(MirrorState *mirror)
@@ -152,7 +153,8 @@ cg_mirror_load_mirror(MirrorState *mirror)
 		cg_mirror_execute("SELECT FROM cachegrid.mirror_parked WHERE mirror = $1 LIMIT 1",
 						  1, &type, &value, NULL) > 0;
 	cg_mirror_catalog_end();
-	if (may_have_been_emptied(mirror->definition->relation))
+	if (may_have_been_emptied(mirror->definition->relation) ||
+		(mirror->definition->strict && cg_outbox_lost_unfinished()))
 		cg_mirror_want_sweep(mirror);
 }
 
@@ -241,6 +243,7 @@ cg_mirror_save(MirrorChannel *channel)
 	MemoryContextSwitchTo(previous);
 	channel->unsaved = false;
 	channel->saved_at = cg_clock_ms();
+	cg_outbox_forget_loss();
 }
 
 /* The channel has no mirror left. */
@@ -312,7 +315,7 @@ park_mirror(MirrorChannel *channel, MirrorState *mirror)
 
 		if (touch->mirror != mirror->definition->id || touch->state != TOUCH_REFUSED)
 			continue;
-		park_key(touch, key, cg_mirror_table_render(table, touch, key));
+		park_key(touch, key, cg_mirror_render(&table->keys, touch, key));
 		cg_mirror_set_error(touch->mirror, touch->reason);
 		mirror->has_parked = true;
 	}

@@ -32,6 +32,9 @@ typedef struct MirrorStatus
 	int64 applied;			   /* keys set or deleted */
 	int64 retries;			   /* keys that had to be sent again */
 	int64 sweeps;			   /* ended sweeps */
+	int64 waits;			   /* commits that waited until it was done */
+	int64 groups;			   /* rounds in which they were released */
+	int64 disappointments;	   /* commits that did not wait as they wanted to */
 	char last_error[256];	   /* perhaps cut, between two characters */
 	TimestampTz last_error_at; /* 0: none */
 } MirrorStatus;
@@ -132,6 +135,23 @@ cg_mirror_count_sweep(int32 mirror)
 	status = make_status_locked(mirror);
 	if (status)
 		status->sweeps++;
+	SpinLockRelease(&shared->mutex);
+}
+
+/* In this round so many commits were released, and so many told not to wait. */
+void
+cg_mirror_count_waiters(int32 mirror, int released, int disappointed)
+{
+	MirrorStatus *status;
+
+	SpinLockAcquire(&shared->mutex);
+	status = make_status_locked(mirror);
+	if (status)
+	{
+		status->waits += released;
+		status->groups += released > 0;
+		status->disappointments += disappointed;
+	}
 	SpinLockRelease(&shared->mutex);
 }
 
@@ -283,8 +303,8 @@ put_status(const MirrorDefinition *definition, Tuplestorestate *rows, TupleDesc 
 {
 	MirrorStatus status = {.state = NULL};
 	Waiting waiting = count_waiting(definition);
-	Datum values[9];
-	bool nulls[9] = {false};
+	Datum values[12];
+	bool nulls[12] = {false};
 
 	if (!copy_status(definition->id, &status))
 		memset(&status, 0, sizeof(status));
@@ -301,13 +321,17 @@ put_status(const MirrorDefinition *definition, Tuplestorestate *rows, TupleDesc 
 	if (!nulls[7])
 		values[7] = CStringGetTextDatum(status.last_error);
 	values[8] = TimestampTzGetDatum(status.last_error_at);
+	values[9] = Int64GetDatum(status.waits);
+	values[10] = Int64GetDatum(status.groups);
+	values[11] = Int64GetDatum(status.disappointments);
 	tuplestore_putvalues(rows, desc, values, nulls);
 }
 
 /*
  * Put what is known of each mirror of this database into rows: (mirror
  * integer, state text, waiting bigint, oldest timestamptz, applied bigint,
- * retries bigint, sweeps bigint, last_error text, last_error_at timestamptz).
+ * retries bigint, sweeps bigint, last_error text, last_error_at timestamptz,
+ * waits bigint, groups bigint, disappointments bigint).
  * Needs an active snapshot.
  */
 void

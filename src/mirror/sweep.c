@@ -14,8 +14,8 @@
  * While a chunk is sent, a sweep from the start may come to be wanted, because
  * the table turns out to be gone or broken: then the chunk ends nothing.
  *
- * Of a mirror in mode invalidate, and of one that is gone, every key is
- * deleted.
+ * Of a mirror in mode invalidate, of one that is gone, and of one that is barred
+ * (see removal.c), every key is deleted; a walk waits until the bar is lifted.
  *
  *-------------------------------------------------------------------------
  */
@@ -28,8 +28,9 @@
 #include "base/compat.h"
 #include "mirror/mirror_internal.h"
 
-#define WALK_CHUNK 10000
-#define SCAN_PAGES 16
+#define WALK_CHUNK		 10000
+#define SHORT_WALK_CHUNK 1000 /* if sessions may wait for its end */
+#define SCAN_PAGES		 16
 
 static void
 enter_phase(MirrorState *mirror, SweepPhase phase)
@@ -83,9 +84,26 @@ cg_mirror_bury(MirrorState *mirror)
 	cg_mirror_reload_soon();
 }
 
-/* The mirror whose sweep is to go on, NULL if there is none. */
+/* Are there rows to be set? */
+static bool
+walks(const MirrorState *mirror)
+{
+	return !mirror->gone && mirror->definition->mode != MIRROR_INVALIDATE;
+}
+
+/* Is every key to be deleted, whether it has a row or not? */
+static bool
+keeps_none(const MirrorState *mirror)
+{
+	return mirror->bars > 0 || !walks(mirror);
+}
+
+/*
+ * The mirror whose sweep is to go on, NULL if there is none.  With a table that
+ * somebody has locked only those can that look at no row.
+ */
 MirrorState *
-cg_mirror_next_sweep(const MirrorChannel *channel)
+cg_mirror_next_sweep(const MirrorChannel *channel, bool locked)
 {
 	ListCell *cell;
 
@@ -93,17 +111,19 @@ cg_mirror_next_sweep(const MirrorChannel *channel)
 	{
 		MirrorState *mirror = lfirst(cell);
 
-		if (mirror->phase != SWEEP_DONE && !mirror->broken)
+		if (mirror->phase == SWEEP_SCAN && keeps_none(mirror))
+			return mirror;
+		if (mirror->phase != SWEEP_DONE && mirror->bars == 0 && !mirror->broken &&
+			!locked)
 			return mirror;
 	}
 	return NULL;
 }
 
-/* Are there rows to be set? */
-static bool
-walks(const MirrorState *mirror)
+static int
+walk_chunk(const MirrorChannel *channel)
 {
-	return !mirror->gone && mirror->definition->mode == MIRROR_WRITE_BEHIND;
+	return channel->writes_through ? SHORT_WALK_CHUNK : WALK_CHUNK;
 }
 
 /* What a step works on, for cg_mirror_try(). */
@@ -125,8 +145,10 @@ read_walk_chunk(void *argument)
 	MirrorTable *table =
 		cg_mirror_table_open(step->mirror->definition, GetActiveSnapshot());
 
-	step->ended = cg_mirror_table_walk(table, step->mirror, step->channel->batch,
-									   WALK_CHUNK) < WALK_CHUNK;
+	int limit = walk_chunk(step->channel);
+
+	step->ended =
+		cg_mirror_table_walk(table, step->mirror, step->channel->batch, limit) < limit;
 	cg_mirror_table_close(table);
 	cg_mirror_batch_sort(step->channel->batch);
 }
@@ -229,12 +251,11 @@ examine_keys(void *argument)
 	SweepStep *step = argument;
 	MirrorChannel *channel = step->channel;
 	MirrorDefinition *definition = step->mirror->definition;
-	bool keep_none = step->mirror->gone || definition->mode == MIRROR_INVALIDATE;
 	MirrorTable *table = NULL;
 	ItemPointerData no_hint;
 
 	ItemPointerSetInvalid(&no_hint);
-	if (!keep_none)
+	if (!keeps_none(step->mirror))
 		table = cg_mirror_table_open(definition, GetActiveSnapshot());
 	for (int i = 0; i < step->key_count; i++)
 	{
@@ -268,7 +289,7 @@ check_keys(MirrorChannel *channel, MirrorState *mirror, const RedisString *keys,
 	bool locked;
 
 	cg_mirror_begin();
-	locked = cg_mirror_lock_tables(channel) && !mirror->broken;
+	locked = keeps_none(mirror) || (cg_mirror_lock_tables(channel) && !mirror->broken);
 	if (locked)
 	{
 		PushActiveSnapshot(GetTransactionSnapshot());

@@ -24,25 +24,6 @@
 #include "base/compat.h"
 #include "mirror/mirror_internal.h"
 
-/* The template's columns, each once; returns how many. */
-int
-cg_mirror_key_columns(const CaptureTemplate *template, AttrNumber *attnums)
-{
-	int count = 0;
-
-	for (int i = 0; i < template->column_count; i++)
-	{
-		AttrNumber attnum = template->columns[i].attnum;
-		int j = 0;
-
-		while (j < count && attnums[j] != attnum)
-			j++;
-		if (j == count)
-			attnums[count++] = attnum;
-	}
-	return count;
-}
-
 static int
 find_attnum(const AttrNumber *attnums, int count, AttrNumber attnum)
 {
@@ -115,7 +96,7 @@ prepare_lookup(MirrorTable *table)
 		Oid equal =
 			get_opfamily_member(index->rd_opfamily[i], type, type, BTEqualStrategyNumber);
 
-		table->index_keys[i] = find_attnum(table->key_attnums, table->key_count,
+		table->index_keys[i] = find_attnum(table->keys.attnums, table->keys.count,
 										   index->rd_index->indkey.values[i]);
 		ScanKeyEntryInitialize(&table->lookup_keys[i], 0, i + 1, BTEqualStrategyNumber,
 							   InvalidOid, index->rd_indcollation[i], get_opcode(equal),
@@ -127,7 +108,7 @@ static void
 open_index(MirrorTable *table)
 {
 	Oid index =
-		cg_mirror_find_index(table->relation, table->key_attnums, table->key_count);
+		cg_mirror_find_index(table->relation, table->keys.attnums, table->keys.count);
 
 	if (!OidIsValid(index))
 		ereport(ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -154,9 +135,8 @@ cg_mirror_table_open(const MirrorDefinition *definition, Snapshot snapshot)
 	table->snapshot = snapshot;
 	table->relation = table_open(definition->relation, AccessShareLock);
 	table->blocks = RelationGetNumberOfBlocks(table->relation);
-	table->template = cg_capture_template_from_argument(definition->key, table->relation);
-	table->key_count = cg_mirror_key_columns(table->template, table->key_attnums);
-	if (definition->mode == MIRROR_WRITE_BEHIND)
+	cg_mirror_keys_open(&table->keys, definition, table->relation);
+	if (definition->mode != MIRROR_INVALIDATE)
 	{
 		open_index(table);
 		table->encoder = cg_mirror_encoder(table->relation, definition->columns);
@@ -182,8 +162,8 @@ static bool
 has_key(MirrorTable *table, const MirrorTouch *touch)
 {
 	char key[CG_OUTBOX_MAX_KEY_BYTES];
-	Size size =
-		cg_outbox_encode_row_key(key, table->slot, table->key_attnums, table->key_count);
+	Size size = cg_outbox_encode_row_key(key, table->slot, table->keys.attnums,
+										 table->keys.count);
 
 	return size == touch->key_size && memcmp(key, touch->key, size) == 0;
 }
@@ -212,7 +192,7 @@ fetch_by_index(MirrorTable *table, const MirrorTouch *touch)
 	Datum values[CG_OUTBOX_MAX_COLUMNS];
 
 	if (!cg_outbox_decode_key(&record, RelationGetDescr(table->relation),
-							  table->key_attnums, table->key_count, values))
+							  table->keys.attnums, table->keys.count, values))
 		return false;
 
 	if (!table->lookup)
@@ -237,37 +217,4 @@ cg_mirror_table_fetch(MirrorTable *table, const MirrorTouch *touch)
 {
 	ExecClearTuple(table->slot);
 	return fetch_by_hint(table, touch) || fetch_by_index(table, touch);
-}
-
-/*
- * Write the touch's Redis key into buffer, which holds CG_KEY_MAX_BYTES;
- * returns its size, 0 if it makes no key.
- */
-int
-cg_mirror_table_render(MirrorTable *table, const MirrorTouch *touch, char *buffer)
-{
-	OutboxRecord record = {.key = touch->key, .key_size = touch->key_size};
-	TupleDesc desc = RelationGetDescr(table->relation);
-	Datum columns[CG_OUTBOX_MAX_COLUMNS];
-	Datum *values;
-	bool *nulls;
-	int size;
-
-	if (!cg_outbox_decode_key(&record, desc, table->key_attnums, table->key_count,
-							  columns))
-		return 0;
-
-	/* By attribute number, as the renderer wants them. */
-	values = palloc(desc->natts * sizeof(Datum));
-	nulls = palloc(desc->natts * sizeof(bool));
-	memset(nulls, true, desc->natts * sizeof(bool));
-	for (int i = 0; i < table->key_count; i++)
-	{
-		values[table->key_attnums[i] - 1] = columns[i];
-		nulls[table->key_attnums[i] - 1] = false;
-	}
-	size = cg_capture_render_values(table->template, values, nulls, buffer);
-	pfree(values);
-	pfree(nulls);
-	return size;
 }

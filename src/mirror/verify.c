@@ -98,7 +98,7 @@ read_row(Reading *reading, MirrorTable *table, int number)
 	comparison->touch = touch;
 	comparison->ttl_ms = reading->definition->ttl_ms;
 	comparison->value = NULL;
-	comparison->key_size = cg_mirror_table_render(table, touch, key);
+	comparison->key_size = cg_mirror_render(&table->keys, touch, key);
 	if (comparison->key_size == 0)
 		return;
 	comparison->key = pnstrdup(key, comparison->key_size);

@@ -66,7 +66,7 @@ resume_key(MirrorTable *table, const MirrorState *state, ScanKey members, ScanKe
 	/* If the columns have changed meanwhile, it does not hurt to begin anew. */
 	if (state->last_size == 0 ||
 		!cg_outbox_decode_key(&record, RelationGetDescr(table->relation),
-							  table->key_attnums, table->key_count, values))
+							  table->keys.attnums, table->keys.count, values))
 		return false;
 
 	if (table->index_count == 1)
@@ -81,8 +81,8 @@ static bool
 add_row(MirrorTable *table, MirrorState *state, MirrorBatch *batch)
 {
 	char key[CG_OUTBOX_MAX_KEY_BYTES];
-	Size size =
-		cg_outbox_encode_row_key(key, table->slot, table->key_attnums, table->key_count);
+	Size size = cg_outbox_encode_row_key(key, table->slot, table->keys.attnums,
+										 table->keys.count);
 
 	if (size == 0)
 		return false;

@@ -23,11 +23,13 @@
 #include "mirror/mirror_internal.h"
 
 #define RELOAD_INTERVAL_MS 1000
+#define SOON_MS			   10
 
 /* The worker's own; everything in TopMemoryContext or below. */
 static List *channels = NIL; /* of MirrorChannel * */
 static MemoryContext definitions_context = NULL;
 static int64 reload_at = 0; /* of cg_clock_ms() */
+static bool removals_known = false;
 
 /* Read the catalog again before the next round. */
 void
@@ -77,6 +79,7 @@ add_channel(const char *server, Oid owner)
 	channel->server = MemoryContextStrdup(context, server);
 	channel->owner = owner;
 	channel->batch = cg_mirror_batch(context);
+	channel->barred = cg_mirror_batch(context);
 	channels = lappend(channels, channel);
 	MemoryContextSwitchTo(previous);
 	return channel;
@@ -123,6 +126,21 @@ place_definition(MirrorDefinition *definition)
 	}
 }
 
+static bool
+has_write_through(const MirrorChannel *channel)
+{
+	ListCell *cell;
+
+	foreach (cell, channel->mirrors)
+	{
+		const MirrorState *mirror = lfirst(cell);
+
+		if (mirror->definition->mode == MIRROR_WRITE_THROUGH)
+			return true;
+	}
+	return false;
+}
+
 static void
 remove_unlisted(MirrorChannel *channel)
 {
@@ -138,6 +156,7 @@ remove_unlisted(MirrorChannel *channel)
 			continue;
 		}
 		cg_mirror_stop_scan(mirror);
+		cg_mirror_forget_keys(mirror);
 		cg_mirror_forget_status(mirror->definition->id);
 		if (mirror->reported)
 			pfree(mirror->reported);
@@ -157,6 +176,7 @@ tend_channels(void)
 		MirrorChannel *channel = lfirst(cell);
 
 		remove_unlisted(channel);
+		channel->writes_through = has_write_through(channel);
 		if (channel->mirrors == NIL)
 		{
 			cg_mirror_forget_channel(channel);
@@ -190,6 +210,9 @@ reload(void)
 	foreach (cell, definitions)
 		place_definition(lfirst(cell));
 	tend_channels();
+	if (!removals_known)
+		cg_mirror_find_removals(channels);
+	removals_known = true;
 	PopActiveSnapshot();
 	cg_mirror_commit();
 
@@ -241,6 +264,30 @@ keep_house(void)
 }
 
 /*
+ * Do what sessions wait for that are about to commit; nothing may be in flight.
+ * True if there is more of it to be done soon.
+ */
+static bool
+serve_removals(void)
+{
+	bool soon = false;
+
+	if (!cg_mirror_serve_removals(channels, IsTransactionState(), &soon))
+	{
+		reload();
+		(void) cg_mirror_serve_removals(channels, true, &soon);
+	}
+	return soon;
+}
+
+/* The same between the parts of a batch. */
+void
+cg_mirror_serve(void)
+{
+	(void) serve_removals();
+}
+
+/*
  * One round of everything.  Sets *more if there may be more to do at once;
  * else *wait_ms is when to come back at the latest.  False if the database
  * has no mirror.  Raises what is wrong beyond a row, a table or Redis: the
@@ -260,11 +307,14 @@ cg_mirror_work(bool *more, long *wait_ms)
 
 	*more = false;
 	*wait_ms = Max(1, reload_at - now);
+	if (serve_removals())
+		*wait_ms = Min(*wait_ms, SOON_MS);
 	foreach (cell, channels)
 	{
 		if (cg_mirror_round(lfirst(cell), wait_ms))
 			*more = true;
 	}
+	cg_mirror_release_waiters(channels);
 	if (reload_at == 0)
 		*more = true;
 	return channels != NIL;

@@ -144,21 +144,26 @@ append_record(const OutboxHeader *header, const char *key)
 	/* The transaction may still change its synchronous_commit: assume off. */
 	if (local.closed || local.records.len > BUFFER_LIMIT)
 		write_level(CG_OUTBOX_ASYNC);
+	if (local.closed)
+		cg_intent_before_commit();
 }
 
 /*
  * Remember that the row with these values in the columns attnums, those of
  * the mirror's unique index, was touched.  The row's TID goes along as a hint
  * if has_tid: for the new version of an inserted or updated row.  A row with
- * a NULL there has no key and is passed over.  Only in a transaction that
- * changes rows: may assign an xid.  May raise out of memory, and later, at
- * PRE_COMMIT, whatever an insert may raise.
+ * a NULL there has no key and is passed over.  wishes: what the mirror wants
+ * of the commit.  Only in a transaction that changes rows: may assign an xid.
+ * May raise out of memory, and later, at PRE_COMMIT, whatever an insert may
+ * raise, and what cg_intent_before_commit raises.
  */
 void
 cg_outbox_touch(int32 mirror, Relation relation, TupleTableSlot *row,
-				const AttrNumber *attnums, int count, bool has_tid)
+				const AttrNumber *attnums, int count, bool has_tid, int wishes)
 {
-	OutboxHeader header = {.mirror = mirror, .kind = OUTBOX_TOUCH};
+	OutboxHeader header = {.mirror = mirror,
+						   .kind = OUTBOX_TOUCH,
+						   .remove = (wishes & CG_OUTBOX_REMOVE) != 0};
 	char key[CG_OUTBOX_MAX_KEY_BYTES];
 	Size size;
 
@@ -171,19 +176,24 @@ cg_outbox_touch(int32 mirror, Relation relation, TupleTableSlot *row,
 		header.tid = row->tts_tid;
 	else
 		ItemPointerSetInvalid(&header.tid);
+	cg_intent_note(mirror, RelationGetRelid(relation), wishes, false);
 	append_record(&header, key);
 }
 
 /*
  * The whole table must be swept, as of this transaction's commit: after
- * TRUNCATE or DDL, or because somebody asks.  May assign an xid.
+ * TRUNCATE or DDL, or because somebody asks.  wishes: what the mirror wants of
+ * the commit, 0 if what Redis has may stay until the sweep.  May assign an xid.
  */
 void
-cg_outbox_sweep(int32 mirror)
+cg_outbox_sweep(int32 mirror, Oid relation, int wishes)
 {
-	OutboxHeader header = {.mirror = mirror, .kind = OUTBOX_SWEEP};
+	OutboxHeader header = {.mirror = mirror,
+						   .kind = OUTBOX_SWEEP,
+						   .remove = (wishes & CG_OUTBOX_REMOVE) != 0};
 
 	ItemPointerSetInvalid(&header.tid);
+	cg_intent_note(mirror, relation, wishes, true);
 	append_record(&header, "");
 }
 
@@ -196,6 +206,7 @@ before_commit_write(void)
 		local.level_count = 0;
 		write_level(synchronous_commit == SYNCHRONOUS_COMMIT_OFF ? CG_OUTBOX_ASYNC : 0);
 	}
+	cg_intent_before_commit();
 }
 
 /* Nothing here can fail. */

@@ -34,6 +34,16 @@
 #define CG_OUTBOX_MAX_KEY_BYTES \
 	(CG_OUTBOX_MAX_COLUMNS * (sizeof(uint16) + CG_OUTBOX_MAX_COLUMN_BYTES))
 
+/*
+ * What a mirror whose row is touched wants of the commit, see intent.c.  A
+ * record of a key that is to be removed says so.
+ */
+#define CG_OUTBOX_REMOVE  1 /* the key is not in Redis when the commit is seen */
+#define CG_OUTBOX_AWAIT	  2 /* COMMIT returns when the row is in Redis */
+#define CG_OUTBOX_DEGRADE 4 /* neither of them if Redis is out of reach */
+
+#define CG_OUTBOX_INTENT_MIRRORS 8
+
 /* Flags of an outbox row */
 #define CG_OUTBOX_ASYNC 1 /* may be visible before its commit is on disk */
 
@@ -48,6 +58,7 @@ typedef struct OutboxRecord
 {
 	int32 mirror;
 	OutboxKind kind;
+	bool remove;		 /* CG_OUTBOX_REMOVE */
 	ItemPointerData tid; /* hint where the row's new version is, or invalid */
 	uint16 key_size;
 	const char *key; /* see cg_outbox_decode_key */
@@ -76,14 +87,39 @@ typedef struct OutboxPosition
 
 typedef struct OutboxReader OutboxReader;
 
+typedef enum OutboxWish
+{
+	OUTBOX_WISH_REMOVAL,	/* before the commit */
+	OUTBOX_WISH_APPLICATION /* after it */
+} OutboxWish;
+
+typedef enum OutboxAnswer
+{
+	OUTBOX_UNANSWERED,
+	OUTBOX_GRANTED,
+	OUTBOX_REFUSED
+} OutboxAnswer;
+
+/* What a session that commits waits for. */
+typedef struct OutboxIntent
+{
+	int place; /* whose it is, for cg_outbox_answer */
+	OutboxWish wish;
+	uint32 number;	  /* of the process's intents */
+	uint64 xid;		  /* top-level */
+	int mirror_count; /* more than CG_OUTBOX_INTENT_MIRRORS: not all are named */
+	int32 mirrors[CG_OUTBOX_INTENT_MIRRORS];
+} OutboxIntent;
+
 /*
  * Each function's contract stands at its body.
  */
 
 /* Functions in buffer.c: what a transaction reports */
 extern void cg_outbox_touch(int32 mirror, Relation relation, TupleTableSlot *row,
-							const AttrNumber *attnums, int count, bool has_tid);
-extern void cg_outbox_sweep(int32 mirror);
+							const AttrNumber *attnums, int count, bool has_tid,
+							int wishes);
+extern void cg_outbox_sweep(int32 mirror, Oid relation, int wishes);
 extern void cg_outbox_init(void);
 
 /* Functions in record.c */
@@ -110,6 +146,18 @@ extern bool cg_outbox_read_next(OutboxReader *reader, OutboxRow *row);
 extern bool cg_outbox_read_may_end(OutboxReader *reader);
 extern OutboxPosition *cg_outbox_read_end(OutboxReader *reader);
 
+/* Functions in unfinished.c */
+extern void cg_outbox_read_own(uint64 xid,
+							   void (*take)(const OutboxRow *row, void *argument),
+							   void *argument);
+extern void cg_outbox_read_unfinished(void (*take)(const OutboxRow *row, void *argument),
+									  void *argument);
+
+/* Functions in intent.c: for the consumer, and at load time */
+extern int cg_outbox_intents(OutboxIntent **intents);
+extern void cg_outbox_answer(const OutboxIntent *intent, OutboxAnswer answer);
+extern void cg_outbox_init_intents(void);
+
 /* Functions in rotation.c */
 extern void cg_outbox_rotate(const OutboxPosition *const *positions, int count,
 							 int64 room);
@@ -129,6 +177,8 @@ extern void cg_outbox_retire(void);
 extern void cg_outbox_dismiss(Oid database, int milliseconds);
 extern void cg_outbox_wake(void);
 extern bool cg_outbox_is_consumer(pid_t process);
+extern bool cg_outbox_lost_unfinished(void);
+extern void cg_outbox_forget_loss(void);
 extern void cg_outbox_shmem_request(void);
 extern void cg_outbox_shmem_init(void);
 

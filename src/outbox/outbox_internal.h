@@ -8,6 +8,7 @@
 #ifndef CACHEGRID_OUTBOX_INTERNAL_H
 #define CACHEGRID_OUTBOX_INTERNAL_H
 
+#include "access/htup.h"
 #include "storage/lockdefs.h"
 
 #include "outbox/outbox.h"
@@ -30,7 +31,8 @@ typedef struct OutboxHeader
 {
 	int32 mirror;
 	uint16 key_size;
-	uint16 kind;
+	uint8 kind;
+	uint8 remove;
 	ItemPointerData tid;
 } OutboxHeader;
 
@@ -46,7 +48,14 @@ extern Relation cg_outbox_open_index(int number, Relation table, LOCKMODE lockmo
 extern void cg_outbox_table_init(void);
 extern void cg_outbox_insert(int table, const char *records, Size size, int16 flags);
 
+/* Functions in intent.c */
+extern Size cg_intent_shmem_size(void);
+extern void cg_intent_shmem_init(void);
+extern void cg_intent_note(int32 mirror, Oid relation, int wishes, bool whole);
+extern void cg_intent_before_commit(void);
+
 /* Functions in reader.c */
+extern void cg_outbox_fill_row(HeapTuple tuple, TupleDesc desc, OutboxRow *row);
 extern bool cg_outbox_is_read(int number, const OutboxPosition *position,
 							  Snapshot snapshot);
 

@@ -18,7 +18,10 @@
 #include "access/htup_details.h"
 #include "access/stratnum.h"
 #include "access/table.h"
+#include "access/transam.h"
 #include "utils/fmgroids.h"
+#include "utils/snapmgr.h"
+#include "utils/xid8.h"
 
 #include "base/compat.h"
 #include "outbox/outbox_internal.h"
@@ -157,17 +160,18 @@ cg_outbox_read_begin(const OutboxPosition *from, Snapshot snapshot)
 	return reader;
 }
 
-static void
-fill_row(const TableReader *table, OutboxRow *row)
+/* A row from its tuple, for as long as that is there. */
+void
+cg_outbox_fill_row(HeapTuple tuple, TupleDesc desc, OutboxRow *row)
 {
-	TupleDesc desc = RelationGetDescr(table->table);
 	Datum values[CG_OUTBOX_COLUMNS];
 	bool nulls[CG_OUTBOX_COLUMNS];
 	const struct varlena *payload;
 
-	heap_deform_tuple(table->head, desc, values, nulls);
+	heap_deform_tuple(tuple, desc, values, nulls);
 	payload = (const struct varlena *) DatumGetPointer(values[OUTBOX_PAYLOAD - 1]);
-	row->xid = table->xid;
+	row->xid =
+		U64FromFullTransactionId(DatumGetFullTransactionId(values[OUTBOX_XID - 1]));
 	row->written = DatumGetTimestampTz(values[OUTBOX_WRITTEN - 1]);
 	row->flags = DatumGetInt16(values[OUTBOX_FLAGS - 1]);
 	row->payload = VARDATA_ANY(payload);
@@ -198,7 +202,8 @@ cg_outbox_read_next(OutboxReader *reader, OutboxRow *row)
 	}
 
 	reader->table = table;
-	fill_row(&reader->tables[table], row);
+	cg_outbox_fill_row(reader->tables[table].head,
+					   RelationGetDescr(reader->tables[table].table), row);
 	if (reader->straggler == reader->from->running_count)
 		reader->last_xid = row->xid;
 	return true;
@@ -265,6 +270,31 @@ cg_outbox_read_end(OutboxReader *reader)
 		close_table(&reader->tables[i]);
 	}
 	return position;
+}
+
+/*
+ * Hand each row that the transaction has written to take, whether it has ended
+ * or not, and what it has taken back, too.
+ */
+void
+cg_outbox_read_own(uint64 xid, void (*take)(const OutboxRow *row, void *argument),
+				   void *argument)
+{
+	for (int i = 0; i < CG_OUTBOX_TABLES; i++)
+	{
+		TableReader table = {NULL};
+		OutboxRow row;
+
+		open_table(&table, i);
+		begin_scan(&table, SnapshotAny, BTEqualStrategyNumber, xid);
+		for (; table.head; advance(&table))
+		{
+			cg_outbox_fill_row(table.head, RelationGetDescr(table.table), &row);
+			take(&row, argument);
+		}
+		end_scan(&table);
+		close_table(&table);
+	}
 }
 
 /* Has the position covered every row of the table that the snapshot sees? */

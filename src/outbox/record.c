@@ -148,6 +148,7 @@ cg_outbox_next_record(const char **cursor, const char *end, OutboxRecord *record
 		{
 			record->mirror = header.mirror;
 			record->kind = header.kind;
+			record->remove = header.remove;
 			record->tid = header.tid;
 			record->key_size = header.key_size;
 			record->key = *cursor;

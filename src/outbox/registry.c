@@ -18,6 +18,8 @@
 
 #include <signal.h>
 
+#include "catalog/pg_control.h"
+#include "common/controldata_utils.h"
 #include "miscadmin.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
@@ -37,6 +39,7 @@ typedef struct OutboxDatabaseShared
 	pid_t consumer; /* 0: none */
 	Latch *latch;	/* the consumer's */
 	int64 retry_at; /* of cg_clock_ms(): an orphan before then is left alone */
+	bool accounted; /* its consumer knows what a crash may have lost */
 
 	volatile int current; /* table that is written; read without the lock, may be stale */
 } OutboxDatabaseShared;
@@ -47,6 +50,7 @@ typedef struct OutboxShared
 	slock_t mutex;			   /* guards every field below but for those that say so */
 	Latch *launcher;		   /* NULL: not running */
 	TimestampTz starved_since; /* there is no process for consumers; 0: there is */
+	bool crashed; /* before this start of the server; set once, before anybody looks */
 	OutboxDatabaseShared databases[CG_OUTBOX_MAX_DATABASES];
 } OutboxShared;
 
@@ -62,6 +66,23 @@ void
 cg_outbox_shmem_request(void)
 {
 	RequestAddinShmemSpace(MAXALIGN(sizeof(OutboxShared)));
+	RequestAddinShmemSpace(MAXALIGN(cg_intent_shmem_size()));
+}
+
+/*
+ * Did the server not shut down cleanly before this start?  As the postmaster finds
+ * it, before the startup process has begun.
+ */
+static bool
+server_crashed(void)
+{
+	bool valid;
+	ControlFileData *control = get_controlfile(DataDir, &valid);
+	bool clean = valid && (control->state == DB_SHUTDOWNED ||
+						   control->state == DB_SHUTDOWNED_IN_RECOVERY);
+
+	pfree(control);
+	return !clean;
 }
 
 void
@@ -74,7 +95,9 @@ cg_outbox_shmem_init(void)
 	{
 		memset(shared, 0, sizeof(OutboxShared));
 		SpinLockInit(&shared->mutex);
+		shared->crashed = server_crashed();
 	}
+	cg_intent_shmem_init();
 }
 
 static OutboxDatabaseShared *
@@ -231,6 +254,25 @@ forget_launcher(int code, Datum arg)
 	if (shared->launcher == MyLatch)
 		shared->launcher = NULL;
 	SpinLockRelease(&shared->mutex);
+}
+
+/*
+ * For the consumer: may rows of transactions that had not committed be lost,
+ * though their sessions were told that they are in the outbox?  So it is after a
+ * crash, until the consumer has taken account of it.
+ */
+bool
+cg_outbox_lost_unfinished(void)
+{
+	return shared->crashed && mine && !mine->accounted;
+}
+
+/* It has. */
+void
+cg_outbox_forget_loss(void)
+{
+	if (mine)
+		mine->accounted = true;
 }
 
 /* This process wants to be woken when there may be an orphan. */

@@ -62,7 +62,8 @@ INSERT INTO promised_function (name, arguments, result, may_call) VALUES
     ('watch', '"table" regclass, keys text[] = NULL, tags text[] = NULL', 'void', 'writer'),
     ('unwatch', '"table" regclass', 'void', 'writer'),
     ('mirror', '"table" regclass, server name, key text = NULL, mode text = ''write-behind'', '
-        'format text = ''json'', columns name[] = NULL, ttl interval = NULL', 'void', 'writer'),
+        'format text = ''json'', columns name[] = NULL, ttl interval = NULL, '
+        'strict boolean = true, on_unavailable text = ''error''', 'void', 'writer'),
     ('unmirror', '"table" regclass, server name', 'void', 'writer'),
     ('resync', '"table" regclass, server name', 'void', 'writer'),
     ('verify', '"table" regclass, server name', 'SETOF (key text, problem text)', 'writer');
@@ -76,7 +77,8 @@ INSERT INTO promised_view VALUES
     ('stat_prepared', '{xid,gid,prepared,owner,database,stamps}'),
     ('stat_standby', '{in_recovery,logs,serves,reason}'),
     ('watched', '{table,keys,tags,active}'),
-    ('stat_mirror', '{table,server,mode,waiting,lag_seconds,applied,retries,parked,last_error}'),
+    ('stat_mirror', '{table,server,mode,waiting,lag_seconds,applied,retries,parked,last_error,waits,group_size,'
+        'disappointments}'),
     ('stat_redis', '{server,node,role}');
 
 -- What there is, spelled as above.
