@@ -576,6 +576,8 @@ CREATE TABLE mirrors (
     dropped boolean NOT NULL DEFAULT false,
     strict boolean NOT NULL,
     on_unavailable text NOT NULL,
+    ttl_jitter double precision NOT NULL,
+    transform text,
     UNIQUE (server, prefix)
 );
 CREATE UNIQUE INDEX ON mirrors (relation, server) WHERE NOT dropped;
@@ -639,12 +641,13 @@ COMMENT ON TABLE mirror_parked IS
 
 CREATE FUNCTION mirror("table" regclass, server name, key text DEFAULT NULL, mode text DEFAULT 'write-behind',
                        format text DEFAULT 'json', columns name[] DEFAULT NULL, ttl interval DEFAULT NULL,
-                       strict boolean DEFAULT true, on_unavailable text DEFAULT 'error') RETURNS void
+                       strict boolean DEFAULT true, on_unavailable text DEFAULT 'error',
+                       ttl_jitter double precision DEFAULT 0, transform text DEFAULT NULL) RETURNS void
     AS 'MODULE_PATHNAME', 'cachegrid_mirror'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION mirror(regclass, name, text, text, text, name[], interval, boolean, text) IS
+COMMENT ON FUNCTION mirror(regclass, name, text, text, text, name[], interval, boolean, text, double precision, text) IS
 $$Mirrors a table's rows to a Redis server: those that are there, and from this transaction's commit on every change.
-"table": an ordinary table that the caller owns. server: a server of the foreign-data wrapper cachegrid_redis that the caller may use; it is tried at once. key: template of the keys, with all columns of a unique index in braces; NULL: the table's name and its primary key. mode: write-behind; write-through, where a commit waits until its rows are in Redis; or invalidate, which removes keys and writes none. format: json, as row_to_json() gives it in UTC. columns: those to be written; NULL: all. ttl: when keys expire after they were written; NULL: never. strict, of write-through: the keys of changed rows are removed before the commit, so that Redis never has what is older than the table; false: it has for a moment. on_unavailable, of write-through when Redis is away: error, a commit fails if it is strict and warns if it is not; degrade, it goes on as with write-behind. A NULL of any other argument is an error.
+"table": an ordinary table that the caller owns. server: a server of the foreign-data wrapper cachegrid_redis that the caller may use; it is tried at once. key: template of the keys, with all columns of a unique index in braces; NULL: the table's name and its primary key. mode: write-behind; write-through, where a commit waits until its rows are in Redis; or invalidate, which removes keys and writes none. format: json, as row_to_json() gives it in UTC; hash, a field for each column that is not NULL. columns: those to be written; NULL: all. ttl: when keys expire after they were written; NULL: never. ttl_jitter: each ttl is shortened by up to this part of it, at random, 0 to 1. transform: name of a function that takes a row of the table, and whose result, as text, is what is written instead; for a row of which it makes NULL there is no key; NULL: none. strict, of write-through: the keys of changed rows are removed before the commit, so that Redis never has what is older than the table; false: it has for a moment. on_unavailable, of write-through when Redis is away: error, a commit fails if it is strict and warns if it is not; degrade, it goes on as with write-behind. A NULL of any other argument is an error.
 Example: SELECT cachegrid.mirror('product', 'grid', key => 'product:{id}');$$;
 
 CREATE FUNCTION unmirror("table" regclass, server name) RETURNS void
@@ -772,7 +775,7 @@ GRANT EXECUTE ON FUNCTION capture(), capture_statement(), watch(regclass, text[]
 GRANT EXECUTE ON FUNCTION watched() TO cachegrid_reader;
 GRANT SELECT ON watched TO cachegrid_reader;
 
-GRANT EXECUTE ON FUNCTION mirror(regclass, name, text, text, text, name[], interval, boolean, text), unmirror(regclass, name),
+GRANT EXECUTE ON FUNCTION mirror(regclass, name, text, text, text, name[], interval, boolean, text, double precision, text), unmirror(regclass, name),
     resync(regclass, name), verify(regclass, name) TO cachegrid_writer;
 GRANT EXECUTE ON FUNCTION mirror_status(), stat_redis() TO cachegrid_reader;
 GRANT SELECT ON stat_mirror, stat_redis, mirror_parked TO cachegrid_reader;

@@ -92,6 +92,9 @@ cachegrid_mirror(PG_FUNCTION_ARGS)
 			cg_api_required(fcinfo, 7, "strict", "Leave \"strict\" out for true.")),
 		.on_unavailable = text_argument(fcinfo, 8, "on_unavailable",
 										"Leave \"on_unavailable\" out for error."),
+		.ttl_jitter = DatumGetFloat8(cg_api_required(
+			fcinfo, 9, "ttl_jitter", "Leave \"ttl_jitter\" out for none.")),
+		.transform = PG_ARGISNULL(10) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(10)),
 	};
 
 	cg_mirror_declare(&request);

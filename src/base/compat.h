@@ -102,6 +102,13 @@ cg_local_transaction_id(void)
 	EnableDisableTrigger(relation, name, fires_when, false, ShareRowExclusiveLock)
 #endif
 
+/* The names in a qualified name, of String nodes; raises an error if it is none. */
+#if PG_VERSION_NUM >= 160000
+#define cg_name_list(name) stringToQualifiedNameList((name), NULL)
+#else
+#define cg_name_list(name) stringToQualifiedNameList(name)
+#endif
+
 #if PG_VERSION_NUM < 170000
 
 /* Before 17 only the very mode that is asked for counts. */

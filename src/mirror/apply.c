@@ -16,6 +16,7 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "access/xlog_internal.h"
+#include "common/pg_prng.h"
 #include "miscadmin.h"
 #include "storage/latch.h"
 #include "utils/lsyscache.h"
@@ -53,6 +54,7 @@ typedef struct ReadyChunk
 	MirrorTouch *touches;
 	int touch_count;
 	bool opened; /* the table could be opened */
+	int columns; /* that are written */
 	int count;	 /* of commands */
 	StringInfoData bytes;
 	ReadyCommand commands[CHUNK];
@@ -125,15 +127,16 @@ prepare_command(ReadyChunk *chunk, MirrorTable *table, MirrorTouch *touch)
 	command->has_row = table->definition->mode != MIRROR_INVALIDATE &&
 					   !cg_mirror_is_barred(chunk->channel, chunk->mirror, touch) &&
 					   cg_mirror_table_fetch(table, touch);
+	command->value = bytes->len;
+	if (command->has_row &&
+		!(touch->only_delete && cg_mirror_encodes_all(table->encoder)))
+		command->has_row = cg_mirror_encode(table->encoder, table->slot, bytes);
+	command->value_size = bytes->len - command->value;
 	if (command->has_row && touch->only_delete)
 	{
 		touch->state = TOUCH_SKIPPED;
 		return;
 	}
-	command->value = bytes->len;
-	if (command->has_row)
-		cg_mirror_encode(table->encoder, table->slot, bytes);
-	command->value_size = bytes->len - command->value;
 	chunk->count++;
 }
 
@@ -147,6 +150,8 @@ prepare_chunk(void *argument)
 	MirrorCaller caller;
 
 	chunk->opened = true;
+	if (table->encoder)
+		chunk->columns = cg_mirror_encoder_columns(table->encoder);
 	cg_mirror_enter_owner(table->relation, &caller);
 	for (int i = 0; i < chunk->touch_count; i++)
 	{
@@ -156,6 +161,34 @@ prepare_chunk(void *argument)
 	}
 	cg_mirror_leave_owner(&caller);
 	cg_mirror_table_close(table);
+}
+
+/* How long a key written now is to live; 0: for ever. */
+static int64
+draw_ttl(const MirrorDefinition *definition)
+{
+	double left = 1.0 - definition->ttl_jitter * pg_prng_double(&pg_global_prng_state);
+
+	return definition->ttl_ms == 0 ? 0 : Max((int64) (definition->ttl_ms * left), 1);
+}
+
+/*
+ * The fields of a hash are set where they are, unless one has become NULL, it is to
+ * expire, or a sweep comes upon what may be of another kind.
+ */
+static void
+queue_hash(MirrorChannel *channel, const ReadyChunk *chunk, RedisString key,
+		   RedisString value, RedisHandler handler)
+{
+	const MirrorDefinition *definition = chunk->mirror->definition;
+	int count;
+	RedisString *fields = cg_mirror_split_strings(value.data, value.size, &count);
+	bool anew = count < 2 * chunk->columns || definition->ttl_ms > 0 ||
+				chunk->mirror->phase != SWEEP_DONE;
+
+	cg_redis_queue_hash(channel->grid, key, count, fields, anew, draw_ttl(definition),
+						handler);
+	pfree(fields);
 }
 
 static void
@@ -169,11 +202,13 @@ queue_chunk(MirrorChannel *channel, ReadyChunk *chunk)
 		RedisHandler handler = {answered, command->touch};
 
 		command->touch->state = TOUCH_SENT;
-		if (command->has_row)
-			cg_redis_queue_set(channel->grid, key, value,
-							   chunk->mirror->definition->ttl_ms, handler);
-		else
+		if (!command->has_row)
 			cg_redis_queue_delete(channel->grid, key, handler);
+		else if (chunk->mirror->definition->format == MIRROR_HASH)
+			queue_hash(channel, chunk, key, value, handler);
+		else
+			cg_redis_queue_set(channel->grid, key, value,
+							   draw_ttl(chunk->mirror->definition), handler);
 	}
 }
 

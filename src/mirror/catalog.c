@@ -28,7 +28,8 @@
 
 #define DEFINITION_COLUMNS                                                              \
 	"id, relation::oid, server::text, owner::oid, key, prefix, mode, columns::text[], " \
-	"(extract(epoch FROM ttl) * 1000)::bigint, dropped, strict, on_unavailable"
+	"(extract(epoch FROM ttl) * 1000)::bigint, dropped, strict, on_unavailable, "       \
+	"format, ttl_jitter, transform"
 
 /* Backend-local: one access at a time; an error ends the transaction with it. */
 static MirrorCaller entered;
@@ -117,8 +118,8 @@ static MirrorDefinition *
 read_definition(HeapTuple tuple, TupleDesc desc)
 {
 	MirrorDefinition *definition = palloc0(sizeof(MirrorDefinition));
-	Datum values[12];
-	bool nulls[12];
+	Datum values[15];
+	bool nulls[15];
 
 	heap_deform_tuple(tuple, desc, values, nulls);
 	definition->id = DatumGetInt32(values[0]);
@@ -133,6 +134,10 @@ read_definition(HeapTuple tuple, TupleDesc desc)
 	definition->dropped = DatumGetBool(values[9]);
 	definition->strict = DatumGetBool(values[10]);
 	definition->degrades = strcmp(TextDatumGetCString(values[11]), "degrade") == 0;
+	definition->format =
+		strcmp(TextDatumGetCString(values[12]), "hash") == 0 ? MIRROR_HASH : MIRROR_JSON;
+	definition->ttl_jitter = DatumGetFloat8(values[13]);
+	definition->transform = nulls[14] ? NULL : TextDatumGetCString(values[14]);
 	return definition;
 }
 
@@ -226,8 +231,8 @@ array_of(List *columns)
 int32
 cg_mirror_insert(const MirrorDefinition *definition, const char *mode, const char *format)
 {
-	Oid types[] = {OIDOID,	TEXTOID,	  OIDOID,  TEXTOID, TEXTOID, TEXTOID,
-				   TEXTOID, TEXTARRAYOID, INT8OID, BOOLOID, TEXTOID};
+	Oid types[] = {OIDOID,		 TEXTOID, OIDOID,  TEXTOID, TEXTOID,   TEXTOID, TEXTOID,
+				   TEXTARRAYOID, INT8OID, BOOLOID, TEXTOID, FLOAT8OID, TEXTOID};
 	Datum values[] = {ObjectIdGetDatum(definition->relation),
 					  CStringGetTextDatum(definition->server),
 					  ObjectIdGetDatum(definition->owner),
@@ -238,8 +243,10 @@ cg_mirror_insert(const MirrorDefinition *definition, const char *mode, const cha
 					  array_of(definition->columns),
 					  Int64GetDatum(definition->ttl_ms),
 					  BoolGetDatum(definition->strict),
-					  CStringGetTextDatum(definition->degrades ? "degrade" : "error")};
-	char nulls[] = "           ";
+					  CStringGetTextDatum(definition->degrades ? "degrade" : "error"),
+					  Float8GetDatum(definition->ttl_jitter),
+					  (Datum) 0};
+	char nulls[] = "             ";
 	bool is_null;
 	int32 id;
 
@@ -247,14 +254,18 @@ cg_mirror_insert(const MirrorDefinition *definition, const char *mode, const cha
 		nulls[7] = 'n';
 	if (definition->ttl_ms == 0)
 		nulls[8] = 'n';
+	if (definition->transform)
+		values[12] = CStringGetTextDatum(definition->transform);
+	else
+		nulls[12] = 'n';
 
 	cg_mirror_catalog_begin();
 	cg_mirror_execute(
 		"INSERT INTO cachegrid.mirrors"
 		" (relation, server, owner, key, prefix, mode, format, columns, ttl, strict,"
-		" on_unavailable)"
+		" on_unavailable, ttl_jitter, transform)"
 		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8::name[],"
-		" $9 * interval '1 millisecond', $10, $11) RETURNING id",
+		" $9 * interval '1 millisecond', $10, $11, $12, $13) RETURNING id",
 		lengthof(types), types, values, nulls);
 	id = DatumGetInt32(
 		SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &is_null));

@@ -76,14 +76,40 @@ commit_wishes(const MirrorDefinition *definition)
 		   (definition->degrades ? CG_OUTBOX_DEGRADE : 0);
 }
 
-static void
-check_format(const char *format)
+static MirrorFormat
+check_format(const MirrorRequest *request)
 {
-	if (strcmp(format, "json") != 0)
+	bool hash = strcmp(request->format, "hash") == 0;
+
+	if (!hash && strcmp(request->format, "json") != 0)
 		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				errmsg("invalid format \"%s\"", format),
+				errmsg("invalid format \"%s\"", request->format),
 				errdetail("A format says how a row is written."),
-				errhint("The only format is \"json\"."));
+				errhint("Valid formats are \"json\" and \"hash\"."));
+	if (request->transform && (hash || request->columns != NIL))
+		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				errmsg("a transform makes the whole value of a row"),
+				errdetail("There is no use for \"%s\" beside it.",
+						  hash ? "format" : "columns"),
+				errhint("Leave it out, and let the function choose."));
+	return hash ? MIRROR_HASH : MIRROR_JSON;
+}
+
+static void
+check_jitter(const MirrorRequest *request)
+{
+	/* Also what is not a number. */
+	if (!(request->ttl_jitter >= 0 && request->ttl_jitter <= 1))
+		ereport(
+			ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			errmsg("invalid value %g of \"ttl_jitter\"", request->ttl_jitter),
+			errdetail("It is the part of \"ttl\" by which that is shortened at most."),
+			errhint("Pass a value between 0 and 1."));
+	if (request->ttl_jitter > 0 && !request->ttl)
+		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				errmsg("\"ttl_jitter\" without \"ttl\""),
+				errdetail("Keys that do not expire have none to shorten."),
+				errhint("Pass a \"ttl\", too."));
 }
 
 /* In milliseconds, a month being thirty days; 0 for none. */
@@ -349,14 +375,19 @@ check_request(const MirrorRequest *request, Relation relation, CaptureTemplate *
 
 	definition->mode = check_mode(request->mode);
 	check_commit(request, definition);
-	check_format(request->format);
+	definition->format = check_format(request);
 	definition->ttl_ms = check_ttl(request->ttl);
+	check_jitter(request);
+	definition->ttl_jitter = request->ttl_jitter;
 	check_table(relation);
 	*template = check_template(
 		relation, request->key ? request->key : default_key(relation), definition->mode);
 	check_columns(relation, request->columns);
+	definition->columns = request->columns;
+	if (request->transform)
+		definition->transform = cg_mirror_transform_name(relation, request->transform);
 	if (definition->mode != MIRROR_INVALIDATE)
-		(void) cg_mirror_encoder(relation, request->columns);
+		(void) cg_mirror_encoder(relation, definition);
 
 	prefix = cg_capture_template_prefix(*template, &prefix_size);
 	definition->relation = RelationGetRelid(relation);
@@ -365,7 +396,6 @@ check_request(const MirrorRequest *request, Relation relation, CaptureTemplate *
 	definition->key =
 		cg_capture_template_to_argument(*template, RelationGetDescr(relation));
 	definition->prefix = pnstrdup(prefix, prefix_size);
-	definition->columns = request->columns;
 	return definition;
 }
 

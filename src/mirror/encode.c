@@ -1,8 +1,13 @@
 /*-------------------------------------------------------------------------
  *
  * encode.c
- *	  A row as JSON: byte for byte what row_to_json(row)::text gives, in a
- *	  session with the settings that cg_mirror_catalog_begin() pins.
+ *	  A row as Redis is to have it, in a session with the settings that
+ *	  cg_mirror_catalog_begin() pins.
+ *
+ * As JSON: byte for byte what row_to_json(row)::text gives.  As a hash: a field
+ * for each column that is not NULL, whose value is what stands in that JSON,
+ * without quotes where it is a string.  By a function of the user's: the text
+ * of what it makes of the row; NULL is as if there were no row.
  *
  * The common types are written here, with their output functions looked up
  * once; all others (arrays, composites, ranges, types with a cast to json)
@@ -16,6 +21,7 @@
 #include "access/transam.h"
 #include "catalog/pg_type.h"
 #include "nodes/makefuncs.h"
+#include "parser/parse_coerce.h"
 #include "utils/builtins.h"
 #include "utils/datetime.h"
 #include "utils/fmgroids.h"
@@ -45,7 +51,7 @@ typedef enum ColumnForm
 typedef struct ColumnEncoder
 {
 	AttrNumber attnum;
-	char *label; /* the name as JSON with what stands around it: ,"name": */
+	char *label; /* hash: the name; else as JSON, with what is around it: ,"name": */
 	int label_size;
 	ColumnForm form;
 	Oid type; /* without its domain */
@@ -54,6 +60,8 @@ typedef struct ColumnEncoder
 
 struct RowEncoder
 {
+	MirrorFormat format;
+	RowTransform *transform; /* NULL: none */
 	int column_count;
 	AttrNumber last_attnum;
 	ColumnEncoder columns[FLEXIBLE_ARRAY_MEMBER];
@@ -125,22 +133,50 @@ check_column(Relation relation, Form_pg_attribute attribute)
 				errhint("Pass \"columns\" without it, or make it STORED."));
 }
 
+/* Is a value of the type a string in JSON?  For types that are left to to_json(). */
+static bool
+is_json_string(Oid type)
+{
+	Oid cast;
+
+	if (OidIsValid(get_element_type(type)) || type_is_rowtype(type))
+		return false;
+	return find_coercion_pathway(JSONOID, type, COERCION_EXPLICIT, &cast) !=
+		   COERCION_PATH_FUNC;
+}
+
 static void
-prepare_column(ColumnEncoder *column, Form_pg_attribute attribute, bool first)
+prepare_label(ColumnEncoder *column, const char *name, MirrorFormat format, bool first)
 {
 	StringInfoData label;
+
+	initStringInfo(&label);
+	if (format == MIRROR_HASH)
+		appendStringInfoString(&label, name);
+	else
+	{
+		appendStringInfoString(&label, first ? "{" : ",");
+		escape_json(&label, name);
+		appendStringInfoChar(&label, ':');
+	}
+	column->label = label.data;
+	column->label_size = label.len;
+}
+
+static void
+prepare_column(ColumnEncoder *column, Form_pg_attribute attribute, MirrorFormat format,
+			   bool first)
+{
 	Oid output;
 	bool is_varlena;
 
-	initStringInfo(&label);
-	appendStringInfoString(&label, first ? "{" : ",");
-	escape_json(&label, NameStr(attribute->attname));
-	appendStringInfoChar(&label, ':');
-	column->label = label.data;
-	column->label_size = label.len;
+	prepare_label(column, NameStr(attribute->attname), format, first);
 	column->attnum = attribute->attnum;
 	column->type = getBaseType(attribute->atttypid);
 	column->form = choose_form(column->type);
+	if (format == MIRROR_HASH && column->form == FORM_TO_JSON &&
+		is_json_string(column->type))
+		column->form = FORM_QUOTED;
 
 	if (column->form == FORM_TO_JSON)
 		prepare_to_json(column);
@@ -165,18 +201,10 @@ find_column(Relation relation, const char *name)
 	return attnum;
 }
 
-/*
- * An encoder of these columns (of char *; NIL: all), in this order, palloc'd
- * for as long as the relation stays open.  Raises an error if a column does
- * not exist or cannot be read.
- */
-RowEncoder *
-cg_mirror_encoder(Relation relation, List *columns)
+static void
+prepare_columns(RowEncoder *encoder, Relation relation, List *columns)
 {
 	TupleDesc desc = RelationGetDescr(relation);
-	int limit = Max(list_length(columns), desc->natts);
-	RowEncoder *encoder =
-		palloc0(offsetof(RowEncoder, columns) + limit * sizeof(ColumnEncoder));
 	ListCell *cell = list_head(columns);
 
 	for (int i = 0; columns == NIL ? i < desc->natts : cell != NULL; i++)
@@ -194,11 +222,44 @@ cg_mirror_encoder(Relation relation, List *columns)
 			continue;
 		check_column(relation, attribute);
 		prepare_column(&encoder->columns[encoder->column_count], attribute,
-					   encoder->column_count == 0);
+					   encoder->format, encoder->column_count == 0);
 		encoder->column_count++;
 		encoder->last_attnum = Max(encoder->last_attnum, attnum);
 	}
+}
+
+/*
+ * An encoder of the mirror's columns in its format, palloc'd for as long as the
+ * relation stays open.  Raises an error if a column or the transform does not
+ * exist, or cannot be used.
+ */
+RowEncoder *
+cg_mirror_encoder(Relation relation, const MirrorDefinition *definition)
+{
+	int limit = Max(list_length(definition->columns), RelationGetDescr(relation)->natts);
+	RowEncoder *encoder =
+		palloc0(offsetof(RowEncoder, columns) + limit * sizeof(ColumnEncoder));
+
+	encoder->format = definition->format;
+	if (definition->transform)
+		encoder->transform = cg_mirror_transform(relation, definition->transform);
+	else
+		prepare_columns(encoder, relation, definition->columns);
 	return encoder;
+}
+
+/* Columns that it writes; a hash with fewer fields has one that is NULL. */
+int
+cg_mirror_encoder_columns(const RowEncoder *encoder)
+{
+	return encoder->column_count;
+}
+
+/* Does it make something of every row? */
+bool
+cg_mirror_encodes_all(const RowEncoder *encoder)
+{
+	return encoder->format == MIRROR_JSON && !encoder->transform;
 }
 
 /* A JSON string of bytes that need no terminator. */
@@ -322,20 +383,61 @@ append_value(StringInfo out, ColumnEncoder *column, Datum value)
 	}
 }
 
-/*
- * Append the row's JSON to out.  May leave some memory in the current
- * context; raises what output functions raise.
- */
-void
-cg_mirror_encode(RowEncoder *encoder, TupleTableSlot *row, StringInfo out)
+/* What stands in JSON's quotes, without them; other values as they are there. */
+static void
+append_bare_value(StringInfo out, ColumnEncoder *column, Datum value)
+{
+	char buffer[MAXDATELEN + 1];
+	char *text;
+
+	switch (column->form)
+	{
+		case FORM_TEXT:
+			append_raw_text(out, value);
+			break;
+		case FORM_TIME:
+			JsonEncodeDateTime(buffer, value, column->type, NULL);
+			appendStringInfoString(out, buffer);
+			break;
+		case FORM_NUMBER:
+		case FORM_QUOTED:
+			text = OutputFunctionCall(&column->output, value);
+			appendStringInfoString(out, text);
+			pfree(text);
+			break;
+		default:
+			append_value(out, column, value);
+			break;
+	}
+}
+
+static void
+encode_hash(RowEncoder *encoder, TupleTableSlot *row, StringInfo out)
+{
+	for (int i = 0; i < encoder->column_count; i++)
+	{
+		ColumnEncoder *column = &encoder->columns[i];
+		int start;
+
+		if (row->tts_isnull[column->attnum - 1])
+			continue;
+		start = cg_mirror_begin_string(out);
+		appendBinaryStringInfo(out, column->label, column->label_size);
+		cg_mirror_end_string(out, start);
+		start = cg_mirror_begin_string(out);
+		append_bare_value(out, column, row->tts_values[column->attnum - 1]);
+		cg_mirror_end_string(out, start);
+	}
+}
+
+static void
+encode_json(RowEncoder *encoder, TupleTableSlot *row, StringInfo out)
 {
 	if (encoder->column_count == 0)
 	{
 		appendStringInfoString(out, "{}");
 		return;
 	}
-
-	slot_getsomeattrs(row, encoder->last_attnum);
 	for (int i = 0; i < encoder->column_count; i++)
 	{
 		ColumnEncoder *column = &encoder->columns[i];
@@ -347,4 +449,25 @@ cg_mirror_encode(RowEncoder *encoder, TupleTableSlot *row, StringInfo out)
 			append_value(out, column, row->tts_values[column->attnum - 1]);
 	}
 	appendStringInfoCharMacro(out, '}');
+}
+
+/*
+ * Append the row, as it is to be in Redis, to out; a hash as its
+ * fields and values in turn: see strings.c.  False if Redis is to have nothing: a hash without
+ * fields, or what a transform makes NULL.  May leave some memory in the current
+ * context; raises what output functions and transforms raise.
+ */
+bool
+cg_mirror_encode(RowEncoder *encoder, TupleTableSlot *row, StringInfo out)
+{
+	int start = out->len;
+
+	if (encoder->transform)
+		return cg_mirror_apply_transform(encoder->transform, row, out);
+	slot_getsomeattrs(row, encoder->last_attnum);
+	if (encoder->format == MIRROR_JSON)
+		encode_json(encoder, row, out);
+	else
+		encode_hash(encoder, row, out);
+	return out->len > start;
 }

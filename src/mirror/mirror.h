@@ -34,6 +34,8 @@ typedef struct MirrorRequest
 	const Interval *ttl; /* NULL: none */
 	bool strict;
 	const char *on_unavailable;
+	double ttl_jitter;
+	const char *transform; /* name of a function, or NULL */
 } MirrorRequest;
 
 /*

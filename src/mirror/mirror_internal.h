@@ -22,6 +22,12 @@ typedef enum MirrorMode
 	MIRROR_INVALIDATE	  /* keys are removed, not written */
 } MirrorMode;
 
+typedef enum MirrorFormat
+{
+	MIRROR_JSON,
+	MIRROR_HASH
+} MirrorFormat;
+
 /* A row of cachegrid.mirrors; everything in one memory context. */
 typedef struct MirrorDefinition
 {
@@ -32,11 +38,14 @@ typedef struct MirrorDefinition
 	char *key;	  /* template as a trigger's argument */
 	char *prefix; /* of its keys, which nobody else may use */
 	MirrorMode mode;
-	bool strict;   /* of write-through: keys are removed before the commit */
-	bool degrades; /* of write-through: it goes on without Redis */
-	List *columns; /* of char *, NIL: all */
-	int64 ttl_ms;  /* 0: none */
-	bool dropped;  /* by unmirror: its keys are still to be removed */
+	bool strict;	   /* of write-through: keys are removed before the commit */
+	bool degrades;	   /* of write-through: it goes on without Redis */
+	List *columns;	   /* of char *, NIL: all */
+	int64 ttl_ms;	   /* 0: none */
+	double ttl_jitter; /* it is shortened by up to this part of it, at random */
+	MirrorFormat format;
+	char *transform; /* function that makes values of rows, or NULL */
+	bool dropped;	 /* by unmirror: its keys are still to be removed */
 } MirrorDefinition;
 
 /* How far a sweep is.  Backend-local; on disk in cachegrid.mirror_progress. */
@@ -132,6 +141,7 @@ typedef struct MirrorRemoval
 } MirrorRemoval;
 
 typedef struct RowEncoder RowEncoder;
+typedef struct RowTransform RowTransform;
 
 /* Who runs, to return to. */
 typedef struct MirrorCaller
@@ -237,8 +247,22 @@ extern Size cg_mirror_parse_key(MirrorTable *table, const char *key, Size size,
 								char *buffer);
 
 /* Functions in encode.c */
-extern RowEncoder *cg_mirror_encoder(Relation relation, List *columns);
-extern void cg_mirror_encode(RowEncoder *encoder, TupleTableSlot *row, StringInfo out);
+extern RowEncoder *cg_mirror_encoder(Relation relation,
+									 const MirrorDefinition *definition);
+extern int cg_mirror_encoder_columns(const RowEncoder *encoder);
+extern bool cg_mirror_encodes_all(const RowEncoder *encoder);
+extern bool cg_mirror_encode(RowEncoder *encoder, TupleTableSlot *row, StringInfo out);
+
+/* Functions in strings.c */
+extern int cg_mirror_begin_string(StringInfo out);
+extern void cg_mirror_end_string(StringInfo out, int start);
+extern RedisString *cg_mirror_split_strings(const char *data, Size size, int *count);
+
+/* Functions in transform.c */
+extern char *cg_mirror_transform_name(Relation relation, const char *name);
+extern RowTransform *cg_mirror_transform(Relation relation, const char *name);
+extern bool cg_mirror_apply_transform(RowTransform *transform, TupleTableSlot *row,
+									  StringInfo out);
 
 /* Functions in batch.c */
 extern MirrorBatch *cg_mirror_batch(MemoryContext parent);

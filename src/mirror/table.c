@@ -139,7 +139,7 @@ cg_mirror_table_open(const MirrorDefinition *definition, Snapshot snapshot)
 	if (definition->mode != MIRROR_INVALIDATE)
 	{
 		open_index(table);
-		table->encoder = cg_mirror_encoder(table->relation, definition->columns);
+		table->encoder = cg_mirror_encoder(table->relation, definition);
 	}
 	table->slot = table_slot_create(table->relation, NULL);
 	return table;

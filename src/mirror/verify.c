@@ -46,9 +46,9 @@ typedef struct Comparison
 	MirrorTouch *touch;
 	char *key;
 	int key_size; /* 0: it makes no key */
-	char *value;  /* NULL: there is no row */
+	char *value;  /* NULL: Redis is to have nothing */
 	Size size;
-	int64 ttl_ms;
+	const MirrorDefinition *definition;
 	const char *problem; /* NULL: none */
 } Comparison;
 
@@ -63,6 +63,42 @@ typedef struct Reading
 	const Comparison *encoding; /* whose row, now; NULL: none */
 } Reading;
 
+/* Has the hash this field, with this value? */
+static bool
+has_field(const RedisReply *hash, const RedisString *field)
+{
+	for (int i = 0; i + 1 < hash->element_count; i += 2)
+	{
+		const RedisReply *name = hash->elements[i];
+		const RedisReply *value = hash->elements[i + 1];
+
+		if (name->size == field[0].size &&
+			memcmp(name->data, field[0].data, name->size) == 0)
+			return value->size == field[1].size &&
+				   memcmp(value->data, field[1].data, value->size) == 0;
+	}
+	return false;
+}
+
+static bool
+is_equal(const Comparison *comparison, const RedisReply *reply)
+{
+	RedisString *fields;
+	int count;
+	bool equal;
+
+	if (reply->kind == REDIS_STRING)
+		return reply->size == comparison->size &&
+			   memcmp(reply->data, comparison->value, comparison->size) == 0;
+
+	fields = cg_mirror_split_strings(comparison->value, comparison->size, &count);
+	equal = reply->element_count == count;
+	for (int i = 0; i < count && equal; i += 2)
+		equal = has_field(reply, &fields[i]);
+	pfree(fields);
+	return equal;
+}
+
 static void
 compare(const RedisResult *result, void *user_data)
 {
@@ -70,19 +106,20 @@ compare(const RedisResult *result, void *user_data)
 	bool found;
 
 	/* The whole verification fails then: see cg_redis_drain. */
-	if (result->outcome != REDIS_DONE)
+	if (result->outcome == REDIS_RETRY)
 	{
 		comparison->problem = "unanswered";
 		return;
 	}
-	found = result->reply->kind == REDIS_STRING;
+	/* What is of another kind is refused. */
+	found = result->outcome == REDIS_REFUSED || result->reply->kind == REDIS_STRING ||
+			result->reply->element_count > 0;
 	if (!found && comparison->value)
-		comparison->problem = comparison->ttl_ms > 0 ? "expired" : "missing";
+		comparison->problem = comparison->definition->ttl_ms > 0 ? "expired" : "missing";
 	else if (found && !comparison->value)
 		comparison->problem = "surplus";
 	else if (found &&
-			 (result->reply->size != comparison->size ||
-			  memcmp(result->reply->data, comparison->value, comparison->size) != 0))
+			 (result->outcome == REDIS_REFUSED || !is_equal(comparison, result->reply)))
 		comparison->problem = "differs";
 }
 
@@ -96,7 +133,7 @@ read_row(Reading *reading, MirrorTable *table, int number)
 	StringInfoData value;
 
 	comparison->touch = touch;
-	comparison->ttl_ms = reading->definition->ttl_ms;
+	comparison->definition = reading->definition;
 	comparison->value = NULL;
 	comparison->key_size = cg_mirror_render(&table->keys, touch, key);
 	if (comparison->key_size == 0)
@@ -107,10 +144,12 @@ read_row(Reading *reading, MirrorTable *table, int number)
 
 	initStringInfo(&value);
 	reading->encoding = comparison;
-	cg_mirror_encode(table->encoder, table->slot, &value);
+	if (cg_mirror_encode(table->encoder, table->slot, &value))
+	{
+		comparison->value = value.data;
+		comparison->size = value.len;
+	}
 	reading->encoding = NULL;
-	comparison->value = value.data;
-	comparison->size = value.len;
 }
 
 static void
@@ -202,11 +241,15 @@ compare_touches(Verification *verification, MirrorTouch *touches, int count,
 	for (int i = 0; i < count; i++)
 	{
 		Comparison *comparison = &comparisons[i];
+		RedisString key = {comparison->key, comparison->key_size};
+		RedisHandler handler = {compare, comparison};
 
-		if (comparison->key_size > 0 && !comparison->problem)
-			cg_redis_queue_get(verification->grid,
-							   (RedisString){comparison->key, comparison->key_size},
-							   (RedisHandler){compare, comparison});
+		if (comparison->key_size == 0 || comparison->problem)
+			continue;
+		if (verification->definition->format == MIRROR_HASH)
+			cg_redis_queue_get_hash(verification->grid, key, handler);
+		else
+			cg_redis_queue_get(verification->grid, key, handler);
 	}
 	if (!cg_redis_drain(verification->grid))
 		cg_redis_report(verification->grid, ERROR);

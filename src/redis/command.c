@@ -89,20 +89,27 @@ answer_at_once(RedisHandler handler, RedisOutcome outcome, const char *reason)
 	handler.callback(&result, handler.user_data);
 }
 
-/*
- * Queues a command, its name and its arguments, for the node that key belongs
- * to.  The bytes are copied.  The handler is called once, perhaps before this
- * returns; other handlers may be, too.  May wait for replies of earlier commands.
- */
-void
-cg_redis_queue(RedisGrid *grid, RedisString key, int count, const RedisString *arguments,
-			   RedisHandler handler)
+/* A command: its name and its arguments. */
+typedef struct RedisWords
 {
-	RedisCommand command = {.handler = handler, .slot = cg_redis_key_slot(key)};
+	int count;
+	const RedisString *arguments;
+} RedisWords;
+
+/* Queues commands that are carried out as one, for the node that key belongs to. */
+static void
+queue_words(RedisGrid *grid, RedisString key, int count, const RedisWords *words,
+			RedisHandler handler)
+{
+	RedisCommand command = {
+		.handler = handler, .slot = cg_redis_key_slot(key), .replies = count};
 	RedisNode *node;
 	RedisChunk *chunk = NULL;
+	Size size = 0;
 
-	if (command_size(count, arguments) > REDIS_MAX_COMMAND_BYTES)
+	for (int i = 0; i < count; i++)
+		size = add_size(size, command_size(words[i].count, words[i].arguments));
+	if (size > REDIS_MAX_COMMAND_BYTES)
 	{
 		answer_at_once(handler, REDIS_REFUSED, "longer than the 512 MB that Redis takes");
 		return;
@@ -113,12 +120,27 @@ cg_redis_queue(RedisGrid *grid, RedisString key, int count, const RedisString *a
 	if (chunk)
 	{
 		command.begin = chunk->bytes.len;
-		cg_redis_append_command(&chunk->bytes, count, arguments);
+		for (int i = 0; i < count; i++)
+			cg_redis_append_command(&chunk->bytes, words[i].count, words[i].arguments);
 		cg_redis_end_command(node, chunk, command);
 	}
 	else
 		answer_at_once(handler, REDIS_RETRY, grid->error.message);
 	cg_redis_return_latch(grid);
+}
+
+/*
+ * Queues a command, its name and its arguments, for the node that key belongs
+ * to.  The bytes are copied.  The handler is called once, perhaps before this
+ * returns; other handlers may be, too.  May wait for replies of earlier commands.
+ */
+void
+cg_redis_queue(RedisGrid *grid, RedisString key, int count, const RedisString *arguments,
+			   RedisHandler handler)
+{
+	RedisWords words = {count, arguments};
+
+	queue_words(grid, key, 1, &words, handler);
 }
 
 /* Queues SET key value; ttl_ms: milliseconds to live, 0: for ever. */
@@ -132,6 +154,44 @@ cg_redis_queue_set(RedisGrid *grid, RedisString key, RedisString value, int64 tt
 	Assert(ttl_ms >= 0);
 	arguments[4].size = pg_ulltoa_n(ttl_ms, milliseconds);
 	cg_redis_queue(grid, key, ttl_ms > 0 ? 5 : 3, arguments, handler);
+}
+
+/*
+ * Queues HSET key field value ...: fields holds two strings for each, count
+ * together; whatever else the hash has stays.  With anew it is a new hash, that
+ * lives ttl_ms milliseconds, or 0: for ever; nobody sees anything in between.
+ */
+void
+cg_redis_queue_hash(RedisGrid *grid, RedisString key, int count,
+					const RedisString *fields, bool anew, int64 ttl_ms,
+					RedisHandler handler)
+{
+	char milliseconds[24];
+	RedisString multi = WORD("MULTI");
+	RedisString exec = WORD("EXEC");
+	RedisString delete[] = {WORD("DEL"), key};
+	RedisString expire[] = {WORD("PEXPIRE"), key, {milliseconds, 0}};
+	RedisString *set = palloc((count + 2) * sizeof(RedisString));
+	RedisWords words[5];
+	int commands = 0;
+
+	Assert(ttl_ms == 0 || anew);
+	set[0] = WORD("HSET");
+	set[1] = key;
+	memcpy(&set[2], fields, count * sizeof(RedisString));
+	expire[2].size = pg_ulltoa_n(ttl_ms, milliseconds);
+	if (anew)
+	{
+		words[commands++] = (RedisWords){1, &multi};
+		words[commands++] = (RedisWords){2, delete};
+	}
+	words[commands++] = (RedisWords){count + 2, set};
+	if (ttl_ms > 0)
+		words[commands++] = (RedisWords){3, expire};
+	if (anew)
+		words[commands++] = (RedisWords){1, &exec};
+	queue_words(grid, key, commands, words, handler);
+	pfree(set);
 }
 
 /* Queues DEL key; the reply is the INTEGER 1 or 0. */
@@ -148,6 +208,15 @@ void
 cg_redis_queue_get(RedisGrid *grid, RedisString key, RedisHandler handler)
 {
 	RedisString arguments[] = {WORD("GET"), key};
+
+	cg_redis_queue(grid, key, 2, arguments, handler);
+}
+
+/* Queues HGETALL key; the reply is an ARRAY of fields and values, in turn. */
+void
+cg_redis_queue_get_hash(RedisGrid *grid, RedisString key, RedisHandler handler)
+{
+	RedisString arguments[] = {WORD("HGETALL"), key};
 
 	cg_redis_queue(grid, key, 2, arguments, handler);
 }

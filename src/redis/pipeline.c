@@ -124,6 +124,8 @@ lose_node(RedisNode *node)
 	RedisResult result = {.outcome = REDIS_RETRY, .reason = node->reason};
 
 	cg_redis_mark_down(node);
+	node->parts = 0;
+	node->part_error[0] = '\0';
 	while (!slist_is_empty(&node->chunks))
 		answer(node, &result);
 }
@@ -196,7 +198,7 @@ follow_ask(RedisNode *node, const RedisReply *ask)
 	RedisCommand command = from->commands[from->answered];
 	RedisNode *target = cg_redis_find_target(node, ask);
 	RedisChunk *to;
-	RedisCommand prelude = {.slot = command.slot};
+	RedisCommand prelude = {.slot = command.slot, .replies = 1};
 	int size = command.end - command.begin;
 
 	if (command.asked || !target || target == node || target->down ||
@@ -251,14 +253,57 @@ settle_error(RedisNode *node, const RedisReply *error)
 	answer(node, &result);
 }
 
+/* The first error among what EXEC carried out, else the reply itself. */
+static const RedisReply *
+find_error(const RedisReply *reply)
+{
+	for (int i = 0; i < reply->element_count; i++)
+	{
+		if (reply->elements[i]->kind == REDIS_ERROR)
+			return reply->elements[i];
+	}
+	return reply;
+}
+
+/*
+ * Takes a reply in, one of several.  The last one returns what stands for all of
+ * them, in *error if it has to be made: the first error, or what EXEC says.  NULL
+ * before that.
+ */
+static const RedisReply *
+take_part(RedisNode *node, const RedisReply *reply, int count, RedisReply *error)
+{
+	if (++node->parts < count)
+	{
+		if (reply->kind == REDIS_ERROR && node->part_error[0] == '\0')
+			strlcpy(node->part_error, reply->data, sizeof(node->part_error));
+		return NULL;
+	}
+	node->parts = 0;
+	if (node->part_error[0] == '\0')
+		return find_error(reply);
+	error->kind = REDIS_ERROR;
+	error->size = strlen(node->part_error);
+	error->data = MemoryContextStrdup(node->replies, node->part_error);
+	node->part_error[0] = '\0';
+	return error;
+}
+
 static void
 settle(RedisNode *node, const RedisReply *reply)
 {
-	RedisResult result = {.outcome = REDIS_DONE, .reply = reply};
+	RedisResult result = {.outcome = REDIS_DONE};
 	const RedisChunk *chunk = first_chunk(node);
-	bool ours = !chunk->commands[chunk->answered].handler.callback;
+	const RedisCommand *command = &chunk->commands[chunk->answered];
+	bool ours = !command->handler.callback;
+	RedisReply error = {0};
 
 	node->backoff = 0;
+	if (command->replies > 1)
+		reply = take_part(node, reply, command->replies, &error);
+	if (!reply)
+		return;
+	result.reply = reply;
 	if (chunk->answered == chunk->count - 1)
 		cg_redis_count_round_trip(node, chunk->sent_us);
 	if (reply->kind == REDIS_ERROR && !ours)

@@ -123,6 +123,11 @@ extern void cg_redis_queue_set(RedisGrid *grid, RedisString key, RedisString val
 							   int64 ttl_ms, RedisHandler handler);
 extern void cg_redis_queue_delete(RedisGrid *grid, RedisString key, RedisHandler handler);
 extern void cg_redis_queue_get(RedisGrid *grid, RedisString key, RedisHandler handler);
+extern void cg_redis_queue_hash(RedisGrid *grid, RedisString key, int count,
+								const RedisString *fields, bool anew, int64 ttl_ms,
+								RedisHandler handler);
+extern void cg_redis_queue_get_hash(RedisGrid *grid, RedisString key,
+									RedisHandler handler);
 extern void cg_redis_queue(RedisGrid *grid, RedisString key, int count,
 						   const RedisString *arguments, RedisHandler handler);
 extern const RedisReply *cg_redis_call(RedisGrid *grid, RedisString key, int count,

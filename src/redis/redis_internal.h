@@ -38,14 +38,15 @@ typedef struct RedisEndpoint
 	int port;
 } RedisEndpoint;
 
-/* A command between queue and callback. */
+/* A command between queue and callback, or several that are carried out as one. */
 typedef struct RedisCommand
 {
 	RedisHandler handler; /* no callback: our own ASKING */
 	int begin;			  /* its bytes in the chunk, kept for an ASK */
 	int end;
 	uint16 slot;
-	bool asked; /* sent because of an ASK: not followed again */
+	uint8 replies; /* that it has: over 1, from MULTI to EXEC */
+	bool asked;	   /* sent because of an ASK: not followed again */
 } RedisCommand;
 
 /* Commands formatted one behind the other; answered in the same order. */
@@ -81,6 +82,8 @@ typedef struct RedisNode
 	RedisChunk *last;
 	int chunk_count;
 	int64 progress; /* when bytes last moved, or the node began to owe */
+	int parts;		/* replies of the oldest command that are in, not all of them */
+	char part_error[REDIS_REASON_BYTES]; /* the first of them that was one, or "" */
 
 	MemoryContext replies; /* the reply being parsed or looked at */
 	int wait_position;	   /* in the grid's wait set */

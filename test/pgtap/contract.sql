@@ -63,7 +63,8 @@ INSERT INTO promised_function (name, arguments, result, may_call) VALUES
     ('unwatch', '"table" regclass', 'void', 'writer'),
     ('mirror', '"table" regclass, server name, key text = NULL, mode text = ''write-behind'', '
         'format text = ''json'', columns name[] = NULL, ttl interval = NULL, '
-        'strict boolean = true, on_unavailable text = ''error''', 'void', 'writer'),
+        'strict boolean = true, on_unavailable text = ''error'', '
+        'ttl_jitter double precision = 0, transform text = NULL', 'void', 'writer'),
     ('unmirror', '"table" regclass, server name', 'void', 'writer'),
     ('resync', '"table" regclass, server name', 'void', 'writer'),
     ('verify', '"table" regclass, server name', 'SETOF (key text, problem text)', 'writer');

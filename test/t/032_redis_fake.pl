@@ -106,5 +106,58 @@ is_equal('lost', 'quitter', 'a server without a fault');
 sql("UPDATE lost SET name = 'last words'");
 is_equal('lost', 'quitter', 'a connection that ended');
 
+# Several commands that are carried out as one: what can go wrong in the middle
+my %hashes;
+my @queued;
+my $units = 0;
+my $stumbler = FakeRedis->new(
+	sub {
+		my ($port, @words) = @_;
+		my ($command, $key, @fields) = @words;
+		my $answer = answer_of_server(@words);
+
+		return $answer if defined $answer;
+		if ($command eq 'MULTI')
+		{
+			@queued = ();
+			$units++;
+			return "+OK\r\n";
+		}
+		return "+OK\r\n" if $command eq 'SET';
+		if ($command eq 'DEL' || $command eq 'HSET')
+		{
+			return if $units == 2 && $command eq 'DEL';
+			return "-OOM command not allowed\r\n" if $units == 3 && $command eq 'HSET';
+			push @queued, [@words];
+			return "+QUEUED\r\n";
+		}
+		if ($command eq 'EXEC')
+		{
+			return "-EXECABORT Transaction discarded\r\n" if $units == 3;
+			return "*2\r\n:1\r\n-OOM script tried\r\n" if $units == 4;
+			return if $units == 5;
+			return "*2\r\n:1\r\n-WRONGTYPE of a sort\r\n" if grep { "@{$_}" =~ /cursed/ } @queued;
+			%hashes = ();
+			$hashes{ $_->[1] } = [ @{$_}[ 2 .. $#{$_} ] ] foreach grep { $_->[0] eq 'HSET' } @queued;
+			return "*2\r\n:1\r\n:1\r\n";
+		}
+		my @all = @{ $hashes{$key} // [] };
+		return $command eq 'HGETALL' ? '*' . @all . "\r\n" . join('', map { bulk($_) } @all) : "\$-1\r\n";
+	});
+my $stumbled = "mode 'single', endpoints '" . $stumbler->endpoint . "'";
+sql("CREATE SERVER stumbler FOREIGN DATA WRAPPER cachegrid_redis OPTIONS ($stumbled);"
+	  . "CREATE TABLE hashed (id int PRIMARY KEY, name text, empty text);"
+	  . "INSERT INTO hashed VALUES (1, 'first');"
+	  . "SELECT cachegrid.mirror('hashed', 'stumbler', format => 'hash')");
+is_equal('hashed', 'stumbler', 'a hash that is made in one go');
+sql("UPDATE hashed SET name = 'second'");
+is_equal('hashed', 'stumbler', 'one that is lost, refused, failed, and lost again before it is made');
+cmp_ok(sql(q{SELECT retries FROM cachegrid.stat_mirror WHERE server = 'stumbler'}), '>=', 4, '... each time it was sent again');
+sql("UPDATE hashed SET name = 'cursed'");
+ok($node->poll_query_until('postgres', q{SELECT parked = 1 AND last_error LIKE '%WRONGTYPE of a sort%' FROM cachegrid.stat_mirror WHERE server = 'stumbler'}), 'a command of them that is refused parks the key');
+sql("UPDATE hashed SET name = 'third'");
+is_equal('hashed', 'stumbler', '... until its row changes');
+is(sql('SELECT count(*) FROM cachegrid.mirror_parked'), '0', '... and it is parked no longer');
+
 $node->stop;
 done_testing();
