@@ -127,16 +127,16 @@ prepare_command(ReadyChunk *chunk, MirrorTable *table, MirrorTouch *touch)
 	command->has_row = table->definition->mode != MIRROR_INVALIDATE &&
 					   !cg_mirror_is_barred(chunk->channel, chunk->mirror, touch) &&
 					   cg_mirror_table_fetch(table, touch);
-	command->value = bytes->len;
-	if (command->has_row &&
-		!(touch->only_delete && cg_mirror_encodes_all(table->encoder)))
-		command->has_row = cg_mirror_encode(table->encoder, table->slot, bytes);
-	command->value_size = bytes->len - command->value;
+	/* Of rows that are there, what they make is set, or deleted, by the walk. */
 	if (command->has_row && touch->only_delete)
 	{
 		touch->state = TOUCH_SKIPPED;
 		return;
 	}
+	command->value = bytes->len;
+	if (command->has_row)
+		command->has_row = cg_mirror_encode(table->encoder, table->slot, bytes);
+	command->value_size = bytes->len - command->value;
 	chunk->count++;
 }
 

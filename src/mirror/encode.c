@@ -255,13 +255,6 @@ cg_mirror_encoder_columns(const RowEncoder *encoder)
 	return encoder->column_count;
 }
 
-/* Does it make something of every row? */
-bool
-cg_mirror_encodes_all(const RowEncoder *encoder)
-{
-	return encoder->format == MIRROR_JSON && !encoder->transform;
-}
-
 /* A JSON string of bytes that need no terminator. */
 static void
 append_quoted(StringInfo out, const char *data, Size size)

@@ -250,7 +250,6 @@ extern Size cg_mirror_parse_key(MirrorTable *table, const char *key, Size size,
 extern RowEncoder *cg_mirror_encoder(Relation relation,
 									 const MirrorDefinition *definition);
 extern int cg_mirror_encoder_columns(const RowEncoder *encoder);
-extern bool cg_mirror_encodes_all(const RowEncoder *encoder);
 extern bool cg_mirror_encode(RowEncoder *encoder, TupleTableSlot *row, StringInfo out);
 
 /* Functions in strings.c */
