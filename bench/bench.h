@@ -113,6 +113,8 @@ extern double row_herd(Bench *bench);
 extern double row_update_watched(Bench *bench);
 extern double row_update_mirrored_alone(Bench *bench);
 extern double row_update_mirrored(Bench *bench);
+extern double row_update_through(Bench *bench);
+extern double row_update_waiting(Bench *bench);
 extern double row_bulk_watched(Bench *bench);
 extern double row_bulk_mirrored(Bench *bench);
 extern double row_rows_in_bulk(Bench *bench);

@@ -72,17 +72,26 @@ signal_worker(Bench *bench, int number)
 	return !isnan(pid) && kill((pid_t) pid, number) == 0;
 }
 
-/* Mirror a table unless it is; returns when all is in Redis, or false. */
+/*
+ * Mirror a table with these further arguments, unless it is mirrored; returns when all
+ * is in Redis, or false.
+ */
+static bool
+ensure_mirror_with(Bench *bench, const char *table, const char *arguments)
+{
+	char sql[512];
+
+	snprintf(sql, sizeof(sql),
+			 "SELECT cachegrid.mirror('%s', 'grid'%s) WHERE NOT EXISTS"
+			 " (SELECT FROM cachegrid.stat_mirror WHERE \"table\" = '%s'::regclass)",
+			 table, arguments, table);
+	return bench_run(bench, sql) && !isnan(wait_for_mirror(bench));
+}
+
 static bool
 ensure_mirror(Bench *bench, const char *table)
 {
-	char sql[256];
-
-	snprintf(sql, sizeof(sql),
-			 "SELECT cachegrid.mirror('%s', 'grid') WHERE NOT EXISTS"
-			 " (SELECT FROM cachegrid.stat_mirror WHERE \"table\" = '%s'::regclass)",
-			 table, table);
-	return bench_run(bench, sql) && !isnan(wait_for_mirror(bench));
+	return ensure_mirror_with(bench, table, "");
 }
 
 double
@@ -117,6 +126,23 @@ row_update_mirrored(Bench *bench)
 {
 	return ensure_mirror(bench, "one_mirrored") ? compare_updates(bench, "one_mirrored")
 												: NAN;
+}
+
+double
+row_update_through(Bench *bench)
+{
+	return ensure_mirror_with(bench, "one_through", ", mode => 'write-through'")
+			   ? compare_updates(bench, "one_through")
+			   : NAN;
+}
+
+double
+row_update_waiting(Bench *bench)
+{
+	return ensure_mirror_with(bench, "one_waiting",
+							  ", mode => 'write-through', strict => false")
+			   ? compare_updates(bench, "one_waiting")
+			   : NAN;
 }
 
 double

@@ -54,14 +54,14 @@ CREATE UNLOGGED TABLE keyrings AS
     SELECT array_agg(k) AS ks
     FROM (SELECT k, row_number() OVER () / 500 AS ring FROM probe) numbered GROUP BY ring;
 
--- Rows to update one by one, and all at once: bare, watched, mirrored.
+-- Rows to update one by one, and all at once: bare, watched, mirrored in each mode.
 SELECT format('CREATE TABLE one_%1$s (id integer PRIMARY KEY, n integer NOT NULL, v text NOT NULL)
                    WITH (fillfactor = 70, autovacuum_enabled = off)', kind),
        format('INSERT INTO one_%1$s SELECT i, 0, repeat(''x'', 100) FROM generate_series(1, 10000) i', kind),
        format('CREATE TABLE all_%1$s (id integer PRIMARY KEY, n integer NOT NULL, v text NOT NULL)
                    WITH (autovacuum_enabled = off)', kind),
        format('INSERT INTO all_%1$s SELECT i, 0, repeat(''x'', 100) FROM generate_series(1, %2$s) i', kind, :bulk)
-    FROM unnest(ARRAY['bare', 'watched', 'mirrored']) kind \gexec
+    FROM unnest(ARRAY['bare', 'watched', 'mirrored', 'through', 'waiting']) kind \gexec
 
 SELECT cachegrid.watch(t, keys => ARRAY[t || ':{id}'])
     FROM unnest(ARRAY['one_watched', 'all_watched']) t;

@@ -297,9 +297,9 @@ static const struct
 {
 	void (*operation)(Model *model);
 	int share;
-} operations[] = {{do_put, 374},   {do_put_failing, 60}, {do_lookup, 342},
-				  {do_remove, 50}, {do_retime, 80},		 {do_drop, 40},
-				  {do_clear, 4},   {do_close, 2},		 {do_sweep, 20},
+} operations[] = {{do_put, 374},	{do_put_failing, 60}, {do_lookup, 342},
+				  {do_remove, 50},	{do_retime, 80},	  {do_drop, 40},
+				  {do_clear, 4},	{do_close, 2},		  {do_sweep, 20},
 				  {do_reclaim, 20}, {do_limit, 8}};
 
 static void
