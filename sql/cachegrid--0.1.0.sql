@@ -736,6 +736,17 @@ CREATE VIEW stat_mirror AS
 COMMENT ON VIEW stat_mirror IS
 'One row a mirror of this database. state: starting, sweeping, live, interrupted (Redis is away), sweep pending (the same, and a sweep is to come), stopped (see last_error: the table, or a lack of worker processes), removing (after unmirror). waiting: changes that are committed and not applied yet. lag_seconds: age of the oldest of them. applied: keys set or deleted, retries: sent again, since the server started. parked: keys that could not be written, see cachegrid.mirror_parked. sweeps: ended ones. Of mode write-through: waits: commits that waited until their rows were in Redis; group_size: how many of them were released together, on average, NULL if there were none; disappointments: commits that wanted to wait and were told that Redis, or the table, is out of reach. Example: SELECT "table", waiting, lag_seconds, last_error FROM cachegrid.stat_mirror;';
 
+CREATE FUNCTION mirror_progress(OUT mirror integer, OUT phase text, OUT started_at timestamptz, OUT keys_scanned bigint,
+                                OUT rows_done bigint, OUT rows_total bigint) RETURNS SETOF record
+    AS 'MODULE_PATHNAME', 'cachegrid_mirror_progress'
+    LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 10;
+COMMENT ON FUNCTION mirror_progress() IS 'Part of the rows of view cachegrid.stat_mirror_progress.';
+CREATE VIEW stat_mirror_progress AS
+    SELECT m.relation AS "table", m.server, p.phase, p.started_at, p.keys_scanned, p.rows_done, p.rows_total
+    FROM mirrors m JOIN mirror_progress() p ON p.mirror = m.id;
+COMMENT ON VIEW stat_mirror_progress IS
+'One row a sweep under way: the first copy of a table, a resync, or what TRUNCATE, ALTER TABLE and a Redis that may have lost keys ask for. phase: scanning Redis, for keys whose rows are gone; then walking the table, row by row. started_at: when the worker took it up; one that begins goes on where the last one was, and counts anew. keys_scanned: keys found in Redis. rows_done: rows written. rows_total: of the table, as ANALYZE estimates it; NULL: not known. Example: SELECT "table", phase, 100 * rows_done / nullif(rows_total, 0) AS percent FROM cachegrid.stat_mirror_progress;';
+
 CREATE FUNCTION stat_redis(OUT server name, OUT node text, OUT role text, OUT owner regrole, OUT connected boolean, OUT slots integer,
                            OUT commands bigint, OUT errors bigint, OUT retries bigint, OUT connects bigint,
                            OUT round_trips bigint, OUT round_trip_ms double precision, OUT bytes_sent bigint,
@@ -777,8 +788,8 @@ GRANT SELECT ON watched TO cachegrid_reader;
 
 GRANT EXECUTE ON FUNCTION mirror(regclass, name, text, text, text, name[], interval, boolean, text, double precision, text), unmirror(regclass, name),
     resync(regclass, name), verify(regclass, name) TO cachegrid_writer;
-GRANT EXECUTE ON FUNCTION mirror_status(), stat_redis() TO cachegrid_reader;
-GRANT SELECT ON stat_mirror, stat_redis, mirror_parked TO cachegrid_reader;
+GRANT EXECUTE ON FUNCTION mirror_status(), mirror_progress(), stat_redis() TO cachegrid_reader;
+GRANT SELECT ON stat_mirror, stat_mirror_progress, stat_redis, mirror_parked TO cachegrid_reader;
 
 -- start ---------------------------------------------------------------------
 -- What the extension had put before it was dropped is not this one's.

@@ -24,6 +24,7 @@ PG_FUNCTION_INFO_V1(cachegrid_unmirror);
 PG_FUNCTION_INFO_V1(cachegrid_resync);
 PG_FUNCTION_INFO_V1(cachegrid_verify);
 PG_FUNCTION_INFO_V1(cachegrid_mirror_status);
+PG_FUNCTION_INFO_V1(cachegrid_mirror_progress);
 PG_FUNCTION_INFO_V1(cachegrid_stat_redis);
 PG_FUNCTION_INFO_V1(cachegrid_redis_options);
 
@@ -138,6 +139,16 @@ cachegrid_mirror_status(PG_FUNCTION_ARGS)
 
 	InitMaterializedSRF(fcinfo, 0);
 	cg_mirror_statuses(result->setResult, result->setDesc);
+	return (Datum) 0;
+}
+
+Datum
+cachegrid_mirror_progress(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+
+	InitMaterializedSRF(fcinfo, 0);
+	cg_mirror_progress(result->setResult, result->setDesc);
 	return (Datum) 0;
 }
 

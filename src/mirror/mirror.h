@@ -63,6 +63,7 @@ extern void cg_mirror_pin_settings(void);
 
 /* Functions in status.c */
 extern void cg_mirror_statuses(Tuplestorestate *rows, TupleDesc desc);
+extern void cg_mirror_progress(Tuplestorestate *rows, TupleDesc desc);
 extern void cg_mirror_forget_database(Oid database);
 extern void cg_mirror_shmem_request(void);
 extern void cg_mirror_shmem_init(void);

@@ -56,6 +56,16 @@ typedef enum SweepPhase
 	SWEEP_WALK	/* through the table, in the order of its index */
 } SweepPhase;
 
+/* What a sweep has done since the worker took it up. */
+typedef struct SweepProgress
+{
+	const char *phase; /* a constant; NULL: there is no sweep */
+	TimestampTz started;
+	int64 keys;		  /* found in Redis */
+	int64 rows;		  /* read from the table, and written */
+	double row_total; /* estimate; below 0: not known */
+} SweepProgress;
+
 /* What it takes to make Redis keys of touches. */
 typedef struct MirrorKeys
 {
@@ -76,8 +86,9 @@ typedef struct MirrorState
 	int released;				/* of this round: who waited for it, and it was done */
 	int disappointed;			/* the same, and it was not */
 	SweepPhase phase;
-	Size last_size;		/* of last, which is as in a record; 0: none */
-	RedisScan *scan;	/* of SWEEP_SCAN, NULL: not begun */
+	Size last_size;	 /* of last, which is as in a record; 0: none */
+	RedisScan *scan; /* of SWEEP_SCAN, NULL: not begun */
+	SweepProgress progress;
 	bool unsaved;		/* phase and last differ from what is on disk */
 	bool listed;		/* in the catalog when it was last read */
 	bool has_parked;	/* keys in cachegrid.mirror_parked */
@@ -365,6 +376,7 @@ extern void cg_mirror_serve(void);
 /* Functions in status.c */
 extern void cg_mirror_count(int32 mirror, int64 applied, int64 retries);
 extern void cg_mirror_count_sweep(int32 mirror);
+extern void cg_mirror_show_progress(int32 mirror, const SweepProgress *progress);
 extern void cg_mirror_count_waiters(int32 mirror, int released, int disappointed);
 extern void cg_mirror_set_state(int32 mirror, const char *state);
 extern void cg_mirror_set_error(int32 mirror, const char *error);

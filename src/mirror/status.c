@@ -29,9 +29,10 @@ typedef struct MirrorStatus
 {
 	int32 mirror;
 	const char *state;
-	int64 applied;			   /* keys set or deleted */
-	int64 retries;			   /* keys that had to be sent again */
-	int64 sweeps;			   /* ended sweeps */
+	int64 applied; /* keys set or deleted */
+	int64 retries; /* keys that had to be sent again */
+	int64 sweeps;  /* ended sweeps */
+	SweepProgress progress;
 	int64 waits;			   /* commits that waited until it was done */
 	int64 groups;			   /* rounds in which they were released */
 	int64 disappointments;	   /* commits that did not wait as they wanted to */
@@ -135,6 +136,19 @@ cg_mirror_count_sweep(int32 mirror)
 	status = make_status_locked(mirror);
 	if (status)
 		status->sweeps++;
+	SpinLockRelease(&shared->mutex);
+}
+
+/* How far the mirror's sweep is; its phase is a constant, too: see below. */
+void
+cg_mirror_show_progress(int32 mirror, const SweepProgress *progress)
+{
+	MirrorStatus *status;
+
+	SpinLockAcquire(&shared->mutex);
+	status = make_status_locked(mirror);
+	if (status)
+		status->progress = *progress;
 	SpinLockRelease(&shared->mutex);
 }
 
@@ -342,4 +356,35 @@ cg_mirror_statuses(Tuplestorestate *rows, TupleDesc desc)
 
 	foreach (cell, definitions)
 		put_status(lfirst(cell), rows, desc);
+}
+
+/*
+ * Put how far each sweep under way in this database is into rows: (mirror integer,
+ * phase text, started_at timestamptz, keys_scanned bigint, rows_done bigint,
+ * rows_total bigint).
+ */
+void
+cg_mirror_progress(Tuplestorestate *rows, TupleDesc desc)
+{
+	MirrorStatus status;
+	ListCell *cell;
+
+	foreach (cell, cg_mirror_definitions())
+	{
+		const SweepProgress *progress = &status.progress;
+		const MirrorDefinition *definition = lfirst(cell);
+		Datum values[6];
+		bool nulls[6] = {false};
+
+		if (!copy_status(definition->id, &status) || !progress->phase)
+			continue;
+		values[0] = Int32GetDatum(definition->id);
+		values[1] = CStringGetTextDatum(progress->phase);
+		values[2] = TimestampTzGetDatum(progress->started);
+		values[3] = Int64GetDatum(progress->keys);
+		values[4] = Int64GetDatum(progress->rows);
+		nulls[5] = progress->row_total < 0;
+		values[5] = Int64GetDatum((int64) progress->row_total);
+		tuplestore_putvalues(rows, desc, values, nulls);
+	}
 }

@@ -23,7 +23,9 @@
 
 #include "access/xact.h"
 #include "utils/memutils.h"
+#include "utils/rel.h"
 #include "utils/snapmgr.h"
+#include "utils/timestamp.h"
 
 #include "base/compat.h"
 #include "mirror/mirror_internal.h"
@@ -31,6 +33,23 @@
 #define WALK_CHUNK		 10000
 #define SHORT_WALK_CHUNK 1000 /* if sessions may wait for its end */
 #define SCAN_PAGES		 16
+
+/* Show how far the sweep is, after so many more keys and rows. */
+static void
+show_progress(MirrorState *mirror, int keys, int rows)
+{
+	static const char *const phases[] = {[SWEEP_DONE] = NULL,
+										 [SWEEP_SCAN] = "scanning Redis",
+										 [SWEEP_WALK] = "walking the table"};
+	SweepProgress *progress = &mirror->progress;
+
+	if (!progress->phase)
+		*progress = (SweepProgress){.started = GetCurrentTimestamp(), .row_total = -1};
+	progress->phase = phases[mirror->phase];
+	progress->keys += keys;
+	progress->rows += rows;
+	cg_mirror_show_progress(mirror->definition->id, progress);
+}
 
 static void
 enter_phase(MirrorState *mirror, SweepPhase phase)
@@ -40,6 +59,9 @@ enter_phase(MirrorState *mirror, SweepPhase phase)
 	mirror->last_size = 0;
 	if (phase == SWEEP_DONE)
 		cg_mirror_count_sweep(mirror->definition->id);
+	if (phase == SWEEP_SCAN)
+		mirror->progress.phase = NULL;
+	show_progress(mirror, 0, 0);
 }
 
 /* Sweep the mirror, from the start if it is being swept already. */
@@ -132,6 +154,7 @@ typedef struct SweepStep
 	MirrorChannel *channel;
 	MirrorState *mirror;
 	bool ended; /* the walk */
+	int rows;	/* of this chunk of it */
 	const RedisString *keys;
 	int key_count;
 	bool failed; /* a surplus key could not be deleted */
@@ -142,13 +165,13 @@ static void
 read_walk_chunk(void *argument)
 {
 	SweepStep *step = argument;
+	int limit = walk_chunk(step->channel);
 	MirrorTable *table =
 		cg_mirror_table_open(step->mirror->definition, GetActiveSnapshot());
 
-	int limit = walk_chunk(step->channel);
-
-	step->ended =
-		cg_mirror_table_walk(table, step->mirror, step->channel->batch, limit) < limit;
+	step->rows = cg_mirror_table_walk(table, step->mirror, step->channel->batch, limit);
+	step->ended = step->rows < limit;
+	step->mirror->progress.row_total = table->relation->rd_rel->reltuples;
 	cg_mirror_table_close(table);
 	cg_mirror_batch_sort(step->channel->batch);
 }
@@ -221,6 +244,7 @@ walk_step(MirrorChannel *channel, MirrorState *mirror)
 		return false;
 	}
 	mirror->unsaved = true;
+	show_progress(mirror, 0, step.rows);
 	if (step.ended && mirror->phase == SWEEP_WALK)
 		enter_phase(mirror, SWEEP_DONE);
 	return true;
@@ -376,6 +400,7 @@ scan_step(MirrorChannel *channel, MirrorState *mirror)
 	if (!mirror->scan)
 		begin_scan(channel, mirror);
 	state = find_keys(mirror, &found);
+	show_progress(mirror, found.count, 0);
 	if (found.count > 0)
 		checked = check_keys(channel, mirror, found.keys, found.count);
 	if (checked != REDIS_SCAN_KEYS)

@@ -80,6 +80,7 @@ INSERT INTO promised_view VALUES
     ('watched', '{table,keys,tags,active}'),
     ('stat_mirror', '{table,server,mode,waiting,lag_seconds,applied,retries,parked,last_error,waits,group_size,'
         'disappointments}'),
+    ('stat_mirror_progress', '{table,server,phase,started_at,keys_scanned,rows_done,rows_total}'),
     ('stat_redis', '{server,node,role}');
 
 -- What there is, spelled as above.
@@ -224,7 +225,8 @@ SELECT ok(NOT has_foreign_data_wrapper_privilege('contract_stranger', 'cachegrid
 SELECT is_empty($$SELECT p.oid::regprocedure FROM extension_function p
                   WHERE has_function_privilege('cachegrid_admin', p.oid, 'EXECUTE')
                     AND p.oid NOT IN (SELECT oid FROM kept_function WHERE oid IS NOT NULL)
-                    AND p.proname NOT IN ('capture', 'capture_statement', 'check_policy', 'mirror_status', 'prepared_stamps')
+                    AND p.proname NOT IN ('capture', 'capture_statement', 'check_policy', 'mirror_status', 'mirror_progress',
+                                          'prepared_stamps')
                     AND p.proname NOT IN (SELECT name FROM promised_view)$$,
                 'no function may be called that is not promised, but what these stand on');
 SELECT is_empty($$SELECT r.oid::regclass FROM extension_relation r
