@@ -25,10 +25,12 @@
 static OutboxAnswer
 judge_mirror(const MirrorChannel *channel, const MirrorState *mirror, uint64 xid)
 {
-	if (channel->failures > 0 || mirror->broken || mirror->gone)
+	if (mirror->broken || mirror->gone)
 		return OUTBOX_REFUSED;
 	if (cg_outbox_position_covers(channel->position, xid))
 		return mirror->refused ? OUTBOX_REFUSED : OUTBOX_GRANTED;
+	if (channel->failures > 0)
+		return OUTBOX_REFUSED;
 	if (channel->busy_since != 0 && cg_clock_ms() > channel->busy_since + BUSY_MS)
 		return OUTBOX_REFUSED;
 	return OUTBOX_UNANSWERED;
