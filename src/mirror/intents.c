@@ -264,6 +264,9 @@ delete_removed(MirrorChannel *channel)
 {
 	if (are_deleted(channel))
 		return true;
+	/* It takes a transaction to open one, and between parts of a batch there is one. */
+	if (IsTransactionState() && (channel->failures > 0 || !channel->grid))
+		return false;
 	if (cg_clock_ms() < channel->retry_at || !cg_mirror_connect(channel))
 		return false;
 	for (int tries = 0; tries < MAX_TRIES; tries++)

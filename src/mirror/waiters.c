@@ -69,7 +69,10 @@ knows_all(List *channels, const OutboxIntent *intent)
 	return all;
 }
 
-/* What all mirrors have to say; refused only when nothing else is to be waited for. */
+/*
+ * What all mirrors have to say; refused only when nothing else is to be waited for,
+ * and by one that does not go on without Redis.
+ */
 static OutboxAnswer
 judge_application(List *channels, const OutboxIntent *intent)
 {
@@ -91,7 +94,7 @@ judge_application(List *channels, const OutboxIntent *intent)
 			its = judge_mirror(channel, mirror, intent->xid);
 			if (its == OUTBOX_UNANSWERED)
 				return OUTBOX_UNANSWERED;
-			if (its == OUTBOX_REFUSED)
+			if (its == OUTBOX_REFUSED && !mirror->definition->degrades)
 				answer = OUTBOX_REFUSED;
 		}
 	}
@@ -100,20 +103,22 @@ judge_application(List *channels, const OutboxIntent *intent)
 
 /* Count an answered intent for the mirrors it concerns. */
 static void
-count_answer(List *channels, const OutboxIntent *intent, OutboxAnswer answer)
+count_answered(List *channels, const OutboxIntent *intent)
 {
 	ListCell *cell;
 	ListCell *other;
 
 	foreach (cell, channels)
 	{
-		foreach (other, ((MirrorChannel *) lfirst(cell))->mirrors)
+		const MirrorChannel *channel = lfirst(cell);
+
+		foreach (other, channel->mirrors)
 		{
 			MirrorState *mirror = lfirst(other);
 
 			if (!concerns(intent, mirror))
 				continue;
-			if (answer == OUTBOX_GRANTED)
+			if (judge_mirror(channel, mirror, intent->xid) == OUTBOX_GRANTED)
 				mirror->released++;
 			else
 				mirror->disappointed++;
@@ -161,7 +166,7 @@ cg_mirror_release_waiters(List *channels)
 		answer = judge_application(channels, &intents[i]);
 		if (answer == OUTBOX_UNANSWERED)
 			continue;
-		count_answer(channels, &intents[i], answer);
+		count_answered(channels, &intents[i]);
 		cg_outbox_answer(&intents[i], answer);
 		any = true;
 	}

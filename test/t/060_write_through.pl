@@ -327,6 +327,31 @@ $mirror->settle("many_$_") foreach 1 .. 10;
 sql('BEGIN; ' . join(' ', map { "UPDATE many_$_ SET n = 1;" } 1 .. 10) . ' COMMIT');
 is(join('', map { $mirror->value("many_$_:1") } 1 .. 10), '{"id":1,"n":1}' x 10, 'ten mirrors in one transaction');
 
+# Two servers, of which one is away, and the other has much to do.
+my $second = RedisServer->new(dir => PostgreSQL::Test::Utils::tempdir() . '/second');
+sql("CREATE SERVER second FOREIGN DATA WRAPPER cachegrid_redis OPTIONS (mode 'single', endpoints '" . $second->endpoint . "')");
+sql('CREATE TABLE twice (id int PRIMARY KEY, n bigint NOT NULL); INSERT INTO twice SELECT i, 0 FROM generate_series(1, 10) i');
+sql(q{SELECT cachegrid.mirror('twice', 'grid', mode => 'write-through'), cachegrid.mirror('twice', 'second', mode => 'write-through', on_unavailable => 'degrade')});
+sql('CREATE TABLE big (id int PRIMARY KEY, n bigint NOT NULL); INSERT INTO big SELECT i, 0 FROM generate_series(1, 150000) i');
+sql(q{SELECT cachegrid.mirror('big', 'grid', mode => 'write-through', strict => false)});
+my $both_live = q{SELECT bool_and(state = 'live' AND waiting = 0) FROM cachegrid.stat_mirror WHERE "table" = 'twice'::regclass};
+ok($mirror->settle('big') && $node->poll_query_until('postgres', $both_live), 'a table in two servers');
+sql('UPDATE twice SET n = 1 WHERE id = 1');
+is($mirror->value('twice:1') . $second->command('GET', 'twice:1'), '{"id":1,"n":1}' x 2, '... is in both when the commit returns');
+my $logged = -s $node->logfile;
+$second->kill9;
+append_to_file("$script.both", "\\set id random(1, 10)\nUPDATE twice SET n = n + 1 WHERE id = :id;\n");
+$writers = IPC::Run::start([ 'pgbench', '-n', '-c', '4', '-T', '6', '-f', "$script.both", $node->connstr('postgres') ], '>', \$out, '2>', \$err);
+sql('UPDATE big SET n = n + 1') for 1 .. 3;
+$writers->finish;
+unlike($err, qr/WARNING|ERROR/, 'a server that is away holds nobody up whose mirror degrades');
+is($mirror->logged('unexpected state|terminated by signal|exited with exit code', $logged), 0, '... and the worker goes on');
+is(sql(q{SELECT count(*) FROM cachegrid.verify('twice', 'grid')}), '0', '... with the other one');
+$second->start;
+ok($node->poll_query_until('postgres', $both_live), 'it comes back');
+is(sql(q{SELECT count(*) FROM cachegrid.verify('twice', 'second')}), '0', '... and has what the table has');
+$mirror->is_equal('the large one', 'big');
+
 # A crash: of what was removed for whom, nothing may be known any more.
 sql('TRUNCATE item; INSERT INTO item SELECT i, 0 FROM generate_series(1, 100) i');
 $mirror->is_equal('before the crash');
