@@ -240,14 +240,9 @@ floor_is_needed(uint64 floor, Snapshot fresh)
 
 	if (floor < xmin)
 		return false;
-	/* In recovery nobody announces, but that snapshot is of stampers only. */
+	/* In recovery that snapshot is of stampers only: here runs one from before. */
 	if (fresh->takenDuringRecovery)
-	{
-		for (int32 i = 0; i < fresh->subxcnt; i++)
-			if (cg_snapshot_widen(fresh->subxip[i]) <= floor)
-				return true;
-		return false;
-	}
+		return true;
 	for (uint32 i = 0; i < shared->announced_count; i++)
 	{
 		uint64 xid = pg_atomic_read_u64(&shared->announced[i]);

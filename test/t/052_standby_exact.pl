@@ -123,8 +123,10 @@ change(qq{BEGIN; SELECT cachegrid.invalidate('product:6'); INSERT INTO part VALU
 change(qq{COMMIT PREPARED 'p$_'}) for 111 .. 119;
 is(fetch('product:6'), '60 miss', 'beside a long transaction');
 is(fetch('product:6'), '60 miss', '... a slot that was full is not believed');
+change(q{BEGIN; SELECT cachegrid.invalidate('product:16'); INSERT INTO part VALUES (120, 0); PREPARE TRANSACTION 'p120'});
 change(q{UPDATE product SET n = 61 WHERE id = 6});
-computes_and_keeps('product:6', 61, '... until it is stamped again');
+computes_and_keeps('product:6', 61, '... until it is stamped again, beside a later one that is prepared');
+change(q{COMMIT PREPARED 'p120'});
 $long->query_safe('ROLLBACK');
 $long->quit;
 
@@ -238,11 +240,17 @@ Standby::follow($primary, $standby);
 my $fetch_t = q{SELECT cachegrid.fetch('t:1') ->> 'n'};
 is($standby->safe_psql('other', $fetch_t), '1', 'another database') for 1 .. 2;
 is($standby->safe_psql('other', q{SELECT hits FROM cachegrid.stat_cache WHERE cache = 't'}), '1', '... has its hits');
+my $entries = 'SELECT sum(entries) FROM cachegrid.stat_memory';
+my $before = $standby->safe_psql('postgres', $entries);
+$standby->safe_psql('other', q{SELECT cachegrid.set('note:' || i, 'old') FROM generate_series(1, 1000) i});
+cmp_ok($standby->safe_psql('postgres', $entries), '>', $before + 900, '... and what was put');
 change('DROP DATABASE other');
+ok($standby->poll_query_until('postgres', "SELECT ($entries) < $before + 500"), '... of which the memory is given back when it is dropped');
 $primary->safe_psql('postgres', "CREATE DATABASE other OID $oid");
 $primary->safe_psql('other', "$setup; INSERT INTO t VALUES (1, 2)");
 Standby::follow($primary, $standby);
-is($standby->safe_psql('other', $fetch_t), '2', 'its successor of the same number has none of its entries');
+is($standby->safe_psql('other', q{SELECT cachegrid.get('note:1')}), '', 'its successor of the same number has none of its entries');
+is($standby->safe_psql('other', $fetch_t), '2', '... computed ones neither');
 
 # Watches come and go.
 change(q{SELECT cachegrid.unwatch('part')});
