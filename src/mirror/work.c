@@ -28,8 +28,8 @@
 /* The worker's own; everything in TopMemoryContext or below. */
 static List *channels = NIL; /* of MirrorChannel * */
 static MemoryContext definitions_context = NULL;
-static int64 reload_at = 0; /* of cg_clock_ms() */
-static bool removals_known = false;
+static int64 reload_at = 0;			/* of cg_clock_ms() */
+static bool removals_known = false; /* what the last worker removed was looked for */
 
 /* Read the catalog again before the next round. */
 void

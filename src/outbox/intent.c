@@ -396,8 +396,9 @@ cg_outbox_answer(const OutboxIntent *intent, OutboxAnswer answer)
 	Latch *latch = NULL;
 
 	SpinLockAcquire(&place->mutex);
+	/* Who has given up may have asked again since, for more keys. */
 	if (place->database == MyDatabaseId && place->intent.xid == intent->xid &&
-		place->intent.wish == intent->wish)
+		place->intent.number == intent->number)
 	{
 		place->answer = answer;
 		latch = place->latch;

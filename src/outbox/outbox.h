@@ -145,11 +145,11 @@ extern OutboxReader *cg_outbox_read_begin(const OutboxPosition *from, Snapshot s
 extern bool cg_outbox_read_next(OutboxReader *reader, OutboxRow *row);
 extern bool cg_outbox_read_may_end(OutboxReader *reader);
 extern OutboxPosition *cg_outbox_read_end(OutboxReader *reader);
-
-/* Functions in unfinished.c */
 extern void cg_outbox_read_own(uint64 xid,
 							   void (*take)(const OutboxRow *row, void *argument),
 							   void *argument);
+
+/* Functions in unfinished.c */
 extern void cg_outbox_read_unfinished(void (*take)(const OutboxRow *row, void *argument),
 									  void *argument);
 

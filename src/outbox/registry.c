@@ -39,7 +39,7 @@ typedef struct OutboxDatabaseShared
 	pid_t consumer; /* 0: none */
 	Latch *latch;	/* the consumer's */
 	int64 retry_at; /* of cg_clock_ms(): an orphan before then is left alone */
-	bool accounted; /* its consumer knows what a crash may have lost */
+	bool accounted; /* the consumer's own: it knows what a crash may have lost */
 
 	volatile int current; /* table that is written; read without the lock, may be stale */
 } OutboxDatabaseShared;
