@@ -93,9 +93,9 @@ can_be_watched(Relation relation)
 }
 
 /*
- * A plan that was made while an older snapshot still saw a partition may
- * outlive the first half of its concurrent detachment, so that the same query
- * gives two values.
+ * Between the two halves of a concurrent detachment, or for good if the second
+ * fails, it depends on the snapshot whether a plan has the partition, and a
+ * plan that is kept has it by the snapshot that it was made under.
  */
 static void
 note_detachment(DependencyWalk *walk, Relation relation)

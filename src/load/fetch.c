@@ -221,6 +221,8 @@ compute(Load *load)
 		record_dependencies(load, dependencies);
 	if (dependencies->purity.locale)
 		cg_load_pin_locale();
+	if (dependencies->detaching)
+		query = cg_load_query_prepare_anew(query);
 	value.datum = cg_load_query_run(query, arguments, context, &isnull);
 	if (isnull)
 		value.type = InvalidOid;

@@ -319,6 +319,16 @@ cg_load_query_prepare(const char *text, int size, bool nested)
 	return query;
 }
 
+/*
+ * The query prepared once more, for this load alone, until SPI_finish.  It is planned
+ * under the active snapshot, not under the one of whoever ran the kept one before.
+ */
+LoadQuery *
+cg_load_query_prepare_anew(const LoadQuery *query)
+{
+	return make_query(query->text, strlen(query->text), query->hash);
+}
+
 /* Any value as jsonb, as to_jsonb() would make it, in the current context. */
 Datum
 cg_load_to_jsonb(Datum value, Oid type)

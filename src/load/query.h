@@ -45,6 +45,7 @@ typedef struct LoadArguments
 
 /* Functions in query.c; to be called between SPI_connect and SPI_finish */
 extern LoadQuery *cg_load_query_prepare(const char *text, int size, bool nested);
+extern LoadQuery *cg_load_query_prepare_anew(const LoadQuery *query);
 extern Datum cg_load_query_run(LoadQuery *query, const LoadArguments *arguments,
 							   MemoryContext context, bool *isnull);
 extern Datum cg_load_to_jsonb(Datum value, Oid type);

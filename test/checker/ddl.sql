@@ -1,6 +1,6 @@
 -- ddl.sql: changes of definitions.  For the form see readers.sql.
 
--- script partitions 20 42P01 42P07 42809 55000 23514 55006 XX000
+-- script partitions 60 42P01 42P07 42809 55000 23514 55006 XX000
 BEGIN;
 CREATE TABLE shelf_new PARTITION OF shelf FOR VALUES IN ('n');
 INSERT INTO shelf (id, place, n) SELECT i, 'n', 0 FROM unnest(:shelfs) i ON CONFLICT DO NOTHING;
@@ -16,7 +16,11 @@ UPDATE shelf SET n = n + 1 WHERE place = 'n' AND id IN (:shelf, :shelf2);
 \check shelf
 \check shelves
 
--- script partitions_finalize 10 rare 42P01 42809 55000 55006 XX000
+-- script partitions_leave_halfway 60 rare 57014 42P01 42809 55000 55006 XX000
+SET statement_timeout = '{5|10|20}ms';
+ALTER TABLE shelf DETACH PARTITION shelf_new CONCURRENTLY;
+
+-- script partitions_finalize 4 rare 42P01 42809 55000 55006 XX000
 ALTER TABLE shelf DETACH PARTITION shelf_new FINALIZE;
 \check shelf
 

@@ -79,6 +79,16 @@ BEGIN ISOLATION LEVEL REPEATABLE READ;
 \check {pet|owner|wide|crate|page}
 COMMIT;
 
+-- script partitions_of_then 120
+BEGIN ISOLATION LEVEL REPEATABLE READ;
+\check {shelf|shelves}
+\sleep {5|30}
+\check shelf
+\check shelves
+COMMIT;
+\check shelf
+\check shelves
+
 -- script atomic 60
 BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
 SELECT cachegrid.fetch('twin:' || :twin || ':0') ->> 'mark' AS mark \gset
