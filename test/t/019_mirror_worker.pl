@@ -86,6 +86,16 @@ int gettimeofday(struct timeval *now, void *zone)
 	return result;
 }
 EOS
+sub set_clock
+{
+	my ($seconds) = @_;
+
+	unlink("$shim/step.new");
+	append_to_file("$shim/step.new", $seconds);
+	rename("$shim/step.new", "$shim/step") or die "cannot set the clock: $!";
+	return;
+}
+
 my $compiles = !system_log('cc', '-shared', '-fPIC', '-o', "$shim/clock.so", "$shim/clock.c");
 ok($compiles, 'the clock can be set');
 append_to_file("$shim/step", '0');
@@ -98,10 +108,11 @@ $node->stop;
 $mirror->is_equal('with such a clock');
 my $worker = $mirror->worker;
 my $today = sql('SELECT current_date');
-unlink("$shim/step.new");
-append_to_file("$shim/step.new", -7 * 24 * 3600);
-rename("$shim/step.new", "$shim/step") or die "cannot set the clock: $!";
+sql("SELECT cachegrid.set('for an hour', 'value', '1 hour'), cachegrid.set('for a second', 'value', '1 second')");
+set_clock(-7 * 24 * 3600);
 cmp_ok(sql('SELECT current_date'), 'lt', $today, 'the clock is a week behind');
+is(sql("SELECT cachegrid.get('for an hour')"), 'value', '... what lives is not dead');
+ok($node->poll_query_until('postgres', "SELECT cachegrid.get('for a second') IS NULL"), '... what has lived its time is');
 
 sql("UPDATE item SET name = 'last week' WHERE id = 2");
 $mirror->is_equal('changes go on');
@@ -119,5 +130,15 @@ sql("SELECT pg_terminate_backend($worker, 60000)");
 isnt($mirror->worker, $worker, 'another worker comes');
 sql("UPDATE item SET name = 'and again' WHERE id = 3");
 $mirror->is_equal('and goes on');
+
+set_clock(30 * 24 * 3600);
+cmp_ok(sql('SELECT current_date'), 'gt', $today, 'the clock is a month ahead');
+is(sql("SELECT cachegrid.get('for an hour'), cachegrid.ttl('for an hour') BETWEEN '50 min' AND '1 hour'"),
+	'value|t', '... what lives has as long to live as before');
+is(sql("SELECT cachegrid.get('for a second')"), '', '... what is dead is not revived');
+sql("SELECT cachegrid.set('since', 'value', '1 hour')");
+set_clock(0);
+is(sql("SELECT cachegrid.get('since'), cachegrid.ttl('since') BETWEEN '50 min' AND '1 hour'"),
+	'value|t', '... nor is what was set then, when it is right again');
 
 done_testing();
