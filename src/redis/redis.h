@@ -103,10 +103,12 @@ extern void cg_redis_check_options(const RedisOptions *options);
  *
  * open copies the options into a context below parent and touches no network.
  * connect refreshes a stale map and connects, and fences, every master that is
- * not; true if one can take commands.  A node is a master of the present map.
+ * not, if it is time to try; true if one can take commands.  A node is a master of
+ * the present map.
  */
 extern RedisGrid *cg_redis_open(MemoryContext parent, const RedisOptions *options);
 extern bool cg_redis_connect(RedisGrid *grid);
+extern int64 cg_redis_wait_ms(RedisGrid *grid);
 extern void cg_redis_close(RedisGrid *grid);
 extern int cg_redis_node_count(const RedisGrid *grid);
 extern const char *cg_redis_node_name(const RedisGrid *grid, int node);
