@@ -243,6 +243,7 @@ find_new_owner(RedisNode *node, const RedisReply *moved, uint16 slot)
 {
 	RedisGrid *grid = node->grid;
 
+	node->stat.redirects++;
 	cg_redis_note_move(node, moved);
 	return cg_redis_refresh_map(grid) ? find_owner(grid, slot) : NULL;
 }
@@ -253,6 +254,7 @@ ask_asking(RedisNode *node, const RedisReply *ask, int count,
 {
 	RedisNode *target = cg_redis_find_target(node, ask);
 
+	node->stat.redirects++;
 	if (!target)
 	{
 		cg_redis_fail_nonsense(node, "It is a redirection to nowhere.");

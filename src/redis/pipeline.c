@@ -233,6 +233,7 @@ settle_error(RedisNode *node, const RedisReply *error)
 	RedisResult result = {.outcome = REDIS_RETRY, .reason = reason};
 
 	cg_redis_copy_reason(grid, error->data, reason);
+	node->stat.redirects += kind == REDIS_ERROR_MOVED || kind == REDIS_ERROR_ASK;
 	if (kind == REDIS_ERROR_COMMAND)
 	{
 		result.outcome = REDIS_REFUSED;

@@ -149,7 +149,8 @@ extern void cg_redis_scan_end(RedisScan *scan);
 extern const RedisError *cg_redis_error(const RedisGrid *grid);
 extern void cg_redis_report(const RedisGrid *grid, int elevel);
 
-/* Functions in stat.c */
+/* Functions in stat.c: percentile of the round trips in ms, 0 to 100; NaN: none. */
 extern void cg_redis_take_stat(RedisGrid *grid, int number, RedisNodeStat *stat);
+extern double cg_redis_percentile_ms(const RedisNodeStat *stat, double percentile);
 
 #endif /* CACHEGRID_REDIS_H */

@@ -103,6 +103,20 @@ sub map_of
 	} @ranges);
 }
 
+# The hash slot of a key without a tag: CRC16, as XMODEM has it.
+sub slot_of
+{
+	my ($key) = @_;
+	my $crc = 0;
+
+	foreach my $byte (unpack('C*', $key))
+	{
+		$crc ^= $byte << 8;
+		$crc = (($crc << 1) ^ ($crc & 0x8000 ? 0x1021 : 0)) & 0xffff foreach 1 .. 8;
+	}
+	return $crc % 16384;
+}
+
 # A string as Redis sends it.
 sub bulk { return '$' . length($_[0]) . "\r\n$_[0]\r\n"; }
 
@@ -115,9 +129,10 @@ otherwise:
 
 =item $node->tell('ANSWER', command, times, bytes, then)
 
-So often it answers that command with these bytes and does not carry it out. C<then>
-is C<close> or C<mute>, see above, or C<besides>: it does carry it out and answers as
-it should, behind these bytes.
+So often it answers that command with these bytes, in which <slot> is that of its
+key, and does not carry it out. C<then>
+is C<close> or C<mute>, see above; or C<besides>: it does carry it out and answers as
+it should, behind these bytes; or C<late>: the same, but half a second later.
 
 =item $node->tell('MAP', bytes)
 
@@ -177,7 +192,10 @@ sub _play
 	  unless $scripted && $scripted->[0]-- > 0;
 
 	my (undef, $bytes, $then) = @$scripted;
-	return $bytes . _answer_as_redis($state, $port, $command, @words) if $then eq 'besides';
+	$bytes =~ s/<slot>/slot_of($words[0])/e;
+	Time::HiRes::sleep(0.5) if $then eq 'late';
+	return $bytes . _answer_as_redis($state, $port, $command, @words)
+	  if $then eq 'besides' || $then eq 'late';
 	return $then ? [ $bytes, $then ] : $bytes;
 }
 
