@@ -559,7 +559,7 @@ COMMENT ON FUNCTION redis_options(text[], oid) IS
 CREATE FOREIGN DATA WRAPPER cachegrid_redis VALIDATOR redis_options;
 COMMENT ON FOREIGN DATA WRAPPER cachegrid_redis IS
 $$Redis servers that tables are mirrored to.
-Options of a server: endpoints, "host:port,host:port,..."; mode, cluster (the default) or single. Options of a user mapping: username, password.
+Options of a server: endpoints, "host:port,host:port,..."; mode, cluster (the default) or single; tls, on or off (the default): connections are encrypted and the nodes' certificates verified; tls_ca, a file of authorities, the system's if it is left out; tls_server_name, what the certificates are for, each node's host if it is left out. Options of a user mapping: username, password; tls_certificate and tls_key, files to show who we are by; tls_key_password. Files are PEM, on the PostgreSQL server; to name them takes the privileges of pg_read_server_files.
 Example: CREATE SERVER grid FOREIGN DATA WRAPPER cachegrid_redis OPTIONS (mode 'cluster', endpoints '127.0.0.1:7000,127.0.0.1:7001');$$;
 
 CREATE TABLE mirrors (

@@ -137,6 +137,11 @@ connect_to_address(RedisNode *node, const char *address)
 		return false;
 	}
 	tune_socket(node->connection->fd);
+	if (node->grid->tls.on && !cg_redis_start_tls(node, deadline))
+	{
+		cg_redis_unlink_node(node);
+		return false;
+	}
 	cg_redis_parse_into(node->connection->reader, node->replies);
 	node->connections++;
 	node->stat.connects++;

@@ -32,6 +32,17 @@ copy_option(const char *value)
 }
 
 static void
+copy_tls(RedisTlsOptions *to, const RedisTlsOptions *from)
+{
+	to->on = from->on;
+	to->ca = copy_option(from->ca);
+	to->server_name = copy_option(from->server_name);
+	to->certificate = copy_option(from->certificate);
+	to->key = copy_option(from->key);
+	to->key_password = copy_option(from->key_password);
+}
+
+static void
 check_name(const char *name)
 {
 	for (const char *c = name; *c; c++)
@@ -62,6 +73,7 @@ cg_redis_open(MemoryContext parent, const RedisOptions *options)
 	grid->mode = options->mode;
 	grid->username = copy_option(options->username);
 	grid->password = copy_option(options->password);
+	copy_tls(&grid->tls, &options->tls);
 	grid->name = copy_option(options->name);
 	grid->seeds = cg_redis_parse_endpoints(options->endpoints);
 	dlist_init(&grid->nodes);

@@ -101,6 +101,7 @@ struct RedisGrid
 	RedisMode mode;
 	char *username;
 	char *password;
+	RedisTlsOptions tls;
 	char *name;
 	List *seeds; /* of RedisEndpoint */
 
@@ -126,6 +127,14 @@ struct RedisGrid
 	bool trouble;				 /* since the last drain ended */
 	RedisError error;
 };
+
+/* What is said where the library was built without TLS. */
+#define REDIS_NO_TLS "TLS connections to Redis are not supported by this build"
+#define REDIS_NO_TLS_DETAIL \
+	"The library was built with a hiredis that has no TLS, or without OpenSSL."
+#define REDIS_NO_TLS_HINT                                                           \
+	"Build it with hiredis 1.0 or later and OpenSSL, or use a tunnel or a network " \
+	"that you trust."
 
 /* What an error reply asks for. */
 typedef enum RedisErrorKind
@@ -195,6 +204,12 @@ extern void cg_redis_parse_into(redisReader *reader, MemoryContext context);
 /* Functions in stat.c */
 extern void cg_redis_count_error(RedisNode *node, const char *text);
 extern void cg_redis_count_round_trip(RedisNode *node, int64 sent_us);
+
+/* Functions in tls.c */
+extern bool cg_redis_has_tls(void);
+extern bool cg_redis_start_tls(RedisNode *node, int64 deadline);
+extern void cg_redis_forget_tls_errors(void);
+extern const char *cg_redis_tls_reason(void);
 
 /* Functions in topology.c */
 extern bool cg_redis_refresh_map(RedisGrid *grid);
