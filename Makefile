@@ -26,6 +26,12 @@ PG_CPPFLAGS = -Isrc
 PG_CFLAGS += -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers
 SHLIB_LINK += -lhiredis $(or $(shell pkg-config --libs liblz4 2>/dev/null),-llz4)
 
+# TLS to Redis needs OpenSSL and a part of hiredis that came with its version 1.
+ifeq ($(shell $(CC) -E -include hiredis/hiredis_ssl.h -include openssl/ssl.h -x c /dev/null >/dev/null 2>&1 && echo yes), yes)
+PG_CPPFLAGS += -DCACHEGRID_TLS
+SHLIB_LINK += -lhiredis_ssl -lssl -lcrypto
+endif
+
 # Nobody replaces our functions by others of their names: call them directly.
 PG_CFLAGS += -fno-semantic-interposition
 ifeq ($(shell uname), Linux)

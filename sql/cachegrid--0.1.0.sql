@@ -559,7 +559,7 @@ COMMENT ON FUNCTION redis_options(text[], oid) IS
 CREATE FOREIGN DATA WRAPPER cachegrid_redis VALIDATOR redis_options;
 COMMENT ON FOREIGN DATA WRAPPER cachegrid_redis IS
 $$Redis servers that tables are mirrored to.
-Options of a server: endpoints, "host:port,host:port,..."; mode, cluster (the default) or single. Options of a user mapping: username, password.
+Options of a server: endpoints, "host:port,host:port,..."; mode, cluster (the default) or single; tls, on or off (the default): connections are encrypted and the nodes' certificates verified; tls_ca, a file of authorities, the system's if it is left out; tls_server_name, what the certificates are for, each node's host if it is left out. Options of a user mapping: username, password; tls_certificate and tls_key, files to show who we are by; tls_key_password. Files are PEM, on the PostgreSQL server; to name them takes the privileges of pg_read_server_files.
 Example: CREATE SERVER grid FOREIGN DATA WRAPPER cachegrid_redis OPTIONS (mode 'cluster', endpoints '127.0.0.1:7000,127.0.0.1:7001');$$;
 
 CREATE TABLE mirrors (
@@ -748,15 +748,16 @@ COMMENT ON VIEW stat_mirror_progress IS
 'One row a sweep under way: the first copy of a table, a resync, or what TRUNCATE, ALTER TABLE and a Redis that may have lost keys ask for. phase: scanning Redis, for keys whose rows are gone; then walking the table, row by row. started_at: when the worker took it up; one that begins goes on where the last one was, and counts anew. keys_scanned: keys found in Redis. rows_done: rows written. rows_total: of the table, as ANALYZE estimates it; NULL: not known. Example: SELECT "table", phase, 100 * rows_done / nullif(rows_total, 0) AS percent FROM cachegrid.stat_mirror_progress;';
 
 CREATE FUNCTION stat_redis(OUT server name, OUT node text, OUT role text, OUT owner regrole, OUT connected boolean, OUT slots integer,
-                           OUT commands bigint, OUT errors bigint, OUT retries bigint, OUT connects bigint,
-                           OUT round_trips bigint, OUT round_trip_ms double precision, OUT bytes_sent bigint,
+                           OUT commands bigint, OUT errors bigint, OUT retries bigint, OUT redirects bigint, OUT connects bigint,
+                           OUT round_trips bigint, OUT round_trip_ms double precision,
+                           OUT round_trip_p50_ms double precision, OUT round_trip_p99_ms double precision, OUT bytes_sent bigint,
                            OUT last_error text, OUT last_error_at timestamptz, OUT since timestamptz) RETURNS SETOF record
     AS 'MODULE_PATHNAME', 'cachegrid_stat_redis'
     LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 10;
 COMMENT ON FUNCTION stat_redis() IS 'Rows of view cachegrid.stat_redis.';
 CREATE VIEW stat_redis AS SELECT * FROM stat_redis();
 COMMENT ON VIEW stat_redis IS
-'One row a Redis node that this database''s worker writes to: the masters of the cluster, or the single server. Brought up to date every second, and when something goes wrong. node: host:port. role: master or single. owner: whose user mapping is used; a server that several roles use has its nodes once for each. connected: the worker has a connection that can take commands. slots: hash slots that the node owns. commands: sent to it, the worker''s own questions included; errors: error replies, connections lost, and those that could not be made; retries: commands that were redirected or must be sent again; connects: connections made; round_trips: answers waited for, of whole pipelines; round_trip_ms: how long one took, on average, in milliseconds; NULL without one; bytes_sent: to it; all of these since the time in since. last_error, last_error_at: the last of the errors, NULL if there was none. Example: SELECT node, connected, errors, last_error FROM cachegrid.stat_redis;';
+'One row a Redis node that this database''s worker writes to: the masters of the cluster, or the single server. Brought up to date every second, and when something goes wrong. node: host:port. role: master or single. owner: whose user mapping is used; a server that several roles use has its nodes once for each. connected: the worker has a connection that can take commands. slots: hash slots that the node owns. commands: sent to it, the worker''s own questions included; errors: error replies, connections lost, and those that could not be made; retries: commands that were redirected or must be sent again; redirects: MOVED and ASK that it answered with; connects: connections made, so one more than reconnects; round_trips: answers waited for, of whole pipelines; round_trip_ms: how long one took, on average, in milliseconds; round_trip_p50_ms, round_trip_p99_ms: how long half of them, and 99 in 100, took at most, to within a quarter; all three NULL without one; bytes_sent: to it; all of these since the time in since. last_error, last_error_at: the last of the errors, NULL if there was none. Example: SELECT node, connected, errors, last_error FROM cachegrid.stat_redis;';
 
 -- privileges ----------------------------------------------------------------
 

@@ -26,13 +26,15 @@ ALTER SERVER good OPTIONS (DROP endpoints);
 CREATE SERVER bad FOREIGN DATA WRAPPER cachegrid_redis OPTIONS (endpoints 'a', mode 'sentinel');
 CREATE SERVER bad FOREIGN DATA WRAPPER cachegrid_redis OPTIONS (endpoints 'a,b', mode 'single');
 ALTER SERVER one OPTIONS (SET endpoints 'a,b');
-CREATE SERVER bad FOREIGN DATA WRAPPER cachegrid_redis OPTIONS (endpoints 'a', tls 'true');
+CREATE SERVER bad FOREIGN DATA WRAPPER cachegrid_redis OPTIONS (endpoints 'a', tls 'maybe');
 CREATE SERVER bad FOREIGN DATA WRAPPER cachegrid_redis OPTIONS (endpoints 'a', password 'secret');
 CREATE SERVER bad FOREIGN DATA WRAPPER cachegrid_redis OPTIONS (endpoints 'a', colour 'red');
 
 -- User mappings
 CREATE USER MAPPING FOR CURRENT_USER SERVER good OPTIONS (password '');
 CREATE USER MAPPING FOR CURRENT_USER SERVER good OPTIONS (endpoints 'a');
+CREATE USER MAPPING FOR CURRENT_USER SERVER good OPTIONS (tls_key '');
+CREATE USER MAPPING FOR CURRENT_USER SERVER good OPTIONS (tls_key '/a/key');
 CREATE USER MAPPING FOR CURRENT_USER SERVER good OPTIONS (username 'app', password 'secret');
 
 DROP USER MAPPING FOR CURRENT_USER SERVER good;

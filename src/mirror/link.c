@@ -3,14 +3,18 @@
  * link.c
  *	  A channel's way to Redis: open, ready, interrupted, open again.
  *
- * The grid is opened with the options that server and user mapping have; when
- * one of them changes, and after each outage, it is opened anew.  An outage is
- * logged once when it begins and once when it has ended.
+ * The grid is opened with the options that server and user mapping have, and
+ * anew when one of them changes.  It stays over an outage: it knows nodes that the
+ * options do not name, and which of them are not to be tried yet.  An outage is
+ * logged once when it begins and once when it has ended; until then Redis is tried
+ * at longer and longer intervals, which are drawn between half and whole, so that
+ * not all databases come back to it together.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
+#include "common/pg_prng.h"
 #include "miscadmin.h"
 
 #include "base/clock.h"
@@ -49,11 +53,20 @@ cg_mirror_follow_server(MirrorChannel *channel)
 	channel->retry_at = 0;
 }
 
+/* How long to wait after so many failures in a row. */
+static int64
+draw_delay(int failures)
+{
+	int delay = Min(FIRST_RETRY_MS << Min(failures, 10), LAST_RETRY_MS);
+
+	return delay - (int64) (pg_prng_double(&pg_global_prng_state) * (delay / 2));
+}
+
 /* Redis does not take what it should: tell once, and wait longer and longer. */
 static void
 interrupt_channel(MirrorChannel *channel, const char *message, const char *hint)
 {
-	int delay = FIRST_RETRY_MS << Min(channel->failures, 10);
+	int64 delay = draw_delay(channel->failures);
 	ListCell *cell;
 
 	if (channel->failures++ == 0)
@@ -62,8 +75,11 @@ interrupt_channel(MirrorChannel *channel, const char *message, const char *hint)
 	foreach (cell, channel->mirrors)
 		cg_mirror_set_error(((MirrorState *) lfirst(cell))->definition->id, message);
 	if (channel->grid)
+	{
 		cg_mirror_publish_nodes(channel, message);
-	channel->retry_at = cg_clock_ms() + Min(delay, LAST_RETRY_MS);
+		delay = Max(delay, cg_redis_wait_ms(channel->grid));
+	}
+	channel->retry_at = cg_clock_ms() + delay;
 	channel->checked_at = 0;
 }
 
@@ -144,8 +160,6 @@ open_grid(MirrorChannel *channel)
 bool
 cg_mirror_connect(MirrorChannel *channel)
 {
-	if (channel->failures > 0)
-		close_grid(channel);
 	if (!channel->grid)
 		open_grid(channel);
 	if (!channel->grid)

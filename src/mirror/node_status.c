@@ -26,7 +26,7 @@
 
 #define MAX_NODES	   256
 #define MAX_NODE_BYTES 128
-#define STATUS_COLUMNS 16
+#define STATUS_COLUMNS 19
 
 /* One node as one channel sees it.  In shared memory; copies are local. */
 typedef struct NodeStatus
@@ -121,9 +121,12 @@ add_stat_locked(NodeStatus *status, const RedisNodeStat *stat, TimestampTz now)
 	sum->commands += stat->commands;
 	sum->errors += stat->errors;
 	sum->retries += stat->retries;
+	sum->redirects += stat->redirects;
 	sum->connects += stat->connects;
 	sum->round_trips += stat->round_trips;
 	sum->round_trip_us += stat->round_trip_us;
+	for (int i = 0; i < REDIS_LATENCY_BUCKETS; i++)
+		sum->latencies[i] += stat->latencies[i];
 	sum->bytes_sent += stat->bytes_sent;
 	if (stat->last_error[0])
 	{
@@ -229,24 +232,28 @@ put_node(const NodeStatus *status, Tuplestorestate *rows, TupleDesc desc)
 	values[6] = Int64GetDatum(stat->commands);
 	values[7] = Int64GetDatum(stat->errors);
 	values[8] = Int64GetDatum(stat->retries);
-	values[9] = Int64GetDatum(stat->connects);
-	values[10] = Int64GetDatum(stat->round_trips);
-	values[11] = Float8GetDatum(stat->round_trip_us / 1000.0 / Max(stat->round_trips, 1));
-	nulls[11] = stat->round_trips == 0;
-	values[12] = Int64GetDatum(stat->bytes_sent);
-	nulls[13] = nulls[14] = status->last_error_at == 0;
-	if (!nulls[13])
-		values[13] = CStringGetTextDatum(stat->last_error);
-	values[14] = TimestampTzGetDatum(status->last_error_at);
-	values[15] = TimestampTzGetDatum(status->since);
+	values[9] = Int64GetDatum(stat->redirects);
+	values[10] = Int64GetDatum(stat->connects);
+	values[11] = Int64GetDatum(stat->round_trips);
+	values[12] = Float8GetDatum(stat->round_trip_us / 1000.0 / Max(stat->round_trips, 1));
+	values[13] = Float8GetDatum(cg_redis_percentile_ms(stat, 50));
+	values[14] = Float8GetDatum(cg_redis_percentile_ms(stat, 99));
+	nulls[12] = nulls[13] = nulls[14] = stat->round_trips == 0;
+	values[15] = Int64GetDatum(stat->bytes_sent);
+	nulls[16] = nulls[17] = status->last_error_at == 0;
+	if (!nulls[16])
+		values[16] = CStringGetTextDatum(stat->last_error);
+	values[17] = TimestampTzGetDatum(status->last_error_at);
+	values[18] = TimestampTzGetDatum(status->since);
 	tuplestore_putvalues(rows, desc, values, nulls);
 }
 
 /*
  * Put the nodes that this database's worker talks to into rows: (server name,
  * node text, role text, owner oid, connected boolean, slots integer, commands
- * bigint, errors bigint, retries bigint, connects bigint, round_trips bigint,
- * round_trip_ms double, bytes_sent bigint, last_error text, last_error_at
+ * bigint, errors bigint, retries bigint, redirects bigint, connects bigint,
+ * round_trips bigint, round_trip_ms double, round_trip_p50_ms double,
+ * round_trip_p99_ms double, bytes_sent bigint, last_error text, last_error_at
  * timestamptz, since timestamptz).
  */
 void

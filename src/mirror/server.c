@@ -11,6 +11,7 @@
 #include "access/htup_details.h"
 #include "access/reloptions.h"
 #include "access/xlog.h"
+#include "catalog/pg_authid.h"
 #include "catalog/pg_foreign_server.h"
 #include "catalog/pg_foreign_table.h"
 #include "catalog/pg_user_mapping.h"
@@ -138,7 +139,7 @@ cg_mirror_server_version(const char *name, Oid role)
 	const char *problem;
 	Oid server = cg_mirror_find_server(name, role, &problem);
 	const RedisOptions *options;
-	const char *parts[4];
+	const char *parts[10];
 	uint64 version;
 
 	if (!OidIsValid(server))
@@ -148,6 +149,12 @@ cg_mirror_server_version(const char *name, Oid role)
 	parts[1] = options->endpoints;
 	parts[2] = options->username;
 	parts[3] = options->password;
+	parts[4] = options->tls.on ? "on" : "off";
+	parts[5] = options->tls.ca;
+	parts[6] = options->tls.server_name;
+	parts[7] = options->tls.certificate;
+	parts[8] = options->tls.key;
+	parts[9] = options->tls.key_password;
 	version = server;
 	for (int i = 0; i < lengthof(parts); i++)
 		version = parts[i] ? cg_hash(parts[i], strlen(parts[i]), version) : version + 1;
@@ -214,12 +221,29 @@ cg_mirror_disown(RedisGrid *grid, const char *server, const char *prefix)
 static void
 refuse_option(const char *name, bool server)
 {
-	ereport(ERROR, errcode(ERRCODE_FDW_INVALID_OPTION_NAME),
-			errmsg("invalid option \"%s\"", name),
-			errdetail("The foreign-data wrapper \"" WRAPPER "\" does not know it."),
-			server ? errhint("Valid options of a server are \"mode\" and \"endpoints\".")
-				   : errhint("Valid options of a user mapping are \"username\" and "
-							 "\"password\"."));
+	ereport(
+		ERROR, errcode(ERRCODE_FDW_INVALID_OPTION_NAME),
+		errmsg("invalid option \"%s\"", name),
+		errdetail("The foreign-data wrapper \"" WRAPPER "\" does not know it."),
+		server
+			? errhint("Valid options of a server are \"mode\", \"endpoints\", "
+					  "\"tls\", \"tls_ca\" and \"tls_server_name\".")
+			: errhint("Valid options of a user mapping are \"username\", \"password\", "
+					  "\"tls_certificate\", \"tls_key\" and \"tls_key_password\"."));
+}
+
+/* Who names a file has the server read it, and learns at least that it is there. */
+static void
+check_file_option(const char *name)
+{
+	if (cg_redis_names_file(name) &&
+		!has_privs_of_role(GetUserId(), ROLE_PG_READ_SERVER_FILES))
+		ereport(
+			ERROR, errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			errmsg("permission denied for option \"%s\"", name),
+			errdetail("Only roles with the privileges of \"pg_read_server_files\" may "
+					  "name files of the server."),
+			errhint("Have such a role set the option."));
 }
 
 /*
@@ -231,6 +255,7 @@ void
 cg_mirror_check_options(List *list, Oid catalog)
 {
 	bool server = catalog == ForeignServerRelationId;
+	RedisOptionPlace place = server ? REDIS_OPTION_SERVER : REDIS_OPTION_USER_MAPPING;
 	RedisOptions options = {0};
 	ListCell *cell;
 
@@ -254,11 +279,9 @@ cg_mirror_check_options(List *list, Oid catalog)
 	{
 		DefElem *option = lfirst(cell);
 
-		if (!cg_redis_set_option(&options,
-								 server ? REDIS_OPTION_SERVER : REDIS_OPTION_USER_MAPPING,
-								 option->defname, defGetString(option)))
+		if (!cg_redis_set_option(&options, place, option->defname, defGetString(option)))
 			refuse_option(option->defname, server);
+		check_file_option(option->defname);
 	}
-	if (server)
-		cg_redis_check_options(&options);
+	cg_redis_check_declaration(&options, place);
 }

@@ -89,6 +89,10 @@ answer_at_once(RedisHandler handler, RedisOutcome outcome, const char *reason)
 	handler.callback(&result, handler.user_data);
 }
 
+/* What the reply to a command may be. */
+#define KIND(kind) (1 << (kind))
+#define ANY_KIND   UINT8_MAX
+
 /* A command: its name and its arguments. */
 typedef struct RedisWords
 {
@@ -96,13 +100,18 @@ typedef struct RedisWords
 	const RedisString *arguments;
 } RedisWords;
 
-/* Queues commands that are carried out as one, for the node that key belongs to. */
+/*
+ * Queues commands that are carried out as one, for the node that key belongs to.
+ * kinds says what the reply may be if there is only one command.
+ */
 static void
 queue_words(RedisGrid *grid, RedisString key, int count, const RedisWords *words,
-			RedisHandler handler)
+			uint8 kinds, RedisHandler handler)
 {
-	RedisCommand command = {
-		.handler = handler, .slot = cg_redis_key_slot(key), .replies = count};
+	RedisCommand command = {.handler = handler,
+							.slot = cg_redis_key_slot(key),
+							.replies = count,
+							.kinds = kinds};
 	RedisNode *node;
 	RedisChunk *chunk = NULL;
 	Size size = 0;
@@ -129,6 +138,15 @@ queue_words(RedisGrid *grid, RedisString key, int count, const RedisWords *words
 	cg_redis_return_latch(grid);
 }
 
+static void
+queue_command(RedisGrid *grid, RedisString key, int count, const RedisString *arguments,
+			  uint8 kinds, RedisHandler handler)
+{
+	RedisWords words = {count, arguments};
+
+	queue_words(grid, key, 1, &words, kinds, handler);
+}
+
 /*
  * Queues a command, its name and its arguments, for the node that key belongs
  * to.  The bytes are copied.  The handler is called once, perhaps before this
@@ -138,9 +156,7 @@ void
 cg_redis_queue(RedisGrid *grid, RedisString key, int count, const RedisString *arguments,
 			   RedisHandler handler)
 {
-	RedisWords words = {count, arguments};
-
-	queue_words(grid, key, 1, &words, handler);
+	queue_command(grid, key, count, arguments, ANY_KIND, handler);
 }
 
 /* Queues SET key value; ttl_ms: milliseconds to live, 0: for ever. */
@@ -153,7 +169,7 @@ cg_redis_queue_set(RedisGrid *grid, RedisString key, RedisString value, int64 tt
 
 	Assert(ttl_ms >= 0);
 	arguments[4].size = pg_ulltoa_n(ttl_ms, milliseconds);
-	cg_redis_queue(grid, key, ttl_ms > 0 ? 5 : 3, arguments, handler);
+	queue_command(grid, key, ttl_ms > 0 ? 5 : 3, arguments, KIND(REDIS_STATUS), handler);
 }
 
 /*
@@ -190,7 +206,7 @@ cg_redis_queue_hash(RedisGrid *grid, RedisString key, int count,
 		words[commands++] = (RedisWords){3, expire};
 	if (anew)
 		words[commands++] = (RedisWords){1, &exec};
-	queue_words(grid, key, commands, words, handler);
+	queue_words(grid, key, commands, words, KIND(REDIS_INTEGER), handler);
 	pfree(set);
 }
 
@@ -200,7 +216,7 @@ cg_redis_queue_delete(RedisGrid *grid, RedisString key, RedisHandler handler)
 {
 	RedisString arguments[] = {WORD("DEL"), key};
 
-	cg_redis_queue(grid, key, 2, arguments, handler);
+	queue_command(grid, key, 2, arguments, KIND(REDIS_INTEGER), handler);
 }
 
 /* Queues GET key; the reply is a STRING or NIL. */
@@ -209,7 +225,7 @@ cg_redis_queue_get(RedisGrid *grid, RedisString key, RedisHandler handler)
 {
 	RedisString arguments[] = {WORD("GET"), key};
 
-	cg_redis_queue(grid, key, 2, arguments, handler);
+	queue_command(grid, key, 2, arguments, KIND(REDIS_STRING) | KIND(REDIS_NIL), handler);
 }
 
 /* Queues HGETALL key; the reply is an ARRAY of fields and values, in turn. */
@@ -218,7 +234,7 @@ cg_redis_queue_get_hash(RedisGrid *grid, RedisString key, RedisHandler handler)
 {
 	RedisString arguments[] = {WORD("HGETALL"), key};
 
-	cg_redis_queue(grid, key, 2, arguments, handler);
+	queue_command(grid, key, 2, arguments, KIND(REDIS_ARRAY), handler);
 }
 
 /* Has the map asked for anew and finds who owns the slot then. */
@@ -227,6 +243,7 @@ find_new_owner(RedisNode *node, const RedisReply *moved, uint16 slot)
 {
 	RedisGrid *grid = node->grid;
 
+	node->stat.redirects++;
 	cg_redis_note_move(node, moved);
 	return cg_redis_refresh_map(grid) ? find_owner(grid, slot) : NULL;
 }
@@ -237,6 +254,7 @@ ask_asking(RedisNode *node, const RedisReply *ask, int count,
 {
 	RedisNode *target = cg_redis_find_target(node, ask);
 
+	node->stat.redirects++;
 	if (!target)
 	{
 		cg_redis_fail_nonsense(node, "It is a redirection to nowhere.");
@@ -322,6 +340,8 @@ cg_redis_call_node(RedisGrid *grid, int node, int count, const RedisString *argu
 	Assert(grid->unanswered == 0);
 	if (cg_redis_prepare_node(master))
 		reply = cg_redis_ask(master, count, arguments);
+	if (reply)
+		master->backoff = 0;
 	if (reply && reply->kind == REDIS_ERROR)
 		(void) describe(master, reply);
 	cg_redis_return_latch(grid);

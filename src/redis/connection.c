@@ -7,6 +7,12 @@
  * linked, and fenced where the grid has a name.  Only a prepared node is sent
  * commands of the caller.
  *
+ * Each node has a circuit breaker.  One that was lost, or could not be connected
+ * to, is down: its commands are answered at once, and nobody tries it again before
+ * its time, which is put off further and further until it has answered a command.
+ * A node that keeps us waiting, instead of refusing us, is tried so seldom that no
+ * more than a fifth of our time goes into that.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -16,6 +22,7 @@
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 
+#include "common/pg_prng.h"
 #include "storage/fd.h"
 #include "utils/memutils.h"
 
@@ -24,6 +31,9 @@
 
 #define BACKOFF_FIRST 100 /* ms */
 #define BACKOFF_MOST  5000
+
+/* A node is left alone for so many times what the attempt has taken. */
+#define REST_PER_ATTEMPT 4
 
 static void
 fail_to_connect(RedisNode *node, const char *why)
@@ -127,6 +137,11 @@ connect_to_address(RedisNode *node, const char *address)
 		return false;
 	}
 	tune_socket(node->connection->fd);
+	if (node->grid->tls.on && !cg_redis_start_tls(node, deadline))
+	{
+		cg_redis_unlink_node(node);
+		return false;
+	}
 	cg_redis_parse_into(node->connection->reader, node->replies);
 	node->connections++;
 	node->stat.connects++;
@@ -179,6 +194,7 @@ cg_redis_link_node(RedisNode *node)
 
 	if (node->connection)
 		return true;
+	node->attempt_at = cg_redis_now();
 	addresses = look_up_addresses(node);
 	foreach (cell, addresses)
 	{
@@ -189,7 +205,10 @@ cg_redis_link_node(RedisNode *node)
 	return node->connection && authenticate(node);
 }
 
-/* Makes the node ready for commands; false and an error if it cannot be. */
+/*
+ * Makes the node ready for commands; false and an error if it cannot be, or if it is
+ * not yet time to try.
+ */
 bool
 cg_redis_prepare_node(RedisNode *node)
 {
@@ -197,11 +216,17 @@ cg_redis_prepare_node(RedisNode *node)
 
 	if (node->connection && node->fenced)
 		return true;
+	if (!cg_redis_may_retry(node))
+	{
+		cg_redis_fail(node->grid, ERRCODE_CONNECTION_FAILURE, "%s", node->reason);
+		return false;
+	}
 	old = MemoryContextSwitchTo(node->grid->round_context);
 	node->down = !cg_redis_link_node(node) || !cg_redis_fence_node(node);
 	MemoryContextSwitchTo(old);
 	if (node->down)
 		cg_redis_mark_down(node);
+	node->attempt_at = 0;
 	return !node->down;
 }
 
@@ -232,13 +257,26 @@ cg_redis_unlink_node(RedisNode *node)
 	node->readable = false;
 }
 
+/*
+ * Somewhere between half of it and all: whoever lost the node with us shall not
+ * come back to it with us.
+ */
+static int64
+jitter(int64 delay)
+{
+	return delay - (int64) (pg_prng_double(&pg_global_prng_state) * (delay / 2));
+}
+
 /* Ends the connection for the reason that was just remembered as an error. */
 void
 cg_redis_mark_down(RedisNode *node)
 {
+	int64 now = cg_redis_now();
+	int64 taken = node->attempt_at > 0 ? now - node->attempt_at : 0;
+
 	cg_redis_unlink_node(node);
 	node->down = true;
-	node->retry_at = cg_redis_now() + node->backoff;
+	node->retry_at = now + Max(jitter(node->backoff), taken * REST_PER_ATTEMPT);
 	node->backoff = Min(Max(node->backoff * 2, BACKOFF_FIRST), BACKOFF_MOST);
 	strlcpy(node->reason, node->grid->error.message, sizeof(node->reason));
 	node->grid->map_stale = true;

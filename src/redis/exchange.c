@@ -27,9 +27,11 @@
 static void
 fail_to_talk(RedisNode *node)
 {
+	const char *reason = node->grid->tls.on ? cg_redis_tls_reason() : NULL;
+
 	cg_redis_fail(node->grid, ERRCODE_CONNECTION_FAILURE,
 				  "lost the connection to Redis node \"%s\": %s", node->name,
-				  node->connection->errstr);
+				  reason ? reason : node->connection->errstr);
 	cg_redis_count_error(node, node->grid->error.message);
 }
 
@@ -40,6 +42,8 @@ cg_redis_write_bytes(RedisNode *node, bool *all)
 	Size before = sdslen(node->connection->obuf);
 	int done;
 
+	if (node->grid->tls.on)
+		cg_redis_forget_tls_errors();
 	if (redisBufferWrite(node->connection, &done) != REDIS_OK)
 	{
 		fail_to_talk(node);
@@ -60,6 +64,8 @@ cg_redis_read_bytes(RedisNode *node)
 	{
 		Size before = reader->len;
 
+		if (node->grid->tls.on)
+			cg_redis_forget_tls_errors();
 		if (redisBufferRead(node->connection) != REDIS_OK)
 		{
 			/* What came before the end is looked at first; then we are back. */

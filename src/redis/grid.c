@@ -32,6 +32,17 @@ copy_option(const char *value)
 }
 
 static void
+copy_tls(RedisTlsOptions *to, const RedisTlsOptions *from)
+{
+	to->on = from->on;
+	to->ca = copy_option(from->ca);
+	to->server_name = copy_option(from->server_name);
+	to->certificate = copy_option(from->certificate);
+	to->key = copy_option(from->key);
+	to->key_password = copy_option(from->key_password);
+}
+
+static void
 check_name(const char *name)
 {
 	for (const char *c = name; *c; c++)
@@ -62,6 +73,7 @@ cg_redis_open(MemoryContext parent, const RedisOptions *options)
 	grid->mode = options->mode;
 	grid->username = copy_option(options->username);
 	grid->password = copy_option(options->password);
+	copy_tls(&grid->tls, &options->tls);
 	grid->name = copy_option(options->name);
 	grid->seeds = cg_redis_parse_endpoints(options->endpoints);
 	dlist_init(&grid->nodes);
@@ -103,18 +115,13 @@ drop_dead_connections(RedisGrid *grid)
 
 /* Prepares the masters, those that are down only if it is time; how many are ready? */
 static int
-prepare_masters(RedisGrid *grid, bool impatient)
+prepare_masters(RedisGrid *grid)
 {
 	int ready = 0;
 	ListCell *cell;
 
 	foreach (cell, grid->masters)
-	{
-		RedisNode *node = lfirst(cell);
-
-		if ((impatient || cg_redis_may_retry(node)) && cg_redis_prepare_node(node))
-			ready++;
-	}
+		ready += cg_redis_prepare_node(lfirst(cell));
 	return ready;
 }
 
@@ -123,7 +130,7 @@ prepare_masters(RedisGrid *grid, bool impatient)
  * flight, since it is cheap when all is well.  Asks for the map if there is none or
  * it is stale, connects to each master that is not connected, and fences it.  True
  * if at least one master can take commands; cg_redis_error says what is wrong with
- * others.  False: none can.
+ * others.  False: none can; cg_redis_wait_ms says when that may change.
  */
 bool
 cg_redis_connect(RedisGrid *grid)
@@ -134,14 +141,30 @@ cg_redis_connect(RedisGrid *grid)
 	cg_redis_clear_error(grid);
 	drop_dead_connections(grid);
 	if ((grid->slots && !grid->map_stale) || cg_redis_refresh_map(grid))
-	{
-		ready = prepare_masters(grid, false);
-		if (ready == 0)
-			ready = prepare_masters(grid, true);
-	}
+		ready = prepare_masters(grid);
 	grid->trouble = false;
 	cg_redis_return_latch(grid);
 	return ready > 0;
+}
+
+/*
+ * So many milliseconds it is of no use to connect, since every node that is known
+ * is down and left alone for so long at least; 0: it is.
+ */
+int64
+cg_redis_wait_ms(RedisGrid *grid)
+{
+	int64 now = cg_redis_now();
+	int64 wait_ms = PG_INT64_MAX;
+	dlist_iter iter;
+
+	dlist_foreach(iter, &grid->nodes)
+	{
+		const RedisNode *node = dlist_container(RedisNode, link, iter.cur);
+
+		wait_ms = Min(wait_ms, node->down ? Max(node->retry_at - now, 0) : 0);
+	}
+	return wait_ms == PG_INT64_MAX ? 0 : wait_ms;
 }
 
 /* The number of masters in the present map. */

@@ -7,6 +7,8 @@
  */
 #include "postgres.h"
 
+#include "utils/builtins.h"
+
 #include "redis/redis_internal.h"
 
 #define DEFAULT_PORT 6379
@@ -120,6 +122,16 @@ set_endpoints(RedisOptions *options, const char *value)
 	options->endpoints = value;
 }
 
+static void
+set_tls(RedisOptions *options, const char *value)
+{
+	if (!parse_bool(value, &options->tls.on))
+		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				errmsg("invalid value for option \"tls\": \"%s\"", value),
+				errdetail("It says whether connections are encrypted."),
+				errhint("Valid values are \"on\" and \"off\"."));
+}
+
 /* The values of these options are secrets, which no message may show. */
 static const char *
 checked_credential(const char *name, const char *value)
@@ -132,6 +144,61 @@ checked_credential(const char *name, const char *value)
 	return value;
 }
 
+static const char *
+checked_name(const char *name, const char *value)
+{
+	if (value[0] == '\0')
+		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				errmsg("option \"%s\" must not be empty", name),
+				errdetail("Nothing has an empty name."),
+				errhint("Leave the option out to have the default."));
+	return value;
+}
+
+/* Whether the value of an option is the path of a file. */
+bool
+cg_redis_names_file(const char *name)
+{
+	return strcmp(name, "tls_ca") == 0 || strcmp(name, "tls_certificate") == 0 ||
+		   strcmp(name, "tls_key") == 0;
+}
+
+static bool
+set_server_option(RedisOptions *options, const char *name, const char *value)
+{
+	if (strcmp(name, "mode") == 0)
+		set_mode(options, value);
+	else if (strcmp(name, "endpoints") == 0)
+		set_endpoints(options, value);
+	else if (strcmp(name, "tls") == 0)
+		set_tls(options, value);
+	else if (strcmp(name, "tls_ca") == 0)
+		options->tls.ca = checked_name(name, value);
+	else if (strcmp(name, "tls_server_name") == 0)
+		options->tls.server_name = checked_name(name, value);
+	else
+		return false;
+	return true;
+}
+
+static bool
+set_mapping_option(RedisOptions *options, const char *name, const char *value)
+{
+	if (strcmp(name, "username") == 0)
+		options->username = checked_credential(name, value);
+	else if (strcmp(name, "password") == 0)
+		options->password = checked_credential(name, value);
+	else if (strcmp(name, "tls_certificate") == 0)
+		options->tls.certificate = checked_name(name, value);
+	else if (strcmp(name, "tls_key") == 0)
+		options->tls.key = checked_name(name, value);
+	else if (strcmp(name, "tls_key_password") == 0)
+		options->tls.key_password = checked_name(name, value);
+	else
+		return false;
+	return true;
+}
+
 /*
  * Sets one option of CREATE SERVER or CREATE USER MAPPING; the value is not
  * copied.  False if no such option exists in that place.  Raises an error if the
@@ -141,35 +208,13 @@ bool
 cg_redis_set_option(RedisOptions *options, RedisOptionPlace place, const char *name,
 					const char *value)
 {
-	if (place == REDIS_OPTION_SERVER)
-	{
-		if (strcmp(name, "mode") == 0)
-			set_mode(options, value);
-		else if (strcmp(name, "endpoints") == 0)
-			set_endpoints(options, value);
-		else if (strcmp(name, "tls") == 0)
-			ereport(ERROR, errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					errmsg("TLS connections to Redis are not supported"),
-					errdetail("The connection is not encrypted."),
-					errhint("Use a tunnel, or a network that you trust."));
-		else
-			return false;
-	}
-	else
-	{
-		if (strcmp(name, "username") == 0)
-			options->username = checked_credential(name, value);
-		else if (strcmp(name, "password") == 0)
-			options->password = checked_credential(name, value);
-		else
-			return false;
-	}
-	return true;
+	return place == REDIS_OPTION_SERVER ? set_server_option(options, name, value)
+										: set_mapping_option(options, name, value);
 }
 
 /*
  * Raises an error if the options of a server, taken together, describe none.
- * For the validator of CREATE SERVER; cg_redis_open calls it too.
+ * cg_redis_open calls it.
  */
 void
 cg_redis_check_options(const RedisOptions *options)
@@ -187,4 +232,42 @@ cg_redis_check_options(const RedisOptions *options)
 				errdetail("%d endpoints are named.",
 						  list_length(cg_redis_parse_endpoints(options->endpoints))),
 				errhint("Name one endpoint, or set the option \"mode\" to 'cluster'."));
+}
+
+static void
+refuse_declaration(const char *option, const char *other)
+{
+	ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			errmsg("option \"%s\" needs option \"%s\"", option, other),
+			errdetail("Without it, it has no use."), errhint("Set both, or neither."));
+}
+
+/*
+ * Raises an error if the options of one place do not go together, or if they ask
+ * for what this library was not built for.  For the validator alone: a declaration
+ * that another build has taken must not stop a worker.
+ */
+void
+cg_redis_check_declaration(const RedisOptions *options, RedisOptionPlace place)
+{
+	const RedisTlsOptions *tls = &options->tls;
+
+	if (place == REDIS_OPTION_USER_MAPPING)
+	{
+		if (tls->certificate && !tls->key)
+			refuse_declaration("tls_certificate", "tls_key");
+		if (tls->key && !tls->certificate)
+			refuse_declaration("tls_key", "tls_certificate");
+		if (tls->key_password && !tls->key)
+			refuse_declaration("tls_key_password", "tls_key");
+		return;
+	}
+	cg_redis_check_options(options);
+	if (tls->ca && !tls->on)
+		refuse_declaration("tls_ca", "tls");
+	if (tls->server_name && !tls->on)
+		refuse_declaration("tls_server_name", "tls");
+	if (tls->on && !cg_redis_has_tls())
+		ereport(ERROR, errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg(REDIS_NO_TLS),
+				errdetail(REDIS_NO_TLS_DETAIL), errhint(REDIS_NO_TLS_HINT));
 }

@@ -198,7 +198,8 @@ follow_ask(RedisNode *node, const RedisReply *ask)
 	RedisCommand command = from->commands[from->answered];
 	RedisNode *target = cg_redis_find_target(node, ask);
 	RedisChunk *to;
-	RedisCommand prelude = {.slot = command.slot, .replies = 1};
+	RedisCommand prelude = {
+		.slot = command.slot, .replies = 1, .kinds = 1 << REDIS_STATUS};
 	int size = command.end - command.begin;
 
 	if (command.asked || !target || target == node || target->down ||
@@ -232,6 +233,7 @@ settle_error(RedisNode *node, const RedisReply *error)
 	RedisResult result = {.outcome = REDIS_RETRY, .reason = reason};
 
 	cg_redis_copy_reason(grid, error->data, reason);
+	node->stat.redirects += kind == REDIS_ERROR_MOVED || kind == REDIS_ERROR_ASK;
 	if (kind == REDIS_ERROR_COMMAND)
 	{
 		result.outcome = REDIS_REFUSED;
@@ -312,6 +314,28 @@ settle(RedisNode *node, const RedisReply *reply)
 		answer(node, &result);
 }
 
+/*
+ * Whether this may be the answer to the node's oldest command, or to the next of
+ * its parts.  If it is not, we do not know which command it belongs to, nor any
+ * that comes behind it.
+ */
+static bool
+fits_command(const RedisNode *node, const RedisReply *reply)
+{
+	const RedisChunk *chunk = first_chunk(node);
+	const RedisCommand *command = &chunk->commands[chunk->answered];
+
+	if (reply->kind == REDIS_ERROR)
+		return true;
+	if (command->replies == 1)
+		return (command->kinds & (1 << reply->kind)) != 0;
+	if (node->parts + 1 < command->replies)
+		return reply->kind == REDIS_STATUS;
+
+	/* EXEC answers with what each command between MULTI and itself came to. */
+	return reply->kind == REDIS_ARRAY && reply->element_count == command->replies - 2;
+}
+
 /* Whether a command was sent whose answer is still to come. */
 static bool
 owes_reply(const RedisNode *node)
@@ -341,9 +365,11 @@ receive(RedisNode *node)
 		}
 		if (!reply)
 			return;
-		if (!owes_reply(node))
+		if (!owes_reply(node) || !fits_command(node, reply))
 		{
-			cg_redis_fail_nonsense(node, "Nothing was asked.");
+			cg_redis_fail_nonsense(node, owes_reply(node)
+											 ? "It is no answer to what was asked."
+											 : "Nothing was asked.");
 			lose_node(node);
 			return;
 		}

@@ -54,6 +54,17 @@ typedef enum RedisMode
 	REDIS_MODE_SINGLE
 } RedisMode;
 
+/* How connections are encrypted; see tls.c.  Files are named by their paths. */
+typedef struct RedisTlsOptions
+{
+	bool on;
+	const char *ca;			 /* file of authorities; NULL: the system's */
+	const char *server_name; /* of every node, in its certificate; NULL: its host */
+	const char *certificate; /* file of ours, with its chain; NULL: none */
+	const char *key;		 /* file; NULL: none, as certificate */
+	const char *key_password;
+} RedisTlsOptions;
+
 /* Zeroed, it says mode 'cluster' and nothing else. */
 typedef struct RedisOptions
 {
@@ -61,6 +72,7 @@ typedef struct RedisOptions
 	const char *endpoints; /* "host:port,[ipv6]:port,host"; port 6379 if not given */
 	const char *username;  /* NULL: AUTH with the password only */
 	const char *password;  /* NULL: a user without one; both NULL: no AUTH */
+	RedisTlsOptions tls;
 
 	/*
 	 * The name that this writer's connections carry, printable ASCII without
@@ -75,8 +87,8 @@ typedef struct RedisOptions
 /* Where an option may stand in SQL. */
 typedef enum RedisOptionPlace
 {
-	REDIS_OPTION_SERVER,	  /* mode, endpoints */
-	REDIS_OPTION_USER_MAPPING /* username, password */
+	REDIS_OPTION_SERVER,	  /* mode, endpoints, tls, tls_ca, tls_server_name */
+	REDIS_OPTION_USER_MAPPING /* username, password, tls_certificate, tls_key, ... */
 } RedisOptionPlace;
 
 typedef enum RedisScanState
@@ -92,21 +104,29 @@ typedef enum RedisScanState
  *
  * set_option takes one option of CREATE SERVER or CREATE USER MAPPING; false:
  * no such option in that place; raises on a bad value.  Strings are not copied.
+ * names_file tells whether an option's value is the path of a file.
  * check_options raises if those of a server do not go together; open does too.
+ * check_declaration raises if those of one place, as they are declared, do not, or if
+ * this library cannot do what they say.
  */
 extern bool cg_redis_set_option(RedisOptions *options, RedisOptionPlace place,
 								const char *name, const char *value);
+extern bool cg_redis_names_file(const char *name);
 extern void cg_redis_check_options(const RedisOptions *options);
+extern void cg_redis_check_declaration(const RedisOptions *options,
+									   RedisOptionPlace place);
 
 /*
  * Functions in grid.c
  *
  * open copies the options into a context below parent and touches no network.
  * connect refreshes a stale map and connects, and fences, every master that is
- * not; true if one can take commands.  A node is a master of the present map.
+ * not, if it is time to try; true if one can take commands.  A node is a master of
+ * the present map.
  */
 extern RedisGrid *cg_redis_open(MemoryContext parent, const RedisOptions *options);
 extern bool cg_redis_connect(RedisGrid *grid);
+extern int64 cg_redis_wait_ms(RedisGrid *grid);
 extern void cg_redis_close(RedisGrid *grid);
 extern int cg_redis_node_count(const RedisGrid *grid);
 extern const char *cg_redis_node_name(const RedisGrid *grid, int node);
@@ -147,7 +167,8 @@ extern void cg_redis_scan_end(RedisScan *scan);
 extern const RedisError *cg_redis_error(const RedisGrid *grid);
 extern void cg_redis_report(const RedisGrid *grid, int elevel);
 
-/* Functions in stat.c */
+/* Functions in stat.c: percentile of the round trips in ms, 0 to 100; NaN: none. */
 extern void cg_redis_take_stat(RedisGrid *grid, int number, RedisNodeStat *stat);
+extern double cg_redis_percentile_ms(const RedisNodeStat *stat, double percentile);
 
 #endif /* CACHEGRID_REDIS_H */

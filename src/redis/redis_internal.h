@@ -46,6 +46,7 @@ typedef struct RedisCommand
 	int end;
 	uint16 slot;
 	uint8 replies; /* that it has: over 1, from MULTI to EXEC */
+	uint8 kinds;   /* of a single reply, bits 1 << RedisReplyKind; errors go without */
 	bool asked;	   /* sent because of an ASK: not followed again */
 } RedisCommand;
 
@@ -69,13 +70,14 @@ typedef struct RedisNode
 	int port;
 	char *name; /* as in messages: host:port */
 
-	redisContext *connection;		 /* NULL: not connected */
-	uint32 connections;				 /* made so far */
-	bool fenced;					 /* predecessors on this node are gone */
-	bool in_map;					 /* owns slots of the present map */
-	bool down;						 /* commands are not even queued for it */
-	int64 retry_at;					 /* if down: not tried again before */
-	int backoff;					 /* ms, grows with each failure, until a reply */
+	redisContext *connection; /* NULL: not connected */
+	uint32 connections;		  /* made so far */
+	bool fenced;			  /* predecessors on this node are gone */
+	bool in_map;			  /* owns slots of the present map */
+	bool down;				  /* commands are not even queued for it */
+	int64 attempt_at;		  /* when the attempt to connect began; 0: none is made */
+	int64 retry_at;			  /* if down: not tried again before */
+	int backoff;			  /* ms, grows with each failure, until a reply */
 	char reason[REDIS_REASON_BYTES]; /* why it is down */
 
 	slist_head chunks; /* oldest first; the last one is being filled */
@@ -99,6 +101,7 @@ struct RedisGrid
 	RedisMode mode;
 	char *username;
 	char *password;
+	RedisTlsOptions tls;
 	char *name;
 	List *seeds; /* of RedisEndpoint */
 
@@ -124,6 +127,14 @@ struct RedisGrid
 	bool trouble;				 /* since the last drain ended */
 	RedisError error;
 };
+
+/* What is said where the library was built without TLS. */
+#define REDIS_NO_TLS "TLS connections to Redis are not supported by this build"
+#define REDIS_NO_TLS_DETAIL \
+	"The library was built with a hiredis that has no TLS, or without OpenSSL."
+#define REDIS_NO_TLS_HINT                                                           \
+	"Build it with hiredis 1.0 or later and OpenSSL, or use a tunnel or a network " \
+	"that you trust."
 
 /* What an error reply asks for. */
 typedef enum RedisErrorKind
@@ -172,6 +183,12 @@ extern bool cg_redis_fence_node(RedisNode *node);
 /* Functions in keyslot.c */
 extern uint16 cg_redis_key_slot(RedisString key);
 
+/* Functions in map.c */
+extern RedisNode *cg_redis_find_target(RedisNode *asked, const RedisReply *redirect);
+extern bool cg_redis_read_map(RedisNode *source, const RedisReply *map,
+							  RedisNode **slots);
+extern int cg_redis_count_served(RedisNode *const *slots);
+
 /* Functions in options.c */
 extern List *cg_redis_parse_endpoints(const char *text);
 
@@ -188,11 +205,16 @@ extern void cg_redis_parse_into(redisReader *reader, MemoryContext context);
 extern void cg_redis_count_error(RedisNode *node, const char *text);
 extern void cg_redis_count_round_trip(RedisNode *node, int64 sent_us);
 
+/* Functions in tls.c */
+extern bool cg_redis_has_tls(void);
+extern bool cg_redis_start_tls(RedisNode *node, int64 deadline);
+extern void cg_redis_forget_tls_errors(void);
+extern const char *cg_redis_tls_reason(void);
+
 /* Functions in topology.c */
 extern bool cg_redis_refresh_map(RedisGrid *grid);
 extern RedisNode *cg_redis_find_node(RedisGrid *grid, const char *host, int port);
 extern void cg_redis_note_move(RedisNode *asked, const RedisReply *moved);
-extern RedisNode *cg_redis_find_target(RedisNode *asked, const RedisReply *redirect);
 
 /* Functions in wait.c */
 extern int64 cg_redis_now(void);

@@ -11,6 +11,13 @@
 /* What is kept of a server's text. */
 #define REDIS_REASON_BYTES 256
 
+/*
+ * Round trips by how long they took, in microseconds: 0, 1, 2, 3, and from there on
+ * four buckets from each power of two to the next, so that none is wider than a
+ * quarter of where it begins.  The last one, from four minutes on, has no end.
+ */
+#define REDIS_LATENCY_BUCKETS 112
+
 /* Memory of the process; the counts are those since they were taken last. */
 typedef struct RedisNodeStat
 {
@@ -20,9 +27,11 @@ typedef struct RedisNodeStat
 	int64 commands;		 /* for it, the client's own included */
 	int64 errors;		 /* error replies but redirections; connections lost, not made */
 	int64 retries;		 /* commands redirected, or to be sent again */
+	int64 redirects;	 /* MOVED and ASK */
 	int64 connects;		 /* connections made */
 	int64 round_trips;	 /* of a chunk of a pipeline, or of one command */
 	int64 round_trip_us; /* their sum, in microseconds */
+	int64 latencies[REDIS_LATENCY_BUCKETS]; /* round trips in each bucket */
 	int64 bytes_sent;
 	char last_error[REDIS_REASON_BYTES]; /* of these errors, "": none */
 } RedisNodeStat;

@@ -49,41 +49,6 @@ cg_redis_find_node(RedisGrid *grid, const char *host, int port)
 	return node;
 }
 
-/* Node names of a server are shown in messages and given to the resolver. */
-static bool
-is_host(const char *host)
-{
-	for (const char *c = host; *c; c++)
-	{
-		if (*c <= ' ' || *c > '~' || *c == '"')
-			return false;
-	}
-	return *host != '\0' && strcmp(host, "?") != 0;
-}
-
-/*
- * The node that "MOVED slot host:port" or "ASK slot host:port" names; no host
- * means the one that was asked.  NULL if the reply names none.
- */
-RedisNode *
-cg_redis_find_target(RedisNode *asked, const RedisReply *redirect)
-{
-	const char *address = strrchr(redirect->data, ' ');
-	const char *colon = address ? strrchr(address, ':') : NULL;
-	char host[256];
-	int port;
-
-	if (!colon || colon - address - 1 >= sizeof(host))
-		return NULL;
-	port = atoi(colon + 1);
-	if (port < 1 || port > 65535)
-		return NULL;
-	strlcpy(host, address + 1, colon - address);
-	if (host[0] == '\0')
-		return cg_redis_find_node(asked->grid, asked->host, port);
-	return is_host(host) ? cg_redis_find_node(asked->grid, host, port) : NULL;
-}
-
 static RedisNode **
 make_slots(RedisGrid *grid)
 {
@@ -108,80 +73,6 @@ cg_redis_note_move(RedisNode *asked, const RedisReply *moved)
 	if (!grid->moves)
 		grid->moves = make_slots(grid);
 	grid->moves[slot] = grid->map_witness;
-}
-
-static bool
-is_kind(const RedisReply *reply, int element, RedisReplyKind kind)
-{
-	return reply->kind == REDIS_ARRAY && element < reply->element_count &&
-		   reply->elements[element]->kind == kind;
-}
-
-/* The address among a node's metadata, [..., "ip", address, ...]; NULL: none. */
-static const char *
-find_ip(const RedisReply *owner)
-{
-	const RedisReply *pairs;
-
-	if (!is_kind(owner, 3, REDIS_ARRAY))
-		return NULL;
-	pairs = owner->elements[3];
-	for (int i = 0; i + 1 < pairs->element_count; i += 2)
-	{
-		if (is_kind(pairs, i, REDIS_STRING) && is_kind(pairs, i + 1, REDIS_STRING) &&
-			strcmp(pairs->elements[i]->data, "ip") == 0)
-			return pairs->elements[i + 1]->data;
-	}
-	return NULL;
-}
-
-/* The node that [host, port, ...] describes in a map told by source; NULL: none. */
-static RedisNode *
-read_owner(RedisNode *source, const RedisReply *owner)
-{
-	const char *host = NULL;
-	int64 port;
-
-	if (!is_kind(owner, 1, REDIS_INTEGER))
-		return NULL;
-	port = owner->elements[1]->integer;
-	if (port < 1 || port > 65535)
-		return NULL;
-
-	if (is_kind(owner, 0, REDIS_STRING))
-		host = owner->elements[0]->data;
-	if (!host || host[0] == '\0')
-		host = source->host;
-	else if (strcmp(host, "?") == 0)
-		host = find_ip(owner);
-	return host && is_host(host) ? cg_redis_find_node(source->grid, host, port) : NULL;
-}
-
-/* Fills slots with what source told; false if it is no map. */
-static bool
-read_map(RedisNode *source, const RedisReply *map, RedisNode **slots)
-{
-	if (map->kind != REDIS_ARRAY)
-		return false;
-	for (int i = 0; i < map->element_count; i++)
-	{
-		const RedisReply *range = map->elements[i];
-		RedisNode *owner;
-		int64 first;
-		int64 last;
-
-		if (!is_kind(range, 0, REDIS_INTEGER) || !is_kind(range, 1, REDIS_INTEGER) ||
-			!is_kind(range, 2, REDIS_ARRAY))
-			return false;
-		first = range->elements[0]->integer;
-		last = range->elements[1]->integer;
-		owner = read_owner(source, range->elements[2]);
-		if (first < 0 || first > last || last >= REDIS_SLOT_COUNT || !owner)
-			return false;
-		for (int64 slot = first; slot <= last; slot++)
-			slots[slot] = owner;
-	}
-	return true;
 }
 
 static void
@@ -270,39 +161,61 @@ fail_map_reply(RedisNode *source, const RedisReply *reply)
 		cg_redis_fail_reply(source, reply);
 }
 
-/* Asks source for the map of the cluster; false and an error if that fails. */
-static bool
+/*
+ * Sends a command of two words to a node, if it is time to; NULL and an error if it
+ * does not answer.
+ */
+static const RedisReply *
+ask_source(RedisNode *source, const char *command, const char *argument)
+{
+	const RedisReply *reply = NULL;
+
+	if (!cg_redis_may_retry(source))
+	{
+		cg_redis_fail(source->grid, ERRCODE_CONNECTION_FAILURE, "%s", source->reason);
+		return NULL;
+	}
+	if (cg_redis_link_node(source))
+		reply = cg_redis_ask_words(source, 2, command, argument);
+	if (!reply)
+		cg_redis_mark_down(source);
+	source->attempt_at = 0;
+	return reply;
+}
+
+/*
+ * Asks source for the map of the cluster, in which at least one slot is served;
+ * NULL and an error if that fails.
+ */
+static RedisNode **
 ask_for_map(RedisNode *source)
 {
 	RedisGrid *grid = source->grid;
-	const RedisReply *reply;
+	const RedisReply *reply = ask_source(source, "CLUSTER", "SLOTS");
 	RedisNode **slots;
 
-	if (!cg_redis_link_node(source))
-		return false;
-	reply = cg_redis_ask_words(source, 2, "CLUSTER", "SLOTS");
 	if (!reply)
-		return false;
+		return NULL;
 
 	slots = make_slots(grid);
-	if (!read_map(source, reply, slots))
+	if (!cg_redis_read_map(source, reply, slots))
 	{
 		fail_map_reply(source, reply);
 		pfree(slots);
-		return false;
+		return NULL;
 	}
-	if (reply->element_count == 0)
+	if (cg_redis_count_served(slots) == 0)
 	{
 		cg_redis_fail(grid, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
 					  "Redis node \"%s\" knows no hash slot that is served",
 					  source->name);
-		cg_redis_fail_detail(grid, "Its map of the cluster is empty.");
+		cg_redis_fail_detail(grid, "Its map of the cluster names no node that could be "
+								   "connected to.");
 		cg_redis_fail_hint(grid, "Make a cluster of the Redis nodes first.");
 		pfree(slots);
-		return false;
+		return NULL;
 	}
-	install_map(grid, slots);
-	return true;
+	return slots;
 }
 
 /* A single server owns all slots, unless it belongs to a cluster after all. */
@@ -311,12 +224,9 @@ ask_single_server(RedisGrid *grid)
 {
 	const RedisEndpoint *seed = linitial(grid->seeds);
 	RedisNode *node = cg_redis_find_node(grid, seed->host, seed->port);
-	const RedisReply *reply;
+	const RedisReply *reply = ask_source(node, "INFO", "cluster");
 	RedisNode **slots;
 
-	if (!cg_redis_link_node(node))
-		return false;
-	reply = cg_redis_ask_words(node, 2, "INFO", "cluster");
 	if (!reply)
 		return false;
 
@@ -377,19 +287,45 @@ list_candidates(RedisGrid *grid)
 	return candidates;
 }
 
-/* Asks one after the other; false and an error that speaks for all of them. */
+/* Has the fuller one of two maps in *best; NULL is none. */
+static void
+keep_fuller(RedisNode ***best, RedisNode **slots)
+{
+	if (*best && cg_redis_count_served(*best) >= cg_redis_count_served(slots))
+	{
+		pfree(slots);
+		return;
+	}
+	if (*best)
+		pfree(*best);
+	*best = slots;
+}
+
+/*
+ * Asks one after the other, until one knows the owners of all slots; else takes the
+ * map with the most of them.  False and an error that speaks for all who were asked
+ * if there is none.
+ */
 static bool
 ask_candidates(RedisGrid *grid)
 {
 	StringInfoData attempts;
 	RedisError telling = {0};
+	RedisNode **best = NULL;
 	ListCell *cell;
 
 	initStringInfo(&attempts);
 	foreach (cell, list_candidates(grid))
 	{
-		if (ask_for_map(lfirst(cell)))
-			return true;
+		RedisNode **slots = ask_for_map(lfirst(cell));
+
+		if (slots)
+		{
+			keep_fuller(&best, slots);
+			if (cg_redis_count_served(best) == REDIS_SLOT_COUNT)
+				break;
+			continue;
+		}
 		appendStringInfo(&attempts, "%s%s", attempts.len ? "; " : "",
 						 grid->error.message);
 		if (grid->error.detail)
@@ -398,6 +334,11 @@ ask_candidates(RedisGrid *grid)
 		/* A node that is there but will not have us says more than one that is not. */
 		if (grid->error.sqlstate != ERRCODE_CONNECTION_FAILURE)
 			telling = grid->error;
+	}
+	if (best)
+	{
+		install_map(grid, best);
+		return true;
 	}
 	if (telling.message)
 		grid->error = telling;

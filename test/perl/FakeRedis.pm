@@ -22,7 +22,10 @@ FakeRedis - a port that answers as the test wants, not as Redis does
 
 Listens on a free loopback port in a process of its own, which ends with the
 object. Its function is called with the port and the words of each command that
-comes in, and returns the bytes to be sent; undef closes the connection.
+comes in, and returns the bytes to be sent; undef closes the connection, and so
+does a list of bytes and C<close>, behind them; after bytes and C<mute> nothing is
+answered on it any more. C<scripted> makes one that answers as Redis does, until it is
+told otherwise.
 
 =cut
 
@@ -33,19 +36,34 @@ use warnings;
 
 use Carp;
 use IO::Select;
-use IO::Socket::INET;
+use IO::Socket::IP;
 use POSIX ();
+use Time::HiRes ();
+
+=pod
+
+=head1 METHODS
+
+=over
+
+=item FakeRedis->new(function, host)
+
+Listens at the host, 127.0.0.1 if it is not named.
+
+=cut
 
 sub new
 {
-	my ($class, $answer) = @_;
-	my $listener = IO::Socket::INET->new(
-		LocalAddr => '127.0.0.1',
+	my ($class, $answer, $host) = @_;
+
+	$host //= '127.0.0.1';
+	my $listener = IO::Socket::IP->new(
+		LocalHost => $host,
 		LocalPort => 0,
 		Proto => 'tcp',
 		Listen => 16)
 	  or croak "could not listen: $!";
-	my $self = bless { port => $listener->sockport, owner => $$ }, $class;
+	my $self = bless { host => $host, port => $listener->sockport, owner => $$ }, $class;
 	my $pid = fork();
 
 	croak "could not fork: $!" unless defined $pid;
@@ -60,13 +78,175 @@ sub new
 }
 
 sub port { return $_[0]->{port}; }
-sub endpoint { return "127.0.0.1:$_[0]->{port}"; }
+
+sub endpoint
+{
+	my ($self) = @_;
+	return $self->{host} =~ /:/ ? "[$self->{host}]:$self->{port}" : "$self->{host}:$self->{port}";
+}
 
 # What CLUSTER SLOTS says if this port owns all slots.
 sub one_node_map
 {
 	my ($port) = @_;
-	return "*1\r\n*3\r\n:0\r\n:16383\r\n*2\r\n\$9\r\n127.0.0.1\r\n:$port\r\n";
+	return map_of([ 0, 16383, '127.0.0.1', $port ]);
+}
+
+# What CLUSTER SLOTS says of ranges: first slot, last slot, host, port.
+sub map_of
+{
+	my (@ranges) = @_;
+
+	return '*' . @ranges . "\r\n" . join('', map {
+		my ($first, $last, $host, $port) = @$_;
+		"*3\r\n:$first\r\n:$last\r\n*2\r\n" . bulk($host) . ":$port\r\n";
+	} @ranges);
+}
+
+# The hash slot of a key without a tag: CRC16, as XMODEM has it.
+sub slot_of
+{
+	my ($key) = @_;
+	my $crc = 0;
+
+	foreach my $byte (unpack('C*', $key))
+	{
+		$crc ^= $byte << 8;
+		$crc = (($crc << 1) ^ ($crc & 0x8000 ? 0x1021 : 0)) & 0xffff foreach 1 .. 8;
+	}
+	return $crc % 16384;
+}
+
+# A string as Redis sends it.
+sub bulk { return '$' . length($_[0]) . "\r\n$_[0]\r\n"; }
+
+=pod
+
+=item FakeRedis->scripted(host)
+
+A node that keeps strings and hashes and claims to own all slots. C<tell> tells it
+otherwise:
+
+=item $node->tell('ANSWER', command, times, bytes, then)
+
+So often it answers that command with these bytes, in which <slot> is that of its
+key, and does not carry it out. C<then>
+is C<close> or C<mute>, see above; or C<besides>: it does carry it out and answers as
+it should, behind these bytes; or C<late>: the same, but half a second later.
+
+=item $node->tell('MAP', bytes)
+
+What it answers to CLUSTER SLOTS.
+
+=item $node->tell('COUNT', command), $node->tell('TIMES', command)
+
+How often it was given that command, and when, in seconds, with spaces between.
+
+=back
+
+=cut
+
+sub scripted
+{
+	my ($class, $host) = @_;
+	my %state = (values => {}, script => {}, times => {}, queue => undef, host => $host // '127.0.0.1');
+
+	return $class->new(sub { return _play(\%state, @_); }, $host);
+}
+
+sub tell
+{
+	my ($self, @words) = @_;
+	my $socket = IO::Socket::IP->new(PeerHost => $self->{host}, PeerPort => $self->{port})
+	  or croak "could not reach the fake: $!";
+
+	print $socket '*' . @words . "\r\n" . join('', map { bulk($_) } @words);
+	my $head = <$socket> // croak 'the fake says nothing';
+	$head =~ /^\$(\d+)\r\n\z/ or croak "the fake says $head";
+	read($socket, my $answer, $1) == $1 or croak 'the fake says less than it said';
+	return $answer;
+}
+
+# Answers a command of a scripted node.
+sub _play
+{
+	my ($state, $port, $command, @words) = @_;
+
+	if ($command eq 'ANSWER')
+	{
+		my ($which, $times, $bytes, $then) = @words;
+		$state->{script}{$which} = [ $times, $bytes, $then // '' ];
+		return bulk('');
+	}
+	if ($command eq 'MAP')
+	{
+		$state->{map} = $words[0];
+		return bulk('');
+	}
+	return bulk(scalar @{ $state->{times}{ $words[0] } // [] }) if $command eq 'COUNT';
+	return bulk("@{ $state->{times}{ $words[0] } // [] }") if $command eq 'TIMES';
+
+	push @{ $state->{times}{$command} }, Time::HiRes::time();
+	my $scripted = $state->{script}{$command};
+	return _answer_as_redis($state, $port, $command, @words)
+	  unless $scripted && $scripted->[0]-- > 0;
+
+	my (undef, $bytes, $then) = @$scripted;
+	$bytes =~ s/<slot>/slot_of($words[0])/e;
+	Time::HiRes::sleep(0.5) if $then eq 'late';
+	return $bytes . _answer_as_redis($state, $port, $command, @words)
+	  if $then eq 'besides' || $then eq 'late';
+	return $then ? [ $bytes, $then ] : $bytes;
+}
+
+sub _answer_as_redis
+{
+	my ($state, $port, $command, @words) = @_;
+	my ($key, @rest) = @words ? @words : '';
+	my $values = $state->{values};
+
+	return $state->{map} // map_of([ 0, 16383, $state->{host}, $port ]) if $command eq 'CLUSTER';
+	return bulk(sprintf("run_id:%040d\r\n", $port)) if $command eq 'INFO';
+	return "*2\r\n" . bulk('0') . "*0\r\n" if $command eq 'SCAN';
+	return ":1\r\n" if "$command $key" eq 'CLIENT ID';
+	return bulk("id=1 name=\n") if "$command $key" eq 'CLIENT LIST';
+	if ($command eq 'MULTI')
+	{
+		$state->{queue} = [];
+		return "+OK\r\n";
+	}
+	if ($command eq 'EXEC')
+	{
+		my @queue = @{ $state->{queue} // return "-ERR EXEC without MULTI\r\n" };
+		$state->{queue} = undef;
+		return '*' . @queue . "\r\n" . join('', map { _answer_as_redis($state, $port, @$_) } @queue);
+	}
+	if ($state->{queue})
+	{
+		push @{ $state->{queue} }, [ $command, @words ];
+		return "+QUEUED\r\n";
+	}
+	if ($command eq 'DEL')
+	{
+		return ':' . (defined delete $values->{$key} ? 1 : 0) . "\r\n";
+	}
+	if ($command eq 'HSET')
+	{
+		$values->{$key} = { %{ $values->{$key} // {} }, @rest };
+		return ':' . @rest / 2 . "\r\n";
+	}
+	if ($command eq 'SET')
+	{
+		$values->{$key} = $rest[0];
+		return "+OK\r\n";
+	}
+	if ($command eq 'HGETALL')
+	{
+		my @all = %{ $values->{$key} // {} };
+		return '*' . @all . "\r\n" . join('', map { bulk($_) } @all);
+	}
+	return defined $values->{$key} ? bulk($values->{$key}) : "\$-1\r\n" if $command eq 'GET';
+	return "+OK\r\n";
 }
 
 # Ends with the test program, of which it is a child.
@@ -76,6 +256,7 @@ sub _serve
 	my $parent = getppid();
 	my $sockets = IO::Select->new($listener);
 	my %unread;
+	my %mute;
 
 	while (getppid() == $parent)
 	{
@@ -89,11 +270,16 @@ sub _serve
 			my $open = sysread($socket, $unread{$socket}, 65536, length($unread{$socket} // ''));
 			while ($open and my @words = _take_command(\$unread{$socket}))
 			{
+				next if $mute{$socket};
 				my $bytes = $answer->($port, @words);
-				$open = defined $bytes && _write_all($socket, $bytes);
+				my $then = '';
+				($bytes, $then) = @$bytes if ref $bytes;
+				$mute{$socket} = 1 if $then eq 'mute';
+				$open = defined $bytes && _write_all($socket, $bytes) && $then ne 'close';
 			}
 			next if $open;
 			delete $unread{$socket};
+			delete $mute{$socket};
 			$sockets->remove($socket);
 			close($socket);
 		}

@@ -81,7 +81,8 @@ INSERT INTO promised_view VALUES
     ('stat_mirror', '{table,server,mode,waiting,lag_seconds,applied,retries,parked,last_error,waits,group_size,'
         'disappointments}'),
     ('stat_mirror_progress', '{table,server,phase,started_at,keys_scanned,rows_done,rows_total}'),
-    ('stat_redis', '{server,node,role}');
+    ('stat_redis', '{server,node,role,owner,connected,slots,commands,errors,retries,redirects,connects,round_trips,'
+        'round_trip_ms,round_trip_p50_ms,round_trip_p99_ms,bytes_sent,last_error,last_error_at,since}');
 
 -- What there is, spelled as above.
 

@@ -42,7 +42,8 @@ $mirror->is_equal('at first');
 
 # What the worker sees of its nodes
 node_is($_, "connected AND connects = 1 AND slots > 5000 AND commands > 900 AND bytes_sent > 20000"
-	  . ' AND round_trip_ms > 0 AND errors = 0 AND last_error IS NULL', "node $_ is there")
+	  . ' AND round_trip_ms > 0 AND round_trip_p50_ms > 0 AND round_trip_p50_ms <= round_trip_p99_ms'
+	  . ' AND redirects = 0 AND errors = 0 AND last_error IS NULL', "node $_ is there")
   foreach 0 .. 2;
 is( sql('SELECT count(*), sum(slots), min(server), min(role), max(role), min(owner::text) = current_user'
 		  . ' FROM cachegrid.stat_redis'),
@@ -133,6 +134,8 @@ $mirror->redis->finish_migration($slot, $target);
 sql("UPDATE item SET name = 'there' WHERE id = 7");
 $mirror->is_equal('after a slot has moved');
 is($mirror->logged('is interrupted', $place), 0, 'that is no outage');
+ok( $node->poll_query_until('postgres', 'SELECT sum(redirects) > 0 FROM cachegrid.stat_redis'),
+	'the redirections are counted');
 
 # More changes than the outbox may hold
 $place = -s $node->logfile;

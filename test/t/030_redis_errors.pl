@@ -92,8 +92,8 @@ my %maps = (
 	'a slot that is none' => "*1\r\n*3\r\n:0\r\n:16384\r\n*2\r\n\$1\r\na\r\n:1\r\n",
 	'a range backwards' => "*1\r\n*3\r\n:5\r\n:1\r\n*2\r\n\$1\r\na\r\n:1\r\n",
 	'a port that is none' => "*1\r\n*3\r\n:0\r\n:5\r\n*2\r\n\$1\r\na\r\n:65536\r\n",
-	'no owner' => "*1\r\n*3\r\n:0\r\n:5\r\n*0\r\n",
-	'an owner without a name' => "*1\r\n*3\r\n:0\r\n:5\r\n*2\r\n\$1\r\n?\r\n:1\r\n");
+	'a name that is none' => "*1\r\n*3\r\n:0\r\n:5\r\n*2\r\n\$3\r\na b\r\n:1\r\n",
+	'no owner' => "*1\r\n*3\r\n:0\r\n:5\r\n*0\r\n");
 foreach my $map (sort keys %maps)
 {
 	my $fake = FakeRedis->new(sub { return $maps{$map} });
@@ -102,6 +102,15 @@ foreach my $map (sort keys %maps)
 		refusal(cluster_at($fake->endpoint)),
 		qr/ERROR:  08P01: unexpected reply.*\nDETAIL:  It is no map of a Redis Cluster/,
 		"map with $map");
+}
+foreach my $owner ("\$1\r\n?\r\n:1\r\n", "\$0\r\n\r\n:0\r\n")
+{
+	my $fake = FakeRedis->new(sub { return "*1\r\n*3\r\n:0\r\n:5\r\n*2\r\n$owner" });
+
+	like(
+		refusal(cluster_at($fake->endpoint)),
+		qr/ERROR:  55000: Redis node "[^"]*" knows no hash slot that is served/,
+		'map with an owner whose address is not known');
 }
 foreach my $redirection ('MOVED 1 127.0.0.1:%d', 'MOVED 1 :%d', 'MOVED', 'ASK 1 127.0.0.1:%d')
 {
