@@ -72,7 +72,7 @@ bench/bench: $(wildcard bench/*.[ch])
 bench/inside.so: $(wildcard bench/inside/*.[ch])
 	$(CC) $(CFLAGS) $(CFLAGS_SL) $(CPPFLAGS) -shared -o $@ $(filter %.c,$^)
 
-test/checker/checker: $(wildcard test/checker/*.[ch])
+test/checker/checker: $(wildcard test/checker/*.[ch] test/shared/*.[ch])
 	$(CC) $(CLIENT_CFLAGS) -o $@ $(filter %.c,$^) -lpq -lpthread -lm
 
 # What the checker asks within a session.
