@@ -638,7 +638,7 @@ CREATE TABLE mirror_parked (
     PRIMARY KEY (mirror, record)
 );
 COMMENT ON TABLE mirror_parked IS
-'Keys that could not be written, because their row could not be encoded or Redis refused them; whoever may read cachegrid.stat_mirror may read these. They are tried again when their row changes, and by cachegrid.resync(). key: its prefix tells the mirror. record: the key as the worker keeps it. tries: how often it failed, since: when it did at first. Example: SELECT key, error, tries FROM cachegrid.mirror_parked;';
+'Keys that could not be written, because their row could not be encoded or Redis refused them, and that were removed from Redis instead; whoever may read cachegrid.stat_mirror may read these. They are tried again when their row changes, and by cachegrid.resync(). key: its prefix tells the mirror. record: the key as the worker keeps it. tries: how often it failed, since: when it did at first. Example: SELECT key, error, tries FROM cachegrid.mirror_parked;';
 
 CREATE FUNCTION mirror("table" regclass, server name, key text DEFAULT NULL, mode text DEFAULT 'write-behind',
                        format text DEFAULT 'json', columns name[] DEFAULT NULL, ttl interval DEFAULT NULL,

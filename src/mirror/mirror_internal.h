@@ -124,6 +124,7 @@ typedef struct MirrorTouch
 	uint8 state;	  /* TouchState */
 	bool only_delete; /* set no row, but delete the key if there is none */
 	bool refused_by_redis;
+	bool withdrawn; /* its row cannot be written: delete the key, then it is REFUSED */
 } MirrorTouch;
 
 typedef struct MirrorBatch
