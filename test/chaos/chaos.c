@@ -72,6 +72,24 @@ connect_to_server(const char *name)
 	return conn;
 }
 
+/* The same for who kills and judges: waits until the server is up. */
+PGconn *
+connect_for_long(void)
+{
+	PGconn *conn = connect_to_server("control");
+	double patience = now() + 60;
+
+	while (PQstatus(conn) != CONNECTION_OK && now() < patience)
+	{
+		PQfinish(conn);
+		pause_for(50);
+		conn = connect_to_server("control");
+	}
+	if (PQstatus(conn) != CONNECTION_OK)
+		report_wrong(WRONG_UNEXPECTED, "the server did not come back");
+	return conn;
+}
+
 static void
 require(PGconn *conn, const char *sql)
 {

@@ -15,6 +15,9 @@
  *				read, or than a COMMIT that gave no WARNING
  *	torn		a value is of two versions at once
  *
+ * Now and then, and at the end, writers rest until nothing waits, and everything must
+ * be equal.  So a change that was lost is found before some sweep mends it.
+ *
  * None of these may ever be.  A key may be missing at any time.  The first and the
  * third are excused, and counted apart, from the kill of a Redis master until the
  * mirror has swept: it may have lost what it had acknowledged.
@@ -99,7 +102,7 @@ typedef enum Wrong
 	WRONG_UNCOMMITTED,
 	WRONG_OUTDATED,
 	WRONG_TORN,
-	WRONG_AT_END,	  /* the table and Redis differ when all is quiet */
+	WRONG_AT_REST,	  /* the table and Redis differ when all is quiet */
 	WRONG_UNEXPECTED, /* an error of a session, or something did not come back */
 	WRONGS
 } Wrong;
@@ -120,12 +123,14 @@ typedef struct Chaos
 	double started;
 	double first_wrong; /* seconds after the start */
 	atomic_bool stopping;
-	atomic_int excused; /* a master may have lost keys */
+	atomic_int excused;	 /* a master may have lost keys */
+	atomic_bool resting; /* nobody begins a transaction, nothing is disturbed */
+	atomic_int busy;	 /* sessions within one */
 
 	_Atomic int64_t seen[TABLES][KEYS]; /* the newest version that Redis showed */
 	atomic_long transactions, changes, rolled_back, prepared, truncated, copied, resyncs,
 		verifies, warnings, unavailable;
-	atomic_long reads, missing, checked_commits, excused_reads;
+	atomic_long reads, missing, checked_commits, excused_reads, rests;
 	atomic_long troubles[TROUBLES];
 	atomic_long wrongs[WRONGS];
 } Chaos;
@@ -135,6 +140,7 @@ extern const Table tables[TABLES];
 
 /* chaos.c */
 extern PGconn *connect_to_server(const char *name);
+extern PGconn *connect_for_long(void);
 extern void key_of(int table, int id, char *key);
 
 /* redis.c: a client of the cluster, of one thread */
@@ -146,6 +152,7 @@ extern void *node_command(int node, const char *format, ...);
 extern bool node_is_master(int node);
 
 /* judge.c */
+extern void judge_rest(void);
 extern void judge(int table, int id, const Value *value, int64_t seen, int64_t floor,
 				  const char *who);
 extern void judge_latest(int table, int id, int64_t latest, int64_t seen);

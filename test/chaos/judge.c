@@ -112,7 +112,7 @@ await_rest(PGconn *conn)
 	}
 	ask_server(conn, "SELECT json_agg(m) FROM cachegrid.stat_mirror m", answer,
 			   sizeof(answer));
-	report_wrong(WRONG_AT_END, "the mirror does not come to rest: %s", answer);
+	report_wrong(WRONG_AT_REST, "the mirror does not come to rest: %s", answer);
 	return false;
 }
 
@@ -128,9 +128,9 @@ verify_table(PGconn *conn, int table)
 			 tables[table].name);
 	result = PQexec(conn, sql);
 	if (PQresultStatus(result) != PGRES_TUPLES_OK)
-		report_wrong(WRONG_AT_END, "verify: %s", PQerrorMessage(conn));
+		report_wrong(WRONG_AT_REST, "verify: %s", PQerrorMessage(conn));
 	for (int i = 0; i < PQntuples(result); i++)
-		report_wrong(WRONG_AT_END, "verify: %s %s", PQgetvalue(result, i, 0),
+		report_wrong(WRONG_AT_REST, "verify: %s %s", PQgetvalue(result, i, 0),
 					 PQgetvalue(result, i, 1));
 	PQclear(result);
 }
@@ -159,9 +159,9 @@ compare_table(PGconn *conn, Client *client, int table)
 		if (strcmp(PQgetvalue(result, i, 2), "t") != 0)
 			report_wrong(WRONG_UNEXPECTED, "the table itself is wrong of %s", key);
 		if (!client_read(client, table, id, &value))
-			report_wrong(WRONG_AT_END, "%s cannot be read", key);
+			report_wrong(WRONG_AT_REST, "%s cannot be read", key);
 		else if (value.version != version && !(tables[table].expires && !value.found))
-			report_wrong(WRONG_AT_END, "%s is %lld in Redis, %lld in the table", key,
+			report_wrong(WRONG_AT_REST, "%s is %lld in Redis, %lld in the table", key,
 						 (long long) value.version, version);
 	}
 	PQclear(result);
@@ -189,21 +189,42 @@ count_keys(PGconn *conn)
 	ask_server(conn, "SELECT count(*) FROM latest WHERE present", answer, sizeof(answer));
 	most = atol(answer) + TABLES;
 	if (keys > most)
-		report_wrong(WRONG_AT_END, "Redis has %ld keys, at most %ld were expected", keys,
+		report_wrong(WRONG_AT_REST, "Redis has %ld keys, at most %ld were expected", keys,
 					 most);
+}
+
+/* Have writers rest, until what they wrote is in Redis, and compare. */
+void
+judge_rest(void)
+{
+	PGconn *conn;
+	Client *client = client_open();
+
+	atomic_store(&chaos.resting, true);
+	proxy_stop_disturbing();
+	while (chaos.busy > 0)
+		pause_for(5);
+	conn = connect_for_long();
+	finish_prepared(conn);
+	if (await_rest(conn))
+	{
+		for (int table = 0; table < TABLES; table++)
+			compare_table(conn, client, table);
+	}
+	atomic_fetch_add(&chaos.rests, 1);
+	atomic_store(&chaos.resting, false);
+	client_close(client);
+	PQfinish(conn);
 }
 
 /* All is quiet: now everything must be equal. */
 void
 judge_end(void)
 {
-	PGconn *conn = connect_to_server("control");
+	PGconn *conn = connect_for_long();
 	Client *client = client_open();
 	char parked[1000];
 
-	if (PQstatus(conn) != CONNECTION_OK)
-		report_wrong(WRONG_UNEXPECTED, "the server is not there: %s",
-					 PQerrorMessage(conn));
 	finish_prepared(conn);
 	if (await_rest(conn))
 	{
@@ -217,7 +238,7 @@ judge_end(void)
 	ask_server(conn, "SELECT count(*) FROM cachegrid.mirror_parked", parked,
 			   sizeof(parked));
 	if (strcmp(parked, "0") != 0)
-		report_wrong(WRONG_AT_END, "keys are parked: %s", parked);
+		report_wrong(WRONG_AT_REST, "keys are parked: %s", parked);
 	client_close(client);
 	PQfinish(conn);
 }

@@ -26,23 +26,6 @@
 
 #define MASTERS 3
 
-static PGconn *
-connect_control(void)
-{
-	PGconn *conn = connect_to_server("control");
-	double patience = now() + 60;
-
-	while (PQstatus(conn) != CONNECTION_OK && now() < patience)
-	{
-		PQfinish(conn);
-		pause_for(50);
-		conn = connect_to_server("control");
-	}
-	if (PQstatus(conn) != CONNECTION_OK)
-		report_wrong(WRONG_UNEXPECTED, "the server did not come back");
-	return conn;
-}
-
 /* Transactions that killed sessions left behind end as their names say. */
 void
 finish_prepared(PGconn *conn)
@@ -90,7 +73,7 @@ await_crash(PGconn *conn)
 static void
 end_process(Trouble trouble, bool worker, int signal_number)
 {
-	PGconn *conn = connect_control();
+	PGconn *conn = connect_for_long();
 	long pid = find_process(conn, worker);
 
 	if (pid > 1 && kill((pid_t) pid, signal_number) == 0)
@@ -221,7 +204,7 @@ await_recovery(void)
 
 		if (now() < noticed)
 			continue;
-		conn = connect_control();
+		conn = connect_for_long();
 		result =
 			PQexec(conn, "SELECT bool_and(state = 'live') FROM cachegrid.stat_mirror");
 		live = PQntuples(result) == 1 && strcmp(PQgetvalue(result, 0, 0), "t") == 0;
@@ -334,18 +317,13 @@ kills_main(void *unused)
 		if (!chaos.stopping)
 			make_trouble(first[round < kinds ? (uint64_t) round : draw(&random, kinds)],
 						 &random);
-		/* Nobody is to wait for them for long. */
-		if (round % 3 == 2)
-		{
-			PGconn *conn = connect_control();
-
-			finish_prepared(conn);
-			PQfinish(conn);
-		}
+		if (round % 2 == 1 && !chaos.stopping)
+			judge_rest();
 	}
 	return NULL;
 }
 
+/* Mostly between the worker and those it writes to. */
 void *
 network_main(void *unused)
 {
@@ -356,10 +334,15 @@ network_main(void *unused)
 	{
 		Trouble trouble =
 			NETWORK_CUT + (Trouble) draw(&random, NETWORK_REFUSED - NETWORK_CUT + 1);
+		int node;
 
-		pause_for(100 + (int) draw(&random, 1500));
+		pause_for(50 + (int) draw(&random, 1200));
+		node =
+			draw(&random, 8) == 0 ? (int) draw(&random, NODES) : draw_node(&random, true);
+		if (chaos.resting)
+			continue;
 		report_event(trouble, "");
-		proxy_disturb(trouble, (int) draw(&random, NODES), &random);
+		proxy_disturb(trouble, node, &random);
 	}
 	return NULL;
 }

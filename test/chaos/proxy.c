@@ -40,9 +40,11 @@
 
 #include "chaos.h"
 
-#define MAX_PAIRS	128
-#define BUFFER_SIZE 65536
-#define REPLICA		"*1\r\n$4\r\nPING\r\n"
+#define MAX_PAIRS	 128
+#define BUFFER_SIZE	 65536
+#define HOLD_SECONDS 0.05 /* bytes that are late are those sent within */
+#define LATE_MS		 300  /* they come so much later, or some more */
+#define REPLICA		 "*1\r\n$4\r\nPING\r\n"
 
 /* One way through a pair. */
 typedef struct Way
@@ -69,7 +71,7 @@ typedef struct Pair
 	int node;
 	bool is_known; /* who it is */
 	bool is_replica;
-	int cut_after; /* bytes to the node; -1: it is not to be cut */
+	int cut_after; /* bytes to the node, -1: it is not to be cut; of late ones, ms */
 	double turn;   /* when a late one goes on to its next state */
 	Way up, down;  /* to the node, and back */
 } Pair;
@@ -326,8 +328,8 @@ befall(Pair *pair, Trouble how, int amount)
 			break;
 		case NETWORK_LATE:
 			pair->state = PAIR_HOLDS;
-			pair->turn = now() + 0.03;
-			pair->cut_after = amount;
+			pair->turn = now() + HOLD_SECONDS;
+			pair->cut_after = LATE_MS + amount;
 			break;
 		case NETWORK_SILENT:
 			pair->state = PAIR_SILENT;

@@ -38,16 +38,16 @@ static const char *const trouble_names[TROUBLES] = {
 	[NETWORK_REFUSED] = "network refused connections"};
 
 static const char *const wrong_names[WRONGS] = {
-	[WRONG_BACKWARDS] = "backwards",	   [WRONG_UNCOMMITTED] = "uncommitted",
-	[WRONG_OUTDATED] = "outdated",		   [WRONG_TORN] = "torn",
-	[WRONG_AT_END] = "differs at the end", [WRONG_UNEXPECTED] = "unexpected"};
+	[WRONG_BACKWARDS] = "backwards",	 [WRONG_UNCOMMITTED] = "uncommitted",
+	[WRONG_OUTDATED] = "outdated",		 [WRONG_TORN] = "torn",
+	[WRONG_AT_REST] = "differs at rest", [WRONG_UNEXPECTED] = "unexpected"};
 
 static const char *const promises[WRONGS] = {
 	[WRONG_BACKWARDS] = "no key goes backwards",
 	[WRONG_UNCOMMITTED] = "nothing uncommitted is seen",
 	[WRONG_OUTDATED] = "write-through keys are never older than the table",
 	[WRONG_TORN] = "no value is of two versions",
-	[WRONG_AT_END] = "nothing waits at the end, and Redis has what the tables have",
+	[WRONG_AT_REST] = "at rest nothing waits, and Redis has what the tables have",
 	[WRONG_UNEXPECTED] = "nothing else goes wrong"};
 
 static double
@@ -168,6 +168,7 @@ report_end(void)
 	tell("  missing", chaos.missing);
 	tell("  after a COMMIT that waited", chaos.checked_commits);
 	tell("  old because a master was lost", chaos.excused_reads);
+	tell("compared at rest", chaos.rests);
 	for (int i = 0; i < WRONGS; i++)
 		tell(wrong_names[i], chaos.wrongs[i]);
 	for (int i = 0; i < WRONGS; i++)

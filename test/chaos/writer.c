@@ -215,11 +215,11 @@ make_changes(Writer *writer)
 
 	for (int i = 0; i < count; i++)
 	{
-		uint64_t what = draw(&writer->random, 300);
-		bool good = what == 0	 ? empty_table(writer)
-					: what <= 8	 ? copy_rows(writer)
-					: what <= 30 ? change_and_undo(writer)
-								 : change_row(writer, writer->doomed);
+		uint64_t what = draw(&writer->random, 3000);
+		bool good = what == 0	  ? empty_table(writer)
+					: what <= 8	  ? copy_rows(writer)
+					: what <= 300 ? change_and_undo(writer)
+								  : change_row(writer, writer->doomed);
 
 		if (!good)
 			return false;
@@ -270,10 +270,16 @@ prepare(Writer *writer, bool commit)
 		atomic_fetch_add(&chaos.transactions, 1);
 }
 
+static bool
+all_asynchronous(void)
+{
+	return (int64_t) (now() / 5) % 2 == 0;
+}
+
 static void
 end_transaction(Writer *writer)
 {
-	if (draw(&writer->random, 12) == 0)
+	if (!all_asynchronous() && draw(&writer->random, 6) == 0)
 		prepare(writer, !writer->doomed);
 	else if (writer->doomed)
 	{
@@ -284,13 +290,23 @@ end_transaction(Writer *writer)
 		check_commit(writer);
 }
 
+/*
+ * Every other five seconds all are, so that nobody's commit takes those of others to
+ * the disk; else every other.
+ */
+static bool
+is_asynchronous(Writer *writer)
+{
+	return all_asynchronous() || draw(&writer->random, 2) == 0;
+}
+
 static void
 run_transaction(Writer *writer)
 {
 	writer->change_count = 0;
 	writer->doomed = draw(&writer->random, 10) == 0;
 	if (run(writer, "BEGIN", NULL) &&
-		(draw(&writer->random, 2) == 0 ||
+		(!is_asynchronous(writer) ||
 		 run(writer, "SET LOCAL synchronous_commit = off", NULL)) &&
 		make_changes(writer))
 		end_transaction(writer);
@@ -333,6 +349,20 @@ is_connected(Writer *writer)
 	return PQstatus(writer->conn) == CONNECTION_OK;
 }
 
+/* Who begins is counted as busy first: so whoever waits for rest waits for him. */
+static void
+work(Writer *writer)
+{
+	atomic_fetch_add(&chaos.busy, 1);
+	if (!chaos.resting && draw(&writer->random, 2000) == 0)
+		look_after(writer);
+	else if (!chaos.resting)
+		run_transaction(writer);
+	atomic_fetch_sub(&chaos.busy, 1);
+	while (chaos.resting && !chaos.stopping)
+		pause_for(5);
+}
+
 void *
 writer_main(void *number)
 {
@@ -343,10 +373,8 @@ writer_main(void *number)
 	{
 		if (!is_connected(&writer))
 			pause_for(50);
-		else if (draw(&writer.random, 400) == 0)
-			look_after(&writer);
 		else
-			run_transaction(&writer);
+			work(&writer);
 	}
 	disconnect(&writer);
 	client_close(writer.client);
