@@ -48,14 +48,14 @@ endif
 override with_llvm = no
 
 EXTRA_CLEAN = demo/replay bench/bench bench/inside.so test/checker/checker test/checker/inside.so \
-	test/store/probe.so
+	test/chaos/chaos test/store/probe.so
 
 # Of the TAP tests, those of the store's memory.
 STORE_TESTS = 002_memory 003_store_race 003_stress 004_limits 004_store_accounts 005_store_failures
 
 # These goals need no PostgreSQL at hand: they find or install one, or none.
 SCRIPTED = test test-long test-sanitized test-valgrind matrix demo bench bench-scale check-model \
-	check-consistency mutants format format-check floors-check
+	check-consistency check-mirror mutants format format-check floors-check
 
 ifneq ($(filter-out $(SCRIPTED),$(or $(MAKECMDGOALS),all)),)
 PG_CONFIG ?= pg_config
@@ -78,8 +78,11 @@ bench/bench: $(wildcard bench/*.[ch])
 bench/inside.so: $(wildcard bench/inside/*.[ch])
 	$(CC) $(CFLAGS) $(CFLAGS_SL) $(CPPFLAGS) -shared -o $@ $(filter %.c,$^)
 
-test/checker/checker: $(wildcard test/checker/*.[ch])
+test/checker/checker: $(wildcard test/checker/*.[ch] test/shared/*.[ch])
 	$(CC) $(CLIENT_CFLAGS) -o $@ $(filter %.c,$^) -lpq -lpthread -lm
+
+test/chaos/chaos: $(wildcard test/chaos/*.[ch] test/shared/*.[ch])
+	$(CC) $(CLIENT_CFLAGS) -o $@ $(filter %.c,$^) -lpq -lhiredis -lpthread -lm
 
 # What the checker asks within a session.
 test/checker/inside.so: $(wildcard test/checker/inside/*.[ch])
@@ -149,6 +152,11 @@ check-model:
 # rows, for SECONDS=n; SEED=n; MUTANT=name, or protocol: is it caught, and when?
 check-consistency:
 	@CHECKER_SECONDS=$(SECONDS) test/checker/run
+
+# Sessions that write to mirrored tables, while everything around them is killed
+# and cut, for SECONDS=n; SEED=n; CALM=1; MUTANT=name: is it noticed, and when?
+check-mirror:
+	@CHAOS_SECONDS=$(SECONDS) test/chaos/run
 
 format:
 	$(FORMATTER) -i $(shell find src demo bench test -name '*.[ch]')

@@ -622,10 +622,11 @@ COMMENT ON TABLE mirror_position IS
 CREATE TABLE mirror_progress (
     mirror integer PRIMARY KEY,
     phase integer NOT NULL,
-    last bytea
+    last bytea,
+    differences boolean NOT NULL
 ) WITH (fillfactor = 10);
 COMMENT ON TABLE mirror_progress IS
-'How far each mirror''s sweep is: phase 0 done, 1 in the table (behind the key last), 2 in Redis. A mirror without a row has not been swept yet.';
+'How far each mirror''s sweep is: phase 0 done, 1 in the table (behind the key last), 2 in Redis. differences: it writes only rows that differ from what Redis has. A mirror without a row has not been swept yet.';
 
 CREATE TABLE mirror_parked (
     mirror integer NOT NULL,
@@ -637,7 +638,7 @@ CREATE TABLE mirror_parked (
     PRIMARY KEY (mirror, record)
 );
 COMMENT ON TABLE mirror_parked IS
-'Keys that could not be written, because their row could not be encoded or Redis refused them; whoever may read cachegrid.stat_mirror may read these. They are tried again when their row changes, and by cachegrid.resync(). key: its prefix tells the mirror. record: the key as the worker keeps it. tries: how often it failed, since: when it did at first. Example: SELECT key, error, tries FROM cachegrid.mirror_parked;';
+'Keys that could not be written, because their row could not be encoded or Redis refused them, and that were removed from Redis instead; whoever may read cachegrid.stat_mirror may read these. They are tried again when their row changes, and by cachegrid.resync(). key: its prefix tells the mirror. record: the key as the worker keeps it. tries: how often it failed, since: when it did at first. Example: SELECT key, error, tries FROM cachegrid.mirror_parked;';
 
 CREATE FUNCTION mirror("table" regclass, server name, key text DEFAULT NULL, mode text DEFAULT 'write-behind',
                        format text DEFAULT 'json', columns name[] DEFAULT NULL, ttl interval DEFAULT NULL,
@@ -658,13 +659,13 @@ $$Ends a mirror; its keys are then removed from Redis.
 "table": a mirrored table that the caller owns. server: where it is mirrored to. A NULL is an error.
 Example: SELECT cachegrid.unmirror('product', 'grid');$$;
 
-CREATE FUNCTION resync("table" regclass, server name) RETURNS void
+CREATE FUNCTION resync("table" regclass, server name, differences boolean DEFAULT false) RETURNS void
     AS 'MODULE_PATHNAME', 'cachegrid_resync'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION resync(regclass, name) IS
-$$Has the worker write all rows of a mirrored table to Redis again, and remove keys that have no row.
-"table": a mirrored table that the caller owns. server: where it is mirrored to. A NULL is an error.
-Example: SELECT cachegrid.resync('product', 'grid');$$;
+COMMENT ON FUNCTION resync(regclass, name, boolean) IS
+$$Has the worker write all rows of a mirrored table to Redis again, and remove keys that have no row. cachegrid.stat_mirror_progress shows how far it is.
+"table": a mirrored table that the caller owns. server: where it is mirrored to. differences: true writes only rows whose keys differ or are missing, which the worker finds out by reading them; the others keep the time to live that they have left. A sweep of the whole table that is under way stays one. A NULL is an error.
+Example: SELECT cachegrid.resync('product', 'grid', differences => true);$$;
 
 CREATE FUNCTION verify("table" regclass, server name, OUT key text, OUT problem text) RETURNS SETOF record
     AS 'MODULE_PATHNAME', 'cachegrid_verify'
@@ -745,7 +746,7 @@ CREATE VIEW stat_mirror_progress AS
     SELECT m.relation AS "table", m.server, p.phase, p.started_at, p.keys_scanned, p.rows_done, p.rows_total
     FROM mirrors m JOIN mirror_progress() p ON p.mirror = m.id;
 COMMENT ON VIEW stat_mirror_progress IS
-'One row a sweep under way: the first copy of a table, a resync, or what TRUNCATE, ALTER TABLE and a Redis that may have lost keys ask for. phase: scanning Redis, for keys whose rows are gone; then walking the table, row by row. started_at: when the worker took it up; one that begins goes on where the last one was, and counts anew. keys_scanned: keys found in Redis. rows_done: rows written. rows_total: of the table, as ANALYZE estimates it; NULL: not known. Example: SELECT "table", phase, 100 * rows_done / nullif(rows_total, 0) AS percent FROM cachegrid.stat_mirror_progress;';
+'One row a sweep under way: the first copy of a table, a resync, or what TRUNCATE, ALTER TABLE and a Redis that may have lost keys ask for. phase: scanning Redis, for keys whose rows are gone; then walking the table, row by row; or comparing the table, of a resync of differences. started_at: when the worker took it up; one that begins goes on where the last one was, and counts anew. keys_scanned: keys found in Redis. rows_done: rows written, or compared. rows_total: of the table, as ANALYZE estimates it; NULL: not known. Example: SELECT "table", phase, 100 * rows_done / nullif(rows_total, 0) AS percent FROM cachegrid.stat_mirror_progress;';
 
 CREATE FUNCTION stat_redis(OUT server name, OUT node text, OUT role text, OUT owner regrole, OUT connected boolean, OUT slots integer,
                            OUT commands bigint, OUT errors bigint, OUT retries bigint, OUT redirects bigint, OUT connects bigint,
@@ -788,7 +789,7 @@ GRANT EXECUTE ON FUNCTION watched() TO cachegrid_reader;
 GRANT SELECT ON watched TO cachegrid_reader;
 
 GRANT EXECUTE ON FUNCTION mirror(regclass, name, text, text, text, name[], interval, boolean, text, double precision, text), unmirror(regclass, name),
-    resync(regclass, name), verify(regclass, name) TO cachegrid_writer;
+    resync(regclass, name, boolean), verify(regclass, name) TO cachegrid_writer;
 GRANT EXECUTE ON FUNCTION mirror_status(), mirror_progress(), stat_redis() TO cachegrid_reader;
 GRANT SELECT ON stat_mirror, stat_mirror_progress, stat_redis, mirror_parked TO cachegrid_reader;
 

@@ -328,7 +328,8 @@ private_sources()
     mkdir "$RUN/src" &&
         tar -C "$REPO" --exclude=./build --exclude=./.git --exclude='*.o' --exclude='*.so' \
             --exclude='*.bc' --exclude='./tmp_check*' --exclude=./results \
-            --exclude=./demo/replay --exclude=./bench/bench --exclude=./test/checker/checker -cf - . |
+            --exclude=./demo/replay --exclude=./bench/bench --exclude=./test/checker/checker \
+            --exclude=./test/chaos/chaos -cf - . |
         tar -C "$RUN/src" --no-same-owner -xf - ||
         die "could not copy the sources to $RUN"
     [ "$(id -u)" != 0 ] || chown -R "$RUN_USER" "$RUN/src"
@@ -464,20 +465,21 @@ start_redis()
     die "Redis did not start"
 }
 
-# start_redis_cluster NODES
+# start_redis_cluster MASTERS [REPLICAS]
 #
-# Starts a Redis Cluster of so many masters without replicas; their ports are
-# in REDIS_PORTS.  Returns when every node finds the cluster whole.
+# Starts a Redis Cluster of so many masters, each with so many replicas, or
+# none; their ports are in REDIS_PORTS.  Returns when every node finds the
+# cluster whole.
 start_redis_cluster()
 {
     local node port i
 
-    for node in $(seq "$1")
+    for node in $(seq $(($1 * (1 + ${2:-0}))))
     do
         start_redis --cluster-enabled yes --cluster-config-file nodes.conf \
             --cluster-port "$(free_port)" --cluster-node-timeout 2000
     done
-    as_user redis-cli --cluster create "${REDIS_PORTS[@]/#/127.0.0.1:}" --cluster-replicas 0 \
+    as_user redis-cli --cluster create "${REDIS_PORTS[@]/#/127.0.0.1:}" --cluster-replicas "${2:-0}" \
         --cluster-yes >"$RUN/log/redis-cluster.log" 2>&1 </dev/null ||
         { cat "$RUN/log/redis-cluster.log" >&2; die "could not make the Redis Cluster"; }
     for port in "${REDIS_PORTS[@]}"

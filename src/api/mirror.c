@@ -115,8 +115,12 @@ Datum
 cachegrid_resync(PG_FUNCTION_ARGS)
 {
 	Oid table = table_argument(fcinfo);
+	const char *server = server_argument(fcinfo);
 
-	cg_mirror_resync(table, server_argument(fcinfo));
+	cg_mirror_resync(table, server,
+					 DatumGetBool(cg_api_required(
+						 fcinfo, 2, "differences",
+						 "Leave \"differences\" out to have all rows written.")));
 	PG_RETURN_VOID();
 }
 

@@ -9,6 +9,9 @@
  * has two commands in flight.  A key that must be sent again is read again,
  * under a newer snapshot.
  *
+ * A row that cannot be encoded, or that Redis refuses, is withdrawn: its key is
+ * deleted, so that Redis has nothing older than the table, and then parked.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -89,7 +92,7 @@ answered(const RedisResult *result, void *user_data)
 	switch (result->outcome)
 	{
 		case REDIS_DONE:
-			touch->state = TOUCH_DONE;
+			touch->state = touch->withdrawn ? TOUCH_REFUSED : TOUCH_DONE;
 			break;
 		case REDIS_RETRY:
 			touch->state = TOUCH_PENDING;
@@ -98,7 +101,8 @@ answered(const RedisResult *result, void *user_data)
 		case REDIS_REFUSED:
 			touch->state = TOUCH_REFUSED;
 			touch->refused_by_redis = true;
-			touch->reason = MemoryContextStrdup(answer_context, result->reason);
+			if (!touch->withdrawn)
+				touch->reason = MemoryContextStrdup(answer_context, result->reason);
 			break;
 	}
 }
@@ -124,7 +128,8 @@ prepare_command(ReadyChunk *chunk, MirrorTable *table, MirrorTouch *touch)
 	}
 	bytes->len += command->key_size;
 
-	command->has_row = table->definition->mode != MIRROR_INVALIDATE &&
+	command->has_row = !touch->withdrawn &&
+					   table->definition->mode != MIRROR_INVALIDATE &&
 					   !cg_mirror_is_barred(chunk->channel, chunk->mirror, touch) &&
 					   cg_mirror_table_fetch(table, touch);
 	/* Of rows that are there, what they make is set, or deleted, by the walk. */
@@ -219,7 +224,16 @@ skip_touches(MirrorTouch *touches, int count)
 		touches[i].state = TOUCH_SKIPPED;
 }
 
-/* Send up to CHUNK touches of one mirror; a row that fails is refused alone. */
+/* The key is to be deleted for want of a better value, and parked for this reason. */
+static void
+withdraw(MirrorTouch *touch, const char *reason)
+{
+	touch->withdrawn = true;
+	touch->state = TOUCH_PENDING;
+	touch->reason = MemoryContextStrdup(answer_context, reason);
+}
+
+/* Send up to CHUNK touches of one mirror; a row that fails is withdrawn alone. */
 static void
 send_chunk(MirrorChannel *channel, MirrorState *mirror, ReadyChunk *chunk,
 		   MirrorTouch *touches, int count)
@@ -247,11 +261,13 @@ send_chunk(MirrorChannel *channel, MirrorState *mirror, ReadyChunk *chunk,
 		for (int i = 0; i < count; i++)
 			send_chunk(channel, mirror, chunk, &touches[i], 1);
 	}
-	else
+	else if (!touches->withdrawn)
 	{
-		touches->state = TOUCH_REFUSED;
-		touches->reason = MemoryContextStrdup(channel->batch->context, error);
+		withdraw(touches, error);
+		send_chunk(channel, mirror, chunk, touches, 1);
 	}
+	else
+		touches->state = TOUCH_REFUSED;
 }
 
 /* Send the batch's pending touches of one mirror. */
@@ -350,13 +366,10 @@ cg_mirror_rest(int milliseconds)
 	CHECK_FOR_INTERRUPTS();
 }
 
-/* False if Redis does not take the batch: see cg_mirror_settle. */
+/* False if Redis does not answer, or too often so that it must be tried again. */
 static bool
-settle(MirrorChannel *channel)
+settle_pending(MirrorChannel *channel, bool trouble)
 {
-	bool trouble = !cg_redis_drain(channel->grid);
-	int refused = 0;
-
 	for (int tries = 1; count_pending(channel->batch) > 0; tries++)
 	{
 		if (tries > MAX_TRIES)
@@ -368,9 +381,46 @@ settle(MirrorChannel *channel)
 		(void) send_again(channel);
 		trouble = !cg_redis_drain(channel->grid);
 	}
-	for (int i = 0; i < channel->batch->count; i++)
-		refused += channel->batch->touches[i].refused_by_redis;
-	return refused <= MAX_REFUSED;
+	return true;
+}
+
+static int
+count_refused(const MirrorBatch *batch)
+{
+	int refused = 0;
+
+	for (int i = 0; i < batch->count; i++)
+		refused += batch->touches[i].refused_by_redis;
+	return refused;
+}
+
+/* What Redis has refused to set, it may still delete. */
+static bool
+settle_refused(MirrorChannel *channel)
+{
+	MirrorBatch *batch = channel->batch;
+	int withdrawn = 0;
+
+	for (int i = 0; i < batch->count; i++)
+	{
+		MirrorTouch *touch = &batch->touches[i];
+
+		if (touch->state != TOUCH_REFUSED || touch->withdrawn)
+			continue;
+		withdraw(touch, touch->reason);
+		withdrawn++;
+	}
+	return withdrawn == 0 || settle_pending(channel, true);
+}
+
+/* False if Redis does not take the batch: see cg_mirror_settle. */
+static bool
+settle(MirrorChannel *channel)
+{
+	bool trouble = !cg_redis_drain(channel->grid);
+
+	return settle_pending(channel, trouble) &&
+		   count_refused(channel->batch) <= MAX_REFUSED && settle_refused(channel);
 }
 
 /* Tell the batch's mirrors; what Redis did not take will be sent again. */

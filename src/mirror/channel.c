@@ -191,6 +191,8 @@ collect_row(MirrorChannel *channel, const OutboxRow *row)
 			await_end(row->xid);
 			cg_mirror_want_sweep(mirror);
 		}
+		else if (record.kind == OUTBOX_COMPARISON)
+			cg_mirror_want_comparison(mirror);
 		else
 			cg_mirror_batch_add(channel->batch, record.mirror, record.key,
 								record.key_size, &record.tid);

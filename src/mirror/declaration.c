@@ -479,12 +479,18 @@ cg_mirror_undeclare(Oid relation, const char *server)
 	cg_outbox_sweep(definition->id, relation, 0);
 }
 
-/* Have the worker write the whole table again and remove surplus keys. */
+/*
+ * Have the worker write the whole table again, or those rows that differ from what Redis
+ * has, and remove surplus keys.
+ */
 void
-cg_mirror_resync(Oid relation, const char *server)
+cg_mirror_resync(Oid relation, const char *server, bool differences)
 {
 	MirrorDefinition *definition = cg_mirror_require(relation, server);
 
 	cg_outbox_require_database();
-	cg_outbox_sweep(definition->id, relation, 0);
+	if (differences)
+		cg_outbox_compare(definition->id);
+	else
+		cg_outbox_sweep(definition->id, relation, 0);
 }

@@ -45,7 +45,7 @@ typedef struct MirrorRequest
 /* Functions in declaration.c */
 extern void cg_mirror_declare(const MirrorRequest *request);
 extern void cg_mirror_undeclare(Oid relation, const char *server);
-extern void cg_mirror_resync(Oid relation, const char *server);
+extern void cg_mirror_resync(Oid relation, const char *server, bool differences);
 
 /* Functions in server.c */
 extern void cg_mirror_check_options(List *options, Oid catalog);

@@ -91,6 +91,7 @@ typedef struct MirrorState
 	SweepProgress progress;
 	bool unsaved;		/* phase and last differ from what is on disk */
 	bool listed;		/* in the catalog when it was last read */
+	bool differences;	/* the sweep writes only what differs from Redis */
 	bool has_parked;	/* keys in cachegrid.mirror_parked */
 	bool gone;			/* the table or the mirror is: remove the keys, then the row */
 	char *broken;		/* why it cannot be worked on until the next reload, or NULL */
@@ -123,6 +124,7 @@ typedef struct MirrorTouch
 	uint8 state;	  /* TouchState */
 	bool only_delete; /* set no row, but delete the key if there is none */
 	bool refused_by_redis;
+	bool withdrawn; /* its row cannot be written: delete the key, then it is REFUSED */
 } MirrorTouch;
 
 typedef struct MirrorBatch
@@ -150,6 +152,18 @@ typedef struct MirrorRemoval
 	bool deleted;  /* batch is gone from Redis */
 	bool ending;   /* its end is in the snapshot of the batch under way */
 } MirrorRemoval;
+
+/* One key: what the table says, and how Redis stands to it.  See compare.c. */
+typedef struct MirrorComparison
+{
+	MirrorTouch *touch;
+	char *key;
+	int key_size; /* 0: it makes no key */
+	char *value;  /* NULL: Redis is to have nothing */
+	Size size;
+	const MirrorDefinition *definition;
+	const char *problem; /* NULL: none */
+} MirrorComparison;
 
 typedef struct RowEncoder RowEncoder;
 typedef struct RowTransform RowTransform;
@@ -328,8 +342,14 @@ extern void cg_mirror_rest(int milliseconds);
 extern void cg_mirror_send(MirrorChannel *channel);
 extern bool cg_mirror_settle(MirrorChannel *channel);
 
+/* Functions in compare.c */
+extern bool cg_mirror_compare(const MirrorDefinition *definition, RedisGrid *grid,
+							  MirrorTouch *touches, int count,
+							  MirrorComparison *comparisons, bool may_be_cancelled);
+
 /* Functions in sweep.c */
 extern void cg_mirror_want_sweep(MirrorState *mirror);
+extern void cg_mirror_want_comparison(MirrorState *mirror);
 extern void cg_mirror_want_sweeps(MirrorChannel *channel);
 extern MirrorState *cg_mirror_next_sweep(const MirrorChannel *channel, bool locked);
 extern bool cg_mirror_sweep_step(MirrorChannel *channel, MirrorState *mirror);

@@ -158,7 +158,7 @@ check_prefix(MirrorChannel *channel, MirrorState *mirror)
 		cg_mirror_break(mirror, psprintf("prefix \"%s\" in Redis belongs to another "
 										 "database or server",
 										 mirror->definition->prefix));
-	else if (!ownership.found && mirror->phase == SWEEP_DONE)
+	else if (!ownership.found && (mirror->phase == SWEEP_DONE || mirror->differences))
 		cg_mirror_want_sweep(mirror);
 	return true;
 }

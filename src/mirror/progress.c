@@ -134,7 +134,7 @@ cg_mirror_load_mirror(MirrorState *mirror)
 
 	cg_mirror_catalog_begin();
 	mirror->phase = SWEEP_SCAN;
-	if (cg_mirror_execute("SELECT phase, last FROM cachegrid.mirror_progress"
+	if (cg_mirror_execute("SELECT phase, last, differences FROM cachegrid.mirror_progress"
 						  " WHERE mirror = $1",
 						  1, &type, &value, NULL) > 0)
 	{
@@ -142,6 +142,7 @@ cg_mirror_load_mirror(MirrorState *mirror)
 		Datum last = SPI_getbinval(tuple, SPI_tuptable->tupdesc, 2, &is_null);
 
 		mirror->phase = atoi(SPI_getvalue(tuple, SPI_tuptable->tupdesc, 1));
+		mirror->differences = SPI_getvalue(tuple, SPI_tuptable->tupdesc, 3)[0] == 't';
 		if (!is_null &&
 			VARSIZE_ANY_EXHDR(DatumGetPointer(last)) <= CG_OUTBOX_MAX_KEY_BYTES)
 		{
@@ -195,21 +196,23 @@ bytea_of(const char *data, Size size)
 static void
 save_mirror(MirrorState *mirror)
 {
-	Oid types[] = {INT4OID, INT4OID, BYTEAOID};
+	Oid types[] = {INT4OID, INT4OID, BYTEAOID, BOOLOID};
 	Datum values[] = {Int32GetDatum(mirror->definition->id), Int32GetDatum(mirror->phase),
-					  (Datum) 0};
-	char nulls[] = "  n";
+					  (Datum) 0, BoolGetDatum(mirror->differences)};
+	char nulls[] = "  n ";
 
 	if (mirror->last_size > 0)
 	{
 		values[2] = bytea_of(mirror->last, mirror->last_size);
 		nulls[2] = ' ';
 	}
-	cg_mirror_execute("INSERT INTO cachegrid.mirror_progress (mirror, phase, last)"
-					  " SELECT id, $2, $3 FROM cachegrid.mirrors WHERE id = $1"
-					  " ON CONFLICT (mirror) DO UPDATE SET"
-					  " phase = excluded.phase, last = excluded.last",
-					  lengthof(types), types, values, nulls);
+	cg_mirror_execute(
+		"INSERT INTO cachegrid.mirror_progress (mirror, phase, last, differences)"
+		" SELECT id, $2, $3, $4 FROM cachegrid.mirrors WHERE id = $1"
+		" ON CONFLICT (mirror) DO UPDATE SET"
+		" phase = excluded.phase, last = excluded.last,"
+		" differences = excluded.differences",
+		lengthof(types), types, values, nulls);
 }
 
 /* Save what has changed since the last time, in a transaction of its own. */

@@ -11,6 +11,10 @@
  * never moves a key backwards, and needs no lock on the table.  A walk goes on
  * where it was after a restart; a scan begins anew.
  *
+ * A comparison is a sweep that asks Redis for the rows' values, before it sets
+ * those that differ: for who knows that most are right.  It is never what replaces
+ * a sweep that is under way: who has that be wanted does not trust what Redis shows.
+ *
  * While a chunk is sent, a sweep from the start may come to be wanted, because
  * the table turns out to be gone or broken: then the chunk ends nothing.
  *
@@ -32,6 +36,7 @@
 
 #define WALK_CHUNK		 10000
 #define SHORT_WALK_CHUNK 1000 /* if sessions may wait for its end */
+#define COMPARE_CHUNK	 512
 #define SCAN_PAGES		 16
 
 /* Show how far the sweep is, after so many more keys and rows. */
@@ -41,11 +46,14 @@ show_progress(MirrorState *mirror, int keys, int rows)
 	static const char *const phases[] = {[SWEEP_DONE] = NULL,
 										 [SWEEP_SCAN] = "scanning Redis",
 										 [SWEEP_WALK] = "walking the table"};
+	static const char *const comparing = "comparing the table";
 	SweepProgress *progress = &mirror->progress;
 
 	if (!progress->phase)
 		*progress = (SweepProgress){.started = GetCurrentTimestamp(), .row_total = -1};
 	progress->phase = phases[mirror->phase];
+	if (mirror->phase == SWEEP_WALK && mirror->differences)
+		progress->phase = comparing;
 	progress->keys += keys;
 	progress->rows += rows;
 	cg_mirror_show_progress(mirror->definition->id, progress);
@@ -64,13 +72,28 @@ enter_phase(MirrorState *mirror, SweepPhase phase)
 	show_progress(mirror, 0, 0);
 }
 
+static void
+begin_anew(MirrorState *mirror, bool differences)
+{
+	cg_mirror_stop_scan(mirror);
+	if (mirror->phase == SWEEP_SCAN && mirror->differences == differences)
+		return;
+	mirror->differences = differences;
+	enter_phase(mirror, SWEEP_SCAN);
+}
+
 /* Sweep the mirror, from the start if it is being swept already. */
 void
 cg_mirror_want_sweep(MirrorState *mirror)
 {
-	cg_mirror_stop_scan(mirror);
-	if (mirror->phase != SWEEP_SCAN)
-		enter_phase(mirror, SWEEP_SCAN);
+	begin_anew(mirror, false);
+}
+
+/* The same, but write only what differs; unless every row is to be written already. */
+void
+cg_mirror_want_comparison(MirrorState *mirror)
+{
+	begin_anew(mirror, mirror->phase == SWEEP_DONE || mirror->differences);
 }
 
 void
@@ -157,7 +180,7 @@ typedef struct SweepStep
 	int rows;	/* of this chunk of it */
 	const RedisString *keys;
 	int key_count;
-	bool failed; /* a surplus key could not be deleted */
+	bool failed; /* a surplus key could not be deleted, or a row not be compared */
 } SweepStep;
 
 /* Read the walk's next chunk into the batch. */
@@ -200,6 +223,38 @@ return_to_mark(const WalkMark *mark, MirrorState *mirror)
 	memcpy(mirror->last, mark->last, mark->last_size);
 }
 
+/*
+ * Of the chunk in the batch, leave those alone that Redis has as they are.  False if
+ * Redis does not answer.
+ */
+static bool
+leave_equal(const SweepStep *step)
+{
+	MirrorBatch *batch = step->channel->batch;
+	MemoryContext context = AllocSetContextCreate(
+		CurrentMemoryContext, "cachegrid comparison", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext previous = MemoryContextSwitchTo(context);
+	bool answered = true;
+
+	for (int i = 0; i < batch->count && answered; i += COMPARE_CHUNK)
+	{
+		int count = Min(batch->count - i, COMPARE_CHUNK);
+		MirrorComparison *comparisons = palloc0(count * sizeof(MirrorComparison));
+
+		answered = cg_mirror_compare(step->mirror->definition, step->channel->grid,
+									 &batch->touches[i], count, comparisons, false);
+		for (int j = 0; j < count && answered; j++)
+		{
+			if (!comparisons[j].problem)
+				batch->touches[i + j].state = TOUCH_SKIPPED;
+		}
+		MemoryContextReset(context);
+	}
+	MemoryContextSwitchTo(previous);
+	MemoryContextDelete(context);
+	return answered;
+}
+
 /* Read and queue one chunk of the walk under a new snapshot. */
 static void
 send_walk_chunk(SweepStep *step)
@@ -211,13 +266,18 @@ send_walk_chunk(SweepStep *step)
 	if (mirror->last_size == 0)
 		cg_mirror_unpark(mirror);
 	cg_mirror_flush_wal();
-	if (cg_mirror_try(read_walk_chunk, step, &error))
-		cg_mirror_send(step->channel);
-	else
+	if (!cg_mirror_try(read_walk_chunk, step, &error))
 	{
 		cg_mirror_batch_reset(step->channel->batch);
 		cg_mirror_break(mirror, error);
 	}
+	else if (mirror->differences && !leave_equal(step))
+	{
+		cg_mirror_batch_reset(step->channel->batch);
+		step->failed = true;
+	}
+	else
+		cg_mirror_send(step->channel);
 	PopActiveSnapshot();
 }
 
@@ -238,7 +298,7 @@ walk_step(MirrorChannel *channel, MirrorState *mirror)
 	if (!locked)
 		return true;
 
-	if (!cg_mirror_settle(channel))
+	if (step.failed || !cg_mirror_settle(channel))
 	{
 		return_to_mark(&mark, mirror);
 		return false;

@@ -5,8 +5,7 @@
  *
  * Rows and keys go on changing meanwhile, and Redis follows a little later:
  * so what looks wrong is looked at again, and is reported only if it never
- * was right.  Rows are read before anything is asked of Redis, in a
- * subtransaction: a cast to json may fail.
+ * was right.
  *
  *-------------------------------------------------------------------------
  */
@@ -40,218 +39,18 @@ typedef struct Verification
 	TupleDesc desc;
 } Verification;
 
-/* One key: what the table says, and how Redis stands to it. */
-typedef struct Comparison
-{
-	MirrorTouch *touch;
-	char *key;
-	int key_size; /* 0: it makes no key */
-	char *value;  /* NULL: Redis is to have nothing */
-	Size size;
-	const MirrorDefinition *definition;
-	const char *problem; /* NULL: none */
-} Comparison;
-
-/* Touches whose rows are read together, and what becomes of them. */
-typedef struct Reading
-{
-	const MirrorDefinition *definition;
-	MemoryContext context;
-	MirrorTouch *touches;
-	Comparison *comparisons; /* of each touch */
-	int count;
-	const Comparison *encoding; /* whose row, now; NULL: none */
-} Reading;
-
-/* Has the hash this field, with this value? */
-static bool
-has_field(const RedisReply *hash, const RedisString *field)
-{
-	for (int i = 0; i + 1 < hash->element_count; i += 2)
-	{
-		const RedisReply *name = hash->elements[i];
-		const RedisReply *value = hash->elements[i + 1];
-
-		if (name->size == field[0].size &&
-			memcmp(name->data, field[0].data, name->size) == 0)
-			return value->size == field[1].size &&
-				   memcmp(value->data, field[1].data, value->size) == 0;
-	}
-	return false;
-}
-
-static bool
-is_equal(const Comparison *comparison, const RedisReply *reply)
-{
-	RedisString *fields;
-	int count;
-	bool equal;
-
-	if (reply->kind == REDIS_STRING)
-		return reply->size == comparison->size &&
-			   memcmp(reply->data, comparison->value, comparison->size) == 0;
-
-	fields = cg_mirror_split_strings(comparison->value, comparison->size, &count);
-	equal = reply->element_count == count;
-	for (int i = 0; i < count && equal; i += 2)
-		equal = has_field(reply, &fields[i]);
-	pfree(fields);
-	return equal;
-}
-
-static void
-compare(const RedisResult *result, void *user_data)
-{
-	Comparison *comparison = user_data;
-	bool found;
-
-	/* The whole verification fails then: see cg_redis_drain. */
-	if (result->outcome == REDIS_RETRY)
-	{
-		comparison->problem = "unanswered";
-		return;
-	}
-	/* What is of another kind is refused. */
-	found = result->outcome == REDIS_REFUSED || result->reply->kind == REDIS_STRING ||
-			result->reply->element_count > 0;
-	if (!found && comparison->value)
-		comparison->problem = comparison->definition->ttl_ms > 0 ? "expired" : "missing";
-	else if (found && !comparison->value)
-		comparison->problem = "surplus";
-	else if (found &&
-			 (result->outcome == REDIS_REFUSED || !is_equal(comparison, result->reply)))
-		comparison->problem = "differs";
-}
-
-/* What the table says of a touch, into its comparison. */
-static void
-read_row(Reading *reading, MirrorTable *table, int number)
-{
-	Comparison *comparison = &reading->comparisons[number];
-	MirrorTouch *touch = &reading->touches[number];
-	char key[CG_KEY_MAX_BYTES];
-	StringInfoData value;
-
-	comparison->touch = touch;
-	comparison->definition = reading->definition;
-	comparison->value = NULL;
-	comparison->key_size = cg_mirror_render(&table->keys, touch, key);
-	if (comparison->key_size == 0)
-		return;
-	comparison->key = pnstrdup(key, comparison->key_size);
-	if (!cg_mirror_table_fetch(table, touch))
-		return;
-
-	initStringInfo(&value);
-	reading->encoding = comparison;
-	if (cg_mirror_encode(table->encoder, table->slot, &value))
-	{
-		comparison->value = value.data;
-		comparison->size = value.len;
-	}
-	reading->encoding = NULL;
-}
-
-static void
-read_rows(void *argument)
-{
-	Reading *reading = argument;
-	MemoryContext previous = MemoryContextSwitchTo(reading->context);
-	MirrorTable *table = cg_mirror_table_open(reading->definition, GetActiveSnapshot());
-	MirrorCaller caller;
-
-	cg_mirror_enter_owner(table->relation, &caller);
-	for (int i = 0; i < reading->count; i++)
-	{
-		CHECK_FOR_INTERRUPTS();
-		read_row(reading, table, i);
-	}
-	cg_mirror_leave_owner(&caller);
-	cg_mirror_table_close(table);
-	MemoryContextSwitchTo(previous);
-}
-
-/* Is it the row's own error?  A cancel may be meant for the whole statement. */
-static bool
-is_of_row(const ErrorData *error, void *argument)
-{
-	const Reading *reading = argument;
-
-	return reading->encoding && error->sqlerrcode != ERRCODE_QUERY_CANCELED;
-}
-
-static void
-name_row(void *argument)
-{
-	const Reading *reading = argument;
-
-	if (reading->encoding)
-		errcontext("JSON of the row with key \"%.*s\"", reading->encoding->key_size,
-				   reading->encoding->key);
-}
-
-/*
- * Read the rows under the active snapshot, together, or else one by one: one that
- * cannot be encoded is a problem of its key.
- */
-static void
-read_or_blame(Reading *reading)
-{
-	ErrorContextCallback context = {error_context_stack, name_row, reading};
-	char *error;
-	bool done;
-
-	error_context_stack = &context;
-	done = cg_mirror_try_some(read_rows, reading, is_of_row, &error);
-	error_context_stack = context.previous;
-	if (done)
-		return;
-	if (reading->count == 1)
-	{
-		reading->comparisons->value = NULL;
-		reading->comparisons->problem = psprintf("cannot be encoded: %s", error);
-		return;
-	}
-	for (int i = 0; i < reading->count; i++)
-	{
-		Reading single = {.definition = reading->definition,
-						  .context = reading->context,
-						  .touches = &reading->touches[i],
-						  .comparisons = &reading->comparisons[i],
-						  .count = 1};
-
-		read_or_blame(&single);
-	}
-}
-
 /* Compare some touches under a new snapshot; results into comparisons. */
 static void
 compare_touches(Verification *verification, MirrorTouch *touches, int count,
-				Comparison *comparisons)
+				MirrorComparison *comparisons)
 {
-	Reading reading = {.definition = verification->definition,
-					   .context = CurrentMemoryContext,
-					   .touches = touches,
-					   .comparisons = comparisons,
-					   .count = count};
+	bool answered;
 
 	PushActiveSnapshot(GetLatestSnapshot());
-	read_or_blame(&reading);
+	answered = cg_mirror_compare(verification->definition, verification->grid, touches,
+								 count, comparisons, true);
 	PopActiveSnapshot();
-	for (int i = 0; i < count; i++)
-	{
-		Comparison *comparison = &comparisons[i];
-		RedisString key = {comparison->key, comparison->key_size};
-		RedisHandler handler = {compare, comparison};
-
-		if (comparison->key_size == 0 || comparison->problem)
-			continue;
-		if (verification->definition->format == MIRROR_HASH)
-			cg_redis_queue_get_hash(verification->grid, key, handler);
-		else
-			cg_redis_queue_get(verification->grid, key, handler);
-	}
-	if (!cg_redis_drain(verification->grid))
+	if (!answered)
 		cg_redis_report(verification->grid, ERROR);
 }
 
@@ -271,7 +70,8 @@ report(Verification *verification, const char *key, int size, const char *proble
 }
 
 static void
-handle_problem(Verification *verification, const Comparison *comparison, bool last_look)
+handle_problem(Verification *verification, const MirrorComparison *comparison,
+			   bool last_look)
 {
 	const MirrorTouch *touch = comparison->touch;
 
@@ -293,7 +93,7 @@ examine(Verification *verification, MirrorBatch *batch, bool last_look)
 	for (int i = 0; i < batch->count; i += CHUNK)
 	{
 		int count = Min(batch->count - i, CHUNK);
-		Comparison *comparisons = palloc0(count * sizeof(Comparison));
+		MirrorComparison *comparisons = palloc0(count * sizeof(MirrorComparison));
 
 		compare_touches(verification, &batch->touches[i], count, comparisons);
 		for (int j = 0; j < count; j++)

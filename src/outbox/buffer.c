@@ -197,6 +197,16 @@ cg_outbox_sweep(int32 mirror, Oid relation, int wishes)
 	append_record(&header, "");
 }
 
+/* The whole table is to be compared, and what differs mended.  May assign an xid. */
+void
+cg_outbox_compare(int32 mirror)
+{
+	OutboxHeader header = {.mirror = mirror, .kind = OUTBOX_COMPARISON};
+
+	ItemPointerSetInvalid(&header.tid);
+	append_record(&header, "");
+}
+
 static void
 before_commit_write(void)
 {

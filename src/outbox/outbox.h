@@ -49,8 +49,9 @@
 
 typedef enum OutboxKind
 {
-	OUTBOX_TOUCH = 1, /* one key */
-	OUTBOX_SWEEP = 2  /* the whole table; no key */
+	OUTBOX_TOUCH = 1,	  /* one key */
+	OUTBOX_SWEEP = 2,	  /* the whole table; no key */
+	OUTBOX_COMPARISON = 3 /* the same, but Redis may be right of most of it */
 } OutboxKind;
 
 /* One record.  The key's bytes are the row's they were read from. */
@@ -120,6 +121,7 @@ extern void cg_outbox_touch(int32 mirror, Relation relation, TupleTableSlot *row
 							const AttrNumber *attnums, int count, bool has_tid,
 							int wishes);
 extern void cg_outbox_sweep(int32 mirror, Oid relation, int wishes);
+extern void cg_outbox_compare(int32 mirror);
 extern void cg_outbox_init(void);
 
 /* Functions in record.c */

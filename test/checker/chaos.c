@@ -129,52 +129,6 @@ let_go(Checker *checker, PGconn *conn, int pause)
 	PQclear(result);
 }
 
-/* The process in whose name the folder is used. */
-static long
-postmaster_of(const char *data)
-{
-	char path[1024];
-	FILE *file;
-	long pid = 0;
-
-	snprintf(path, sizeof(path), "%s/postmaster.pid", data);
-	file = fopen(path, "r");
-	if (!file)
-		return 0;
-	if (fscanf(file, "%ld", &pid) != 1)
-		pid = 0;
-	fclose(file);
-	return pid;
-}
-
-static bool
-pg_ctl(const char *data, const char *what)
-{
-	char command[1024];
-
-	snprintf(command, sizeof(command),
-			 "pg_ctl -D '%s' -s -w -t 60 -l '%s.log' %s >'%s.ctl' 2>&1 </dev/null", data,
-			 data, what, data);
-	return system(command) == 0;
-}
-
-/* Its orphans hold the shared memory until they notice. */
-static bool
-kill_postmaster(const char *data)
-{
-	long pid = postmaster_of(data);
-
-	if (pid <= 1 || kill(pid, SIGKILL) != 0)
-		return false;
-	for (int i = 0; i < 100; i++)
-	{
-		if (pg_ctl(data, "start"))
-			return true;
-		pause_for(100);
-	}
-	return false;
-}
-
 static void
 crash_backend(Checker *checker, const Target *target)
 {
@@ -207,12 +161,13 @@ bring_down(Checker *checker, bool standby, int how)
 			crash_backend(checker, target);
 			break;
 		case 1:
-			good = kill_postmaster(data);
+			good = server_kill(data);
 			checker->killed++;
 			checker->restarted++;
 			break;
 		default:
-			good = pg_ctl(data, how == 2 ? "-m fast restart" : "-m immediate restart");
+			good = server_control(data,
+								  how == 2 ? "-m fast restart" : "-m immediate restart");
 			checker->restarted++;
 	}
 	if (!good)

@@ -21,35 +21,6 @@
 /* A statement that takes longer hangs. */
 #define PATIENCE_SECONDS 60
 
-double
-now(void)
-{
-	struct timespec time;
-
-	clock_gettime(CLOCK_MONOTONIC, &time);
-	return time.tv_sec + time.tv_nsec / 1e9;
-}
-
-void
-pause_for(int milliseconds)
-{
-	struct timespec time = {milliseconds / 1000, milliseconds % 1000 * 1000000L};
-
-	if (milliseconds > 0)
-		nanosleep(&time, NULL);
-}
-
-/* A number from 0 on, below this one; splitmix64. */
-uint64_t
-draw(uint64_t *random, uint64_t below)
-{
-	uint64_t z = (*random += UINT64_C(0x9e3779b97f4a7c15));
-
-	z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-	z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-	return (z ^ (z >> 31)) % below;
-}
-
 static void
 add_target(Checker *checker, const char *name, const char *host, const char *database,
 		   bool standby)
@@ -73,14 +44,6 @@ add_sessions(Checker *checker, int count, int target, Book *book)
 		session->book = book;
 		session->random = checker->seed * 1000003 + session->number;
 	}
-}
-
-static long
-number_of(const char *name, long usual)
-{
-	const char *text = getenv(name);
-
-	return text && *text ? atol(text) : usual;
 }
 
 static void

@@ -20,6 +20,8 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "../shared/server.h"
+
 #define NAME_SIZE	 64
 #define SQL_SIZE	 16384
 #define MAX_STEPS	 24
@@ -181,10 +183,5 @@ extern bool report_end(Checker *checker);
 /* chaos.c */
 extern void *chaos_main(void *checker);
 extern void *restore_main(void *checker);
-
-/* main.c */
-extern double now(void);
-extern void pause_for(int milliseconds);
-extern uint64_t draw(uint64_t *random, uint64_t below);
 
 #endif

@@ -66,7 +66,7 @@ INSERT INTO promised_function (name, arguments, result, may_call) VALUES
         'strict boolean = true, on_unavailable text = ''error'', '
         'ttl_jitter double precision = 0, transform text = NULL', 'void', 'writer'),
     ('unmirror', '"table" regclass, server name', 'void', 'writer'),
-    ('resync', '"table" regclass, server name', 'void', 'writer'),
+    ('resync', '"table" regclass, server name, differences boolean = false', 'void', 'writer'),
     ('verify', '"table" regclass, server name', 'SETOF (key text, problem text)', 'writer');
 
 CREATE TEMP TABLE promised_view (name text, columns text[]);
