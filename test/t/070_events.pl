@@ -293,6 +293,13 @@ SQL
 my $err;
 $node->psql('other', q{SELECT cachegrid.watch('item', publish => true, server => 'grid', channel => 'cachegrid:postgres:public.item')}, stderr => \$err);
 like($err, qr/channel "cachegrid:postgres:public.item" belongs to another database or server/, 'a channel belongs to one database');
+$node->safe_psql('postgres', 'CREATE DATABASE copy');
+my $dump = PostgreSQL::Test::Utils::tempdir() . '/dump.sql';
+$node->command_ok([ 'pg_dump', '-f', $dump, $node->connstr('postgres') ], 'a stream is dumped');
+$node->command_ok([ 'psql', '-X', '-q', '-o', '/dev/null', '-f', $dump, $node->connstr('copy') ], '... and restored');
+ok($node->poll_query_until('copy', q{SELECT state = 'stopped' AND last_error LIKE '%belongs to another database or server' FROM cachegrid.stat_events WHERE "table" = 'item'::regclass}),
+	'... and does not publish beside the first');
+$node->safe_psql('postgres', 'DROP DATABASE copy');
 sql(q{CREATE ROLE app IN ROLE cachegrid_writer});
 like(told(q{SET ROLE app; SELECT cachegrid.watch('item', publish => true, server => 'grid')}), qr/must be owner of table item/, 'a table of others');
 sql(q{ALTER TABLE slow OWNER TO app});
