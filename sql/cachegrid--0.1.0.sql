@@ -515,22 +515,23 @@ ALTER EVENT TRIGGER cachegrid_command ENABLE ALWAYS;
 ALTER EVENT TRIGGER cachegrid_drop ENABLE ALWAYS;
 ALTER EVENT TRIGGER cachegrid_rewrite ENABLE ALWAYS;
 
-CREATE FUNCTION watch("table" regclass, keys text[] DEFAULT NULL,
-                                tags text[] DEFAULT NULL)
+CREATE FUNCTION watch("table" regclass, keys text[] DEFAULT NULL, tags text[] DEFAULT NULL, publish boolean DEFAULT false,
+                      server name DEFAULT NULL, channel text DEFAULT NULL, sharded boolean DEFAULT false,
+                      notify boolean DEFAULT false)
     RETURNS void
     AS 'MODULE_PATHNAME', 'cachegrid_watch'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION watch(regclass, text[], text[]) IS
+COMMENT ON FUNCTION watch(regclass, text[], text[], boolean, name, text, boolean, boolean) IS
 $$Puts a table under watch: from this transaction's commit on, every change of its rows invalidates what was computed from them.
-"table": a table that the caller owns. keys, tags: templates, with columns in braces, of the keys and tags that a changed row invalidates, the old and the new row's; NULL or empty: none. Without keys and tags the table is watched as a whole. Watching again replaces the templates. Locks the table against writers until the end of the transaction. A NULL table is an error.
-Example: SELECT cachegrid.watch('product', keys => ARRAY['product:{id}'], tags => ARRAY['category:{category_id}']);$$;
+"table": a table that the caller owns. keys, tags: templates, with columns in braces, of the keys and tags that a changed row invalidates, the old and the new row's; NULL or empty: none. Without keys and tags the table is watched as a whole. Watching again replaces all of it. publish: tell subscribers in Redis what happens to the keys, or without key templates that something has: one message each, JSON with table, operation (insert, update, delete, or all: any of the table's keys may have changed), key (NULL for all), and a token by which they see whether they missed one: timeline, batch, since, part, parts. server: a server of the wrapper cachegrid_redis, through which; NULL: the one that the caller has mirrored the table to. channel: of Redis, 1 to 512 bytes; NULL: cachegrid:<database>:<schema>.<table>. sharded: by SPUBLISH (Redis 7), in a cluster to the node of the channel's slot. notify: tell those who LISTEN on channel cachegrid of this database as well, the same JSON without a token, at the price that commits which change the table take turns, in the whole server; such a transaction cannot be prepared. Locks the table against writers until the end of the transaction. A NULL table is an error.
+Example: SELECT cachegrid.watch('product', keys => ARRAY['product:{id}'], tags => ARRAY['category:{category_id}']); SELECT cachegrid.watch('product', ARRAY['product:{id}'], publish => true, server => 'grid');$$;
 
 CREATE FUNCTION unwatch("table" regclass)
     RETURNS void
     AS 'MODULE_PATHNAME', 'cachegrid_unwatch'
     LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION unwatch(regclass) IS
-$$Ends the watch of a table, and with it what was computed from it. Mirrors stay.
+$$Ends the watch of a table, and with it what was computed from it, and its events. Mirrors stay.
 "table": a watched table that the caller owns. Locks it against everybody until the end of the transaction. A NULL is an error.
 Example: SELECT cachegrid.unwatch('product');$$;
 
@@ -586,6 +587,19 @@ COMMENT ON TABLE mirrors IS
 SELECT pg_catalog.pg_extension_config_dump('mirrors', '');
 SELECT pg_catalog.pg_extension_config_dump('mirrors_id_seq', '');
 
+CREATE TABLE event_streams (
+    id integer PRIMARY KEY DEFAULT pg_catalog.nextval('cachegrid.mirrors_id_seq'),
+    relation regclass NOT NULL,
+    server name NOT NULL,
+    owner regrole NOT NULL,
+    channel text NOT NULL,
+    sharded boolean NOT NULL,
+    dropped boolean NOT NULL DEFAULT false
+);
+COMMENT ON TABLE event_streams IS
+'Where events of watched tables are published: written by cachegrid.watch() and cachegrid.unwatch(), read by the worker. id: numbered together with the mirrors. owner: whose user mapping is used. dropped: ended, the worker will delete it. See the view cachegrid.stat_events.';
+SELECT pg_catalog.pg_extension_config_dump('event_streams', '');
+
 -- Whole records of touched keys, at most 8 kB a row, written just before
 -- commit; see src/outbox.  Never updated: there is nothing to vacuum, and a
 -- table is truncated once it has been read.
@@ -623,10 +637,12 @@ CREATE TABLE mirror_progress (
     mirror integer PRIMARY KEY,
     phase integer NOT NULL,
     last bytea,
-    differences boolean NOT NULL
+    differences boolean NOT NULL,
+    batch bigint NOT NULL DEFAULT 0,
+    reserved bigint NOT NULL DEFAULT 0
 ) WITH (fillfactor = 10);
 COMMENT ON TABLE mirror_progress IS
-'How far each mirror''s sweep is: phase 0 done, 1 in the table (behind the key last), 2 in Redis. differences: it writes only rows that differ from what Redis has. A mirror without a row has not been swept yet.';
+'How far each mirror''s sweep is: phase 0 done, 1 in the table (behind the key last), 2 in Redis. differences: it writes only rows that differ from what Redis has. A mirror without a row has not been swept yet. Of a stream of events, numbered as mirrors are: batch, the last one that was published whole; reserved: no batch has a higher number.';
 
 CREATE TABLE mirror_parked (
     mirror integer NOT NULL,
@@ -725,7 +741,7 @@ CREATE FUNCTION mirror_status(OUT mirror integer, OUT state text, OUT waiting bi
                               OUT disappointments bigint) RETURNS SETOF record
     AS 'MODULE_PATHNAME', 'cachegrid_mirror_status'
     LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 10;
-COMMENT ON FUNCTION mirror_status() IS 'Part of the rows of view cachegrid.stat_mirror.';
+COMMENT ON FUNCTION mirror_status() IS 'Part of the rows of views cachegrid.stat_mirror and cachegrid.stat_events.';
 CREATE VIEW stat_mirror AS
     SELECT m.relation AS "table", m.server, m.mode, s.state, s.waiting,
            coalesce(extract(epoch FROM clock_timestamp() - s.oldest)::double precision, 0) AS lag_seconds,
@@ -736,6 +752,14 @@ CREATE VIEW stat_mirror AS
     FROM mirrors m JOIN mirror_status() s ON s.mirror = m.id;
 COMMENT ON VIEW stat_mirror IS
 'One row a mirror of this database. state: starting, sweeping, live, interrupted (Redis is away), sweep pending (the same, and a sweep is to come), stopped (see last_error: the table, or a lack of worker processes), removing (after unmirror). waiting: changes that are committed and not applied yet. lag_seconds: age of the oldest of them. applied: keys set or deleted, retries: sent again, since the server started. parked: keys that could not be written, see cachegrid.mirror_parked. sweeps: ended ones. Of mode write-through: waits: commits that waited until their rows were in Redis; group_size: how many of them were released together, on average, NULL if there were none; disappointments: commits that wanted to wait and were told that Redis, or the table, is out of reach. Example: SELECT "table", waiting, lag_seconds, last_error FROM cachegrid.stat_mirror;';
+
+CREATE VIEW stat_events AS
+    SELECT e.relation AS "table", e.server, e.channel, e.sharded, s.state, s.waiting,
+           coalesce(extract(epoch FROM clock_timestamp() - s.oldest)::double precision, 0) AS lag_seconds,
+           s.applied AS published, s.retries, s.last_error, s.last_error_at
+    FROM event_streams e JOIN mirror_status() s ON s.mirror = e.id;
+COMMENT ON VIEW stat_events IS
+'One row a watched table whose events are published. state: as in cachegrid.stat_mirror, where a sweep is one event that says "all"; stopped: Redis refuses them, see last_error. waiting: changes that are committed and not published yet. lag_seconds: age of the oldest of them. published: events, retries: sent again, since the server started. Example: SELECT "table", channel, waiting, lag_seconds, last_error FROM cachegrid.stat_events;';
 
 CREATE FUNCTION mirror_progress(OUT mirror integer, OUT phase text, OUT started_at timestamptz, OUT keys_scanned bigint,
                                 OUT rows_done bigint, OUT rows_total bigint) RETURNS SETOF record
@@ -783,7 +807,7 @@ GRANT INSERT, UPDATE, DELETE ON cache TO cachegrid_admin;
 
 -- Who creates a trigger, as watch() does and who adds a partition, needs to
 -- execute its function; who fires it does not.
-GRANT EXECUTE ON FUNCTION capture(), capture_statement(), watch(regclass, text[], text[]), unwatch(regclass)
+GRANT EXECUTE ON FUNCTION capture(), capture_statement(), watch(regclass, text[], text[], boolean, name, text, boolean, boolean), unwatch(regclass)
     TO cachegrid_writer;
 GRANT EXECUTE ON FUNCTION watched() TO cachegrid_reader;
 GRANT SELECT ON watched TO cachegrid_reader;
@@ -791,7 +815,7 @@ GRANT SELECT ON watched TO cachegrid_reader;
 GRANT EXECUTE ON FUNCTION mirror(regclass, name, text, text, text, name[], interval, boolean, text, double precision, text), unmirror(regclass, name),
     resync(regclass, name, boolean), verify(regclass, name) TO cachegrid_writer;
 GRANT EXECUTE ON FUNCTION mirror_status(), mirror_progress(), stat_redis() TO cachegrid_reader;
-GRANT SELECT ON stat_mirror, stat_mirror_progress, stat_redis, mirror_parked TO cachegrid_reader;
+GRANT SELECT ON stat_mirror, stat_events, stat_mirror_progress, stat_redis, mirror_parked TO cachegrid_reader;
 
 -- start ---------------------------------------------------------------------
 -- What the extension had put before it was dropped is not this one's.

@@ -76,6 +76,7 @@ _PG_init(void)
 	cg_cache_init();
 	cg_outbox_init();
 	cg_capture_init();
+	cg_capture_init_events();
 	cg_worker_init();
 
 	previous_shmem_request = shmem_request_hook;

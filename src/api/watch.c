@@ -20,6 +20,7 @@
 
 #include "api/api.h"
 #include "capture/capture.h"
+#include "mirror/mirror.h"
 
 PG_FUNCTION_INFO_V1(cachegrid_watch);
 PG_FUNCTION_INFO_V1(cachegrid_unwatch);
@@ -56,18 +57,54 @@ templates_argument(FunctionCallInfo fcinfo, int number, const char *name)
 	return result;
 }
 
+/* A flag that is false unless it is given. */
+static bool
+flag_argument(FunctionCallInfo fcinfo, int number, const char *name, const char *hint)
+{
+	return DatumGetBool(cg_api_required(fcinfo, number, name, hint));
+}
+
+static void
+refuse_argument(const char *name)
+{
+	ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			errmsg("argument \"%s\" needs \"publish\"", name),
+			errdetail("It says where and how changes are published."),
+			errhint("Add publish => true."));
+}
+
 Datum
 cachegrid_watch(PG_FUNCTION_ARGS)
 {
-	cg_capture_watch(table_argument(fcinfo), templates_argument(fcinfo, 1, "keys"),
-					 templates_argument(fcinfo, 2, "tags"));
+	Oid table = table_argument(fcinfo);
+	CaptureWatch watch = {
+		.keys = templates_argument(fcinfo, 1, "keys"),
+		.tags = templates_argument(fcinfo, 2, "tags"),
+		.notifies = flag_argument(fcinfo, 7, "notify", "Leave \"notify\" out for false."),
+	};
+	StreamRequest stream = {
+		.server = PG_ARGISNULL(4) ? NULL : NameStr(*PG_GETARG_NAME(4)),
+		.channel = PG_ARGISNULL(5) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(5)),
+		.sharded =
+			flag_argument(fcinfo, 6, "sharded", "Leave \"sharded\" out for false."),
+	};
+	bool publish =
+		flag_argument(fcinfo, 3, "publish", "Leave \"publish\" out for false.");
+
+	if (!publish && stream.server)
+		refuse_argument("server");
+	if (!publish && stream.channel)
+		refuse_argument("channel");
+	if (!publish && stream.sharded)
+		refuse_argument("sharded");
+	cg_mirror_watch(table, &watch, publish ? &stream : NULL);
 	PG_RETURN_VOID();
 }
 
 Datum
 cachegrid_unwatch(PG_FUNCTION_ARGS)
 {
-	cg_capture_unwatch(table_argument(fcinfo));
+	cg_mirror_unwatch(table_argument(fcinfo));
 	PG_RETURN_VOID();
 }
 

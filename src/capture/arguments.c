@@ -17,6 +17,8 @@ static const char *const WATCH = "watch";
 static const char *const KEY = "key=";
 static const char *const TAG = "tag=";
 static const char *const MIRROR = "mirror=";
+static const char *const STREAM = "publish=";
+static const char *const NOTIFY = "notify";
 
 /* What comes after the label; NULL if the argument has another one. */
 static const char *
@@ -49,6 +51,24 @@ cg_arguments_is_mirror(const char *argument, int32 *mirror, int *wishes)
 	if (wishes)
 		*wishes = *rest == '+' ? (int) strtol(rest, NULL, 10) : 0;
 	return true;
+}
+
+bool
+cg_arguments_is_stream(const char *argument, int32 *stream)
+{
+	const char *number = after_label(argument, STREAM);
+
+	if (number == NULL)
+		return false;
+	if (stream != NULL)
+		*stream = (int32) strtol(number, NULL, 10);
+	return true;
+}
+
+bool
+cg_arguments_is_notify(const char *argument)
+{
+	return strcmp(argument, NOTIFY) == 0;
 }
 
 /*
@@ -96,6 +116,9 @@ cg_arguments_read(List *arguments, Relation relation)
 
 		if (strcmp(argument, WATCH) == 0)
 			result->watched = true;
+		else if (cg_arguments_is_notify(argument) ||
+				 cg_arguments_is_stream(argument, NULL))
+			continue;
 		else if ((text = after_label(argument, KEY)) != NULL)
 			result->keys =
 				lappend(result->keys, cg_capture_template_from_argument(text, relation));
@@ -107,7 +130,8 @@ cg_arguments_read(List *arguments, Relation relation)
 		else
 			ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					errmsg("invalid argument \"%s\" of a capture trigger", argument),
-					errdetail("It is neither a watch nor a key, a tag or a mirror."),
+					errdetail("It is neither a watch nor a key, a tag, a mirror or a way "
+							  "to tell of changes."),
 					errhint("Do not create these triggers by hand: call cachegrid.watch "
 							"or cachegrid.mirror."));
 	}
@@ -152,6 +176,18 @@ char *
 cg_arguments_watch(void)
 {
 	return pstrdup(WATCH);
+}
+
+char *
+cg_arguments_stream(int32 stream)
+{
+	return psprintf("%s%d", STREAM, stream);
+}
+
+char *
+cg_arguments_notify(void)
+{
+	return pstrdup(NOTIFY);
 }
 
 static char *

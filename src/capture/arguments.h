@@ -10,6 +10,8 @@
  *	key=product:{1=id}			a key template
  *	tag=category:{4=category}	a tag template
  *	mirror=7:{1=id}				mirror 7, with its key columns
+ *	publish=8					what happens to its keys is told in stream 8 of events
+ *	notify						the same, by NOTIFY
  *
  *-------------------------------------------------------------------------
  */
@@ -51,10 +53,16 @@ extern List *cg_arguments_renew(List *arguments, Relation relation);
 extern char *cg_arguments_watch(void);
 extern char *cg_arguments_key(const char *text, Relation relation);
 extern char *cg_arguments_tag(const char *text, Relation relation);
+extern char *cg_arguments_stream(int32 stream);
+extern char *cg_arguments_notify(void);
 extern char *cg_arguments_mirror(const CaptureMirror *mirror, TupleDesc desc);
 
 /* Ask for parts, without reading the rest; wishes may be NULL. */
 extern bool cg_arguments_is_mirror(const char *argument, int32 *mirror, int *wishes);
+
+/* The ways to tell of changes; stream may be NULL. */
+extern bool cg_arguments_is_stream(const char *argument, int32 *stream);
+extern bool cg_arguments_is_notify(const char *argument);
 
 /*
  * What depends on rows of the table without naming one: the relation root,

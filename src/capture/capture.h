@@ -33,6 +33,15 @@ typedef struct CaptureSpec
 	CaptureTemplate **tags;
 } CaptureSpec;
 
+/* What a table is put under watch with. */
+typedef struct CaptureWatch
+{
+	List *keys; /* templates, of char * */
+	List *tags;
+	int32 stream;  /* of events that are published, 0: none */
+	bool notifies; /* by NOTIFY */
+} CaptureWatch;
+
 /* What changes of a relation's rows report for one mirror. */
 typedef struct CaptureMirror
 {
@@ -61,11 +70,11 @@ extern CaptureSpec *cg_capture_declared_spec(Relation relation);
  * ACCESS EXCLUSIVE where something is taken away), and touch the relation
  * and the prefixes of its templates, old and new.
  *
- * watch() replaces the templates; keys and tags are lists of char *.
+ * watch() replaces the templates and what is told of their keys.
  * set_mirror() replaces the mirror's columns and wishes; drop_mirror() does
  * nothing if the mirror or the table is not there.
  */
-extern void cg_capture_watch(Oid relation, List *keys, List *tags);
+extern void cg_capture_watch(Oid relation, const CaptureWatch *watch);
 extern void cg_capture_unwatch(Oid relation);
 extern void cg_capture_set_mirror(Oid relation, const CaptureMirror *mirror);
 extern void cg_capture_drop_mirror(Oid relation, int32 mirror);
@@ -77,5 +86,8 @@ extern void cg_capture_drop_mirror(Oid relation, int32 mirror);
  * time.
  */
 extern void cg_capture_init(void);
+
+/* Functions in event.c: at load time */
+extern void cg_capture_init_events(void);
 
 #endif /* CACHEGRID_CAPTURE_H */

@@ -72,26 +72,66 @@ touch_rows(Dependency rows)
 	reported_in_sub = subtransaction;
 }
 
-/* Touch the key (or tag) of the row as it was and as it is; either may be NULL. */
-static void
-touch_template(const CaptureTemplate *template, void (*touch)(const CacheKey *),
-			   TupleTableSlot *old_row, TupleTableSlot *new_row)
+/* A template's key (or tag) of the row as it was and as it is; size 0: none. */
+typedef struct RowKeys
 {
 	char was[CG_KEY_MAX_BYTES];
 	char is[CG_KEY_MAX_BYTES];
-	CacheKey old_key = {was, 0, template->prefix_size};
-	CacheKey new_key = {is, 0, template->prefix_size};
+	CacheKey old_key;
+	CacheKey new_key;
+} RowKeys;
 
+/* Either row may be NULL. */
+static void
+render_keys(RowKeys *keys, const CaptureTemplate *template, TupleTableSlot *old_row,
+			TupleTableSlot *new_row)
+{
+	keys->old_key = (CacheKey){keys->was, 0, template->prefix_size};
+	keys->new_key = (CacheKey){keys->is, 0, template->prefix_size};
 	if (old_row)
-		old_key.size = cg_capture_render_row(template, old_row, was);
+		keys->old_key.size = cg_capture_render_row(template, old_row, keys->was);
 	if (new_row)
-		new_key.size = cg_capture_render_row(template, new_row, is);
+		keys->new_key.size = cg_capture_render_row(template, new_row, keys->is);
+}
 
-	if (new_key.size > 0)
-		touch(&new_key);
-	if (old_key.size > 0 &&
-		(old_key.size != new_key.size || memcmp(was, is, old_key.size) != 0))
-		touch(&old_key);
+static void
+touch_keys(const RowKeys *keys, void (*touch)(const CacheKey *))
+{
+	if (keys->new_key.size > 0)
+		touch(&keys->new_key);
+	if (keys->old_key.size > 0 && !cg_event_same_key(&keys->old_key, &keys->new_key))
+		touch(&keys->old_key);
+}
+
+/* A NULL column makes no key; but what else makes none is told of as a whole. */
+static bool
+cannot_be_told(const CaptureTemplate *template, TupleTableSlot *row, const CacheKey *key)
+{
+	if (row == NULL || key->size > 0)
+		return false;
+	for (int i = 0; i < template->column_count; i++)
+	{
+		if (slot_attisnull(row, template->columns[i].attnum))
+			return false;
+	}
+	return true;
+}
+
+static void
+report_key(const CaptureTarget *target, const CaptureTemplate *template,
+		   TupleTableSlot *old_row, TupleTableSlot *new_row)
+{
+	RowKeys keys;
+
+	render_keys(&keys, template, old_row, new_row);
+	touch_keys(&keys, cg_coherence_touch_key);
+	if (!cg_event_is_wanted(&target->events))
+		return;
+	if (cannot_be_told(template, old_row, &keys.old_key) ||
+		cannot_be_told(template, new_row, &keys.new_key))
+		cg_event_whole(&target->events);
+	else
+		cg_event_keys(&target->events, &keys.old_key, &keys.new_key);
 }
 
 static void
@@ -102,9 +142,16 @@ report_watched(const CaptureTarget *target, TupleTableSlot *old_row,
 
 	touch_rows(target->rows);
 	foreach (cell, target->arguments->keys)
-		touch_template(lfirst(cell), cg_coherence_touch_key, old_row, new_row);
+		report_key(target, lfirst(cell), old_row, new_row);
+	if (target->arguments->keys == NIL && cg_event_is_wanted(&target->events))
+		cg_event_whole(&target->events);
 	foreach (cell, target->arguments->tags)
-		touch_template(lfirst(cell), cg_coherence_touch_tag, old_row, new_row);
+	{
+		RowKeys keys;
+
+		render_keys(&keys, lfirst(cell), old_row, new_row);
+		touch_keys(&keys, cg_coherence_touch_tag);
+	}
 }
 
 static bool
@@ -186,6 +233,8 @@ report_truncated(const CaptureTarget *target, Relation relation)
 
 	for (int i = 0; i < target->whole_count; i++)
 		cg_coherence_touch(target->whole[i]);
+	if (cg_event_is_wanted(&target->events))
+		cg_event_whole(&target->events);
 	foreach (cell, target->arguments->mirrors)
 	{
 		const CaptureMirror *mirror = lfirst(cell);

@@ -58,6 +58,7 @@ build(CaptureTarget *target, const Trigger *row, Relation relation)
 		MemoryContextDelete(target->context);
 	target->context = NULL;
 
+	target->events = cg_event_source(arguments, root);
 	target->rows = cg_dependency_of_relation(root);
 	target->whole = cg_arguments_dependencies(arguments, root, &target->whole_count);
 	target->arguments = cg_arguments_read(arguments, relation);

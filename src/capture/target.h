@@ -10,6 +10,7 @@
 #define CACHEGRID_TARGET_H
 
 #include "capture/arguments.h"
+#include "capture/event.h"
 
 /*
  * Backend-local, in a memory context of its own; valid until the next call
@@ -17,11 +18,12 @@
  */
 typedef struct CaptureTarget
 {
-	Oid trigger;	 /* hash key */
-	Oid relation;	 /* that it is on */
-	bool current;	 /* false: the relation has changed since */
-	Dependency rows; /* the root's DEPENDENCY_RELATION */
-	int whole_count; /* what depends on the table as a whole: rows, prefixes */
+	Oid trigger;		/* hash key */
+	Oid relation;		/* that it is on */
+	bool current;		/* false: the relation has changed since */
+	EventSource events; /* what is told of its keys */
+	Dependency rows;	/* the root's DEPENDENCY_RELATION */
+	int whole_count;	/* what depends on the table as a whole: rows, prefixes */
 	Dependency *whole;
 	CaptureArguments *arguments;
 	MemoryContext context; /* of whole and arguments; NULL: not built */

@@ -162,7 +162,7 @@ append_new(List *arguments, char *argument)
 }
 
 void
-cg_capture_watch(Oid relid, List *keys, List *tags)
+cg_capture_watch(Oid relid, const CaptureWatch *watch)
 {
 	Relation relation = open_owned(relid, ShareRowExclusiveLock, false);
 	List *old_arguments = current_arguments(relation);
@@ -171,9 +171,9 @@ cg_capture_watch(Oid relid, List *keys, List *tags)
 
 	cg_place_check(relation);
 	check_owner(relation);
-	foreach (cell, keys)
+	foreach (cell, watch->keys)
 		arguments = append_new(arguments, cg_arguments_key(lfirst(cell), relation));
-	foreach (cell, tags)
+	foreach (cell, watch->tags)
 		arguments = append_new(arguments, cg_arguments_tag(lfirst(cell), relation));
 	if (list_length(arguments) > MAX_TEMPLATES + 1)
 		ereport(ERROR, errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
@@ -184,6 +184,10 @@ cg_capture_watch(Oid relid, List *keys, List *tags)
 						  MAX_TEMPLATES),
 				errhint("Let one tag stand for several of them."));
 
+	if (watch->stream != 0)
+		arguments = lappend(arguments, cg_arguments_stream(watch->stream));
+	if (watch->notifies)
+		arguments = lappend(arguments, cg_arguments_notify());
 	arguments = list_concat(arguments, mirrors_of(old_arguments));
 	change_arguments(relation, old_arguments, arguments);
 	relation_close(relation, NoLock);

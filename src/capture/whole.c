@@ -11,6 +11,7 @@
 #include "catalog/pg_class.h"
 
 #include "capture/arguments.h"
+#include "capture/event.h"
 #include "capture/place.h"
 #include "capture/triggers.h"
 #include "capture/whole.h"
@@ -30,6 +31,13 @@ touch_arguments(Relation relation, bool rows_changed)
 		cg_coherence_touch(whole[i]);
 	pfree(whole);
 
+	if (rows_changed)
+	{
+		EventSource events = cg_event_source(arguments, cg_triggers_root(relation));
+
+		if (cg_event_is_wanted(&events))
+			cg_event_whole(&events);
+	}
 	foreach (cell, arguments)
 	{
 		int32 mirror;

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * catalog.c
- *	  The table cachegrid.mirrors.
+ *	  The tables cachegrid.mirrors and cachegrid.event_streams.
  *
  * Who calls mirror() has no rights on this floor's tables: they are read and
  * written as the superuser, with the settings pinned so that nothing of the
@@ -29,7 +29,13 @@
 #define DEFINITION_COLUMNS                                                              \
 	"id, relation::oid, server::text, owner::oid, key, prefix, mode, columns::text[], " \
 	"(extract(epoch FROM ttl) * 1000)::bigint, dropped, strict, on_unavailable, "       \
-	"format, ttl_jitter, transform"
+	"format, ttl_jitter, transform, NULL::text, false"
+
+/* The same of a stream.  No mirror's prefix has a colon. */
+#define STREAM_COLUMNS                                                        \
+	"id, relation::oid, server::text, owner::oid, '', 'events:' || channel, " \
+	"'stream', NULL::text[], NULL::bigint, dropped, false, 'error', 'json', " \
+	"0::double precision, NULL::text, channel, sharded"
 
 /* Backend-local: one access at a time; an error ends the transaction with it. */
 static MirrorCaller entered;
@@ -110,6 +116,8 @@ mode_of(const char *name)
 		return MIRROR_INVALIDATE;
 	if (strcmp(name, "write-through") == 0)
 		return MIRROR_WRITE_THROUGH;
+	if (strcmp(name, "stream") == 0)
+		return MIRROR_STREAM;
 	return MIRROR_WRITE_BEHIND;
 }
 
@@ -118,8 +126,8 @@ static MirrorDefinition *
 read_definition(HeapTuple tuple, TupleDesc desc)
 {
 	MirrorDefinition *definition = palloc0(sizeof(MirrorDefinition));
-	Datum values[15];
-	bool nulls[15];
+	Datum values[17];
+	bool nulls[17];
 
 	heap_deform_tuple(tuple, desc, values, nulls);
 	definition->id = DatumGetInt32(values[0]);
@@ -138,6 +146,8 @@ read_definition(HeapTuple tuple, TupleDesc desc)
 		strcmp(TextDatumGetCString(values[12]), "hash") == 0 ? MIRROR_HASH : MIRROR_JSON;
 	definition->ttl_jitter = DatumGetFloat8(values[13]);
 	definition->transform = nulls[14] ? NULL : TextDatumGetCString(values[14]);
+	definition->channel = nulls[15] ? NULL : TextDatumGetCString(values[15]);
+	definition->sharded = DatumGetBool(values[16]);
 	return definition;
 }
 
@@ -160,13 +170,30 @@ select_definitions(const char *query, int count, Oid *types, Datum *values)
 	return definitions;
 }
 
-/* All of them, the dropped ones too; palloc'd.  Needs an active snapshot. */
+/*
+ * All of them, streams and the dropped ones too; palloc'd.  Needs an active snapshot.
+ */
 List *
 cg_mirror_definitions(void)
 {
-	return select_definitions("SELECT " DEFINITION_COLUMNS
-							  " FROM cachegrid.mirrors ORDER BY id",
+	return select_definitions("SELECT " DEFINITION_COLUMNS " FROM cachegrid.mirrors"
+							  " UNION ALL SELECT " STREAM_COLUMNS
+							  " FROM cachegrid.event_streams ORDER BY id",
 							  0, NULL, NULL);
+}
+
+/* The table's stream, NULL if it has none. */
+MirrorDefinition *
+cg_mirror_stream_of(Oid relation)
+{
+	Oid type = OIDOID;
+	Datum value = ObjectIdGetDatum(relation);
+	List *definitions =
+		select_definitions("SELECT " STREAM_COLUMNS " FROM cachegrid.event_streams"
+						   " WHERE relation::oid = $1 AND NOT dropped",
+						   1, &type, &value);
+
+	return definitions == NIL ? NULL : linitial(definitions);
 }
 
 /* The table's mirror on that server, NULL if there is none. */
@@ -197,7 +224,7 @@ cg_mirror_definition_of_prefix(const char *server, const char *prefix)
 	return definitions == NIL ? NULL : linitial(definitions);
 }
 
-/* Is the extension here, and has it a mirror?  Needs an active snapshot. */
+/* Is the extension here, and has it a mirror or a stream?  Needs an active snapshot. */
 bool
 cg_mirror_exists(void)
 {
@@ -208,8 +235,9 @@ cg_mirror_exists(void)
 		return false;
 
 	cg_mirror_catalog_begin();
-	exists = cg_mirror_execute("SELECT FROM cachegrid.mirrors LIMIT 1", 0, NULL, NULL,
-							   NULL) > 0;
+	exists = cg_mirror_execute("SELECT FROM cachegrid.mirrors UNION ALL"
+							   " SELECT FROM cachegrid.event_streams LIMIT 1",
+							   0, NULL, NULL, NULL) > 0;
 	cg_mirror_catalog_end();
 	return exists;
 }
@@ -273,6 +301,43 @@ cg_mirror_insert(const MirrorDefinition *definition, const char *mode, const cha
 	return id;
 }
 
+/* Insert a stream; returns its id. */
+int32
+cg_mirror_insert_stream(const MirrorDefinition *definition)
+{
+	Oid types[] = {OIDOID, TEXTOID, OIDOID, TEXTOID, BOOLOID};
+	Datum values[] = {
+		ObjectIdGetDatum(definition->relation), CStringGetTextDatum(definition->server),
+		ObjectIdGetDatum(definition->owner), CStringGetTextDatum(definition->channel),
+		BoolGetDatum(definition->sharded)};
+	bool is_null;
+	int32 id;
+
+	cg_mirror_catalog_begin();
+	cg_mirror_execute("INSERT INTO cachegrid.event_streams"
+					  " (relation, server, owner, channel, sharded)"
+					  " VALUES ($1, $2, $3, $4, $5) RETURNING id",
+					  lengthof(types), types, values, NULL);
+	id = DatumGetInt32(
+		SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &is_null));
+	cg_mirror_catalog_end();
+	return id;
+}
+
+/* The table's streams end, but for this one; 0: all.  The worker deletes them. */
+void
+cg_mirror_drop_streams(Oid relation, int32 but)
+{
+	Oid types[] = {OIDOID, INT4OID};
+	Datum values[] = {ObjectIdGetDatum(relation), Int32GetDatum(but)};
+
+	cg_mirror_catalog_begin();
+	cg_mirror_execute("UPDATE cachegrid.event_streams SET dropped = true"
+					  " WHERE relation::oid = $1 AND id <> $2 AND NOT dropped",
+					  2, types, values, NULL);
+	cg_mirror_catalog_end();
+}
+
 static void
 execute_for_mirror(const char *command, int32 mirror)
 {
@@ -298,4 +363,5 @@ cg_mirror_delete(int32 mirror)
 	execute_for_mirror("DELETE FROM cachegrid.mirror_progress WHERE mirror = $1", mirror);
 	execute_for_mirror("DELETE FROM cachegrid.mirror_parked WHERE mirror = $1", mirror);
 	execute_for_mirror("DELETE FROM cachegrid.mirrors WHERE id = $1", mirror);
+	execute_for_mirror("DELETE FROM cachegrid.event_streams WHERE id = $1", mirror);
 }

@@ -100,10 +100,12 @@ try_to_lock(MirrorState *mirror)
 {
 	Oid relation = mirror->definition->relation;
 
-	if (!ConditionalLockRelationOid(relation, AccessShareLock))
+	if (!cg_mirror_is_stream(mirror) &&
+		!ConditionalLockRelationOid(relation, AccessShareLock))
 		return false;
 	if (SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relation)))
-		return mirror->definition->mode == MIRROR_INVALIDATE || lock_indexes(relation);
+		return mirror->definition->mode == MIRROR_INVALIDATE ||
+			   cg_mirror_is_stream(mirror) || lock_indexes(relation);
 	mirror->gone = true;
 	cg_mirror_want_sweep(mirror);
 	return true;
@@ -186,6 +188,8 @@ collect_row(MirrorChannel *channel, const OutboxRow *row)
 
 		if (!mirror)
 			cg_mirror_heard_of(record.mirror);
+		else if (cg_mirror_is_stream(mirror))
+			cg_mirror_collect_event(channel, mirror, &record);
 		else if (record.kind == OUTBOX_SWEEP)
 		{
 			await_end(row->xid);
@@ -234,8 +238,9 @@ collect(MirrorChannel *channel, OutboxBatch *outbox)
 /*
  * Read from the outbox and queue, in the open transaction.  A transaction
  * that touched more than a batch holds is settled batch by batch; only then
- * can the position move.  Who is about to commit need not wait for all of them.
- * False if Redis did not take one.
+ * can the position move.  So it is with a channel that publishes: in events the
+ * order of commits must be kept, which a cut does not follow.  Who is about to
+ * commit need not wait for all of them.  False if Redis did not take one.
  */
 static bool
 read_and_send(MirrorChannel *channel, OutboxBatch *outbox)
@@ -245,7 +250,8 @@ read_and_send(MirrorChannel *channel, OutboxBatch *outbox)
 		bool last;
 
 		collect(channel, outbox);
-		last = !outbox->more || cg_outbox_read_may_end(outbox->reader);
+		last = !outbox->more ||
+			   (!channel->publishes && cg_outbox_read_may_end(outbox->reader));
 		if (channel->batch->count > 0)
 		{
 			/* Rows may be newer than a batch that was cut. */
@@ -297,6 +303,7 @@ apply_batch(MirrorChannel *channel)
 	OutboxBatch outbox = {NULL};
 	OutboxPosition *position;
 	MemoryContext previous;
+	bool publishes;
 	bool sent;
 
 	cg_mirror_begin();
@@ -307,10 +314,12 @@ apply_batch(MirrorChannel *channel)
 	}
 	PushActiveSnapshot(GetTransactionSnapshot());
 	begin_batch(channel);
+	cg_mirror_begin_events(channel);
 	if (channel->removals != NIL)
 		cg_mirror_lift_removals(channel, cg_outbox_position_of(GetActiveSnapshot()));
 	outbox.reader = cg_outbox_read_begin(channel->position, GetActiveSnapshot());
 	sent = read_and_send(channel, &outbox);
+	publishes = cg_mirror_end_events(channel, outbox.async);
 	previous = MemoryContextSwitchTo(channel->context);
 	position = cg_outbox_read_end(outbox.reader);
 	MemoryContextSwitchTo(previous);
@@ -319,6 +328,7 @@ apply_batch(MirrorChannel *channel)
 
 	sent = sent && cg_mirror_settle(channel);
 	cg_mirror_end_removals(channel, sent);
+	sent = sent && (!publishes || cg_mirror_publish(channel));
 	if (!sent)
 	{
 		if (position)
@@ -326,7 +336,7 @@ apply_batch(MirrorChannel *channel)
 		return ROUND_FAILED;
 	}
 	move_position(channel, position, outbox.any);
-	return outbox.any ? ROUND_DONE : ROUND_IDLE;
+	return outbox.any || publishes ? ROUND_DONE : ROUND_IDLE;
 }
 
 static RoundResult
@@ -340,7 +350,8 @@ sweep(MirrorChannel *channel, bool locked)
 		return ROUND_FAILED;
 	if (mirror->gone && mirror->phase == SWEEP_DONE)
 	{
-		if (!cg_mirror_disown(channel->grid, channel->server, mirror->definition->prefix))
+		if (!cg_mirror_shares_channel(channel, mirror) &&
+			!cg_mirror_disown(channel->grid, channel->server, mirror->definition->prefix))
 			return ROUND_FAILED;
 		cg_mirror_bury(mirror);
 	}

@@ -121,10 +121,11 @@ bury_out_of_reach(MirrorChannel *channel)
 
 		if (!mirror->gone)
 			continue;
-		ereport(LOG,
-				errmsg("keys with prefix \"%s\" are left in Redis",
-					   mirror->definition->prefix),
-				errdetail("Server \"%s\" is out of reach.", channel->server));
+		if (!cg_mirror_is_stream(mirror))
+			ereport(LOG,
+					errmsg("keys with prefix \"%s\" are left in Redis",
+						   mirror->definition->prefix),
+					errdetail("Server \"%s\" is out of reach.", channel->server));
 		cg_mirror_bury(mirror);
 	}
 }

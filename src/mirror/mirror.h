@@ -9,6 +9,10 @@
  * how often, in what order and from what half-done work a touch arrives.
  * When in doubt the whole table is swept the same way.
  *
+ * A watched table may have a stream: what happens to its keys is published on a
+ * Redis channel.  A stream is a mirror of another kind, with the same life: its
+ * records come through the outbox, and its sweep is one event that says "all".
+ *
  * Order comes from one writer: a database has one worker, which keeps at
  * most one command of a key in flight and ends its predecessor's connections
  * before it writes.
@@ -21,6 +25,8 @@
 #include "datatype/timestamp.h"
 #include "nodes/pg_list.h"
 #include "utils/tuplestore.h"
+
+#include "capture/capture.h"
 
 /* What mirror() is asked for, as the user wrote it. */
 typedef struct MirrorRequest
@@ -38,9 +44,22 @@ typedef struct MirrorRequest
 	const char *transform; /* name of a function, or NULL */
 } MirrorRequest;
 
+/* Where watch() is to publish what happens to a table's keys, as the user wrote it. */
+typedef struct StreamRequest
+{
+	const char *server;	 /* NULL: where the table is mirrored to */
+	const char *channel; /* of Redis; NULL: named after the table */
+	bool sharded;
+} StreamRequest;
+
 /*
  * Each function's contract stands at its body.
  */
+
+/* Functions in stream.c */
+extern void cg_mirror_watch(Oid relation, CaptureWatch *watch,
+							const StreamRequest *request);
+extern void cg_mirror_unwatch(Oid relation);
 
 /* Functions in declaration.c */
 extern void cg_mirror_declare(const MirrorRequest *request);

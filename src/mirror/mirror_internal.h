@@ -19,7 +19,8 @@ typedef enum MirrorMode
 {
 	MIRROR_WRITE_BEHIND,
 	MIRROR_WRITE_THROUGH, /* as write-behind, and commits wait */
-	MIRROR_INVALIDATE	  /* keys are removed, not written */
+	MIRROR_INVALIDATE,	  /* keys are removed, not written */
+	MIRROR_STREAM		  /* no mirror: events are published, see events.c */
 } MirrorMode;
 
 typedef enum MirrorFormat
@@ -28,7 +29,10 @@ typedef enum MirrorFormat
 	MIRROR_HASH
 } MirrorFormat;
 
-/* A row of cachegrid.mirrors; everything in one memory context. */
+/*
+ * A row of cachegrid.mirrors or cachegrid.event_streams; everything in one memory
+ * context.
+ */
 typedef struct MirrorDefinition
 {
 	int32 id;
@@ -46,6 +50,8 @@ typedef struct MirrorDefinition
 	MirrorFormat format;
 	char *transform; /* function that makes values of rows, or NULL */
 	bool dropped;	 /* by unmirror: its keys are still to be removed */
+	char *channel;	 /* of a stream: Redis's, that events go to; else NULL */
+	bool sharded;	 /* by SPUBLISH */
 } MirrorDefinition;
 
 /* How far a sweep is.  Backend-local; on disk in cachegrid.mirror_progress. */
@@ -75,6 +81,31 @@ typedef struct MirrorKeys
 	AttrNumber attnums[CG_OUTBOX_MAX_COLUMNS];
 } MirrorKeys;
 
+/* What of a stream's events of one batch has become. */
+typedef enum StreamState
+{
+	STREAM_SILENT, /* there are none */
+	STREAM_PENDING,
+	STREAM_PUBLISHED
+} StreamState;
+
+/* Of a stream; see events.c. */
+typedef struct MirrorStream
+{
+	int64 batch;	/* number of the last batch that was published whole */
+	int64 given;	/* the last number that was given out */
+	int64 reserved; /* the same, at most, as it is on disk; 0: not known */
+
+	/* Of the batch under way: */
+	StreamState state;
+	bool whole;		   /* not its keys are told of, but the table */
+	int first;		   /* of its keys in the sorted batch ... */
+	int key_count;	   /* ... and how many they are */
+	const char *table; /* its name; in the batch's context */
+	int answers;	   /* so many events are published */
+	char *refusal;	   /* why one was refused, or NULL; in the batch's context */
+} MirrorStream;
+
 /* A mirror as the worker knows it. */
 typedef struct MirrorState
 {
@@ -89,6 +120,7 @@ typedef struct MirrorState
 	Size last_size;	 /* of last, which is as in a record; 0: none */
 	RedisScan *scan; /* of SWEEP_SCAN, NULL: not begun */
 	SweepProgress progress;
+	MirrorStream stream;
 	bool unsaved;		/* phase and last differ from what is on disk */
 	bool listed;		/* in the catalog when it was last read */
 	bool differences;	/* the sweep writes only what differs from Redis */
@@ -122,6 +154,7 @@ typedef struct MirrorTouch
 	uint16 retries;
 	int bars;		  /* of a table of bars: who bars it, see removal.c */
 	uint8 state;	  /* TouchState */
+	int balance;	  /* of events: inserts less deletes */
 	bool only_delete; /* set no row, but delete the key if there is none */
 	bool refused_by_redis;
 	bool withdrawn; /* its row cannot be written: delete the key, then it is REFUSED */
@@ -197,6 +230,8 @@ typedef struct MirrorChannel
 	RedisGrid *grid;	   /* NULL: not open */
 	uint64 server_version; /* of the options that the grid was opened with */
 	MirrorBatch *batch;
+	MirrorBatch *events;	  /* the keys that streams tell of */
+	bool publishes;			  /* there is a stream */
 	List *removals;			  /* of MirrorRemoval * */
 	MirrorBatch *barred;	  /* how often each key is barred */
 	int bars;				  /* of keys, together */
@@ -242,8 +277,11 @@ extern List *cg_mirror_definitions(void);
 extern MirrorDefinition *cg_mirror_definition(Oid relation, const char *server);
 extern MirrorDefinition *cg_mirror_definition_of_prefix(const char *server,
 														const char *prefix);
+extern MirrorDefinition *cg_mirror_stream_of(Oid relation);
 extern int32 cg_mirror_insert(const MirrorDefinition *definition, const char *mode,
 							  const char *format);
+extern int32 cg_mirror_insert_stream(const MirrorDefinition *definition);
+extern void cg_mirror_drop_streams(Oid relation, int32 but);
 extern void cg_mirror_mark_dropped(int32 mirror);
 extern void cg_mirror_delete(int32 mirror);
 
@@ -355,8 +393,20 @@ extern MirrorState *cg_mirror_next_sweep(const MirrorChannel *channel, bool lock
 extern bool cg_mirror_sweep_step(MirrorChannel *channel, MirrorState *mirror);
 extern void cg_mirror_stop_scan(MirrorState *mirror);
 extern void cg_mirror_bury(MirrorState *mirror);
+extern void cg_mirror_end_sweep(MirrorState *mirror);
+
+/* Functions in events.c */
+extern bool cg_mirror_is_stream(const MirrorState *mirror);
+extern void cg_mirror_begin_events(MirrorChannel *channel);
+extern void cg_mirror_collect_event(MirrorChannel *channel, MirrorState *mirror,
+									const OutboxRecord *record);
+extern bool cg_mirror_end_events(MirrorChannel *channel, bool async);
+extern bool cg_mirror_publish(MirrorChannel *channel);
+extern bool cg_mirror_shares_channel(const MirrorChannel *channel,
+									 const MirrorState *mirror);
 
 /* Functions in progress.c */
+extern char *cg_mirror_history(void);
 extern char *cg_mirror_saved_position(const char *server, Oid owner);
 extern void cg_mirror_load_channel(MirrorChannel *channel);
 extern void cg_mirror_load_mirror(MirrorState *mirror);

@@ -29,9 +29,9 @@
 #include "base/compat.h"
 #include "mirror/mirror_internal.h"
 
-/* This server's history: with another one, Redis may know a lost future. */
-static char *
-history(void)
+/* This server's history, palloc'd: with another one, Redis may know a lost future. */
+char *
+cg_mirror_history(void)
 {
 	return psprintf(UINT64_FORMAT ":%u", GetSystemIdentifier(),
 					GetWALInsertionTimeLine());
@@ -84,7 +84,7 @@ cg_mirror_load_channel(MirrorChannel *channel)
 
 	cg_mirror_catalog_begin();
 	if (select_channel("position, nodes, history", channel->server, channel->owner) &&
-		strcmp(found_text(CurrentMemoryContext, 3), history()) == 0)
+		strcmp(found_text(CurrentMemoryContext, 3), cg_mirror_history()) == 0)
 	{
 		position = found_text(channel->context, 1);
 		channel->nodes = found_text(channel->context, 2);
@@ -134,15 +134,20 @@ cg_mirror_load_mirror(MirrorState *mirror)
 
 	cg_mirror_catalog_begin();
 	mirror->phase = SWEEP_SCAN;
-	if (cg_mirror_execute("SELECT phase, last, differences FROM cachegrid.mirror_progress"
-						  " WHERE mirror = $1",
+	if (cg_mirror_execute("SELECT phase, last, differences, batch, reserved"
+						  " FROM cachegrid.mirror_progress WHERE mirror = $1",
 						  1, &type, &value, NULL) > 0)
 	{
 		HeapTuple tuple = SPI_tuptable->vals[0];
-		Datum last = SPI_getbinval(tuple, SPI_tuptable->tupdesc, 2, &is_null);
+		Datum last;
 
 		mirror->phase = atoi(SPI_getvalue(tuple, SPI_tuptable->tupdesc, 1));
 		mirror->differences = SPI_getvalue(tuple, SPI_tuptable->tupdesc, 3)[0] == 't';
+		mirror->stream.batch =
+			DatumGetInt64(SPI_getbinval(tuple, SPI_tuptable->tupdesc, 4, &is_null));
+		mirror->stream.reserved =
+			DatumGetInt64(SPI_getbinval(tuple, SPI_tuptable->tupdesc, 5, &is_null));
+		last = SPI_getbinval(tuple, SPI_tuptable->tupdesc, 2, &is_null);
 		if (!is_null &&
 			VARSIZE_ANY_EXHDR(DatumGetPointer(last)) <= CG_OUTBOX_MAX_KEY_BYTES)
 		{
@@ -166,7 +171,7 @@ save_position(MirrorChannel *channel)
 	Datum values[] = {CStringGetTextDatum(channel->server),
 					  ObjectIdGetDatum(channel->owner),
 					  CStringGetTextDatum(cg_outbox_position_to_text(channel->position)),
-					  CStringGetTextDatum(history()), (Datum) 0};
+					  CStringGetTextDatum(cg_mirror_history()), (Datum) 0};
 	char nulls[] = "    n";
 
 	if (channel->nodes)
@@ -196,23 +201,30 @@ bytea_of(const char *data, Size size)
 static void
 save_mirror(MirrorState *mirror)
 {
-	Oid types[] = {INT4OID, INT4OID, BYTEAOID, BOOLOID};
-	Datum values[] = {Int32GetDatum(mirror->definition->id), Int32GetDatum(mirror->phase),
-					  (Datum) 0, BoolGetDatum(mirror->differences)};
-	char nulls[] = "  n ";
+	Oid types[] = {INT4OID, INT4OID, BYTEAOID, BOOLOID, INT8OID, INT8OID};
+	Datum values[] = {Int32GetDatum(mirror->definition->id),
+					  Int32GetDatum(mirror->phase),
+					  (Datum) 0,
+					  BoolGetDatum(mirror->differences),
+					  Int64GetDatum(mirror->stream.batch),
+					  Int64GetDatum(mirror->stream.reserved)};
+	char nulls[] = "  n   ";
 
 	if (mirror->last_size > 0)
 	{
 		values[2] = bytea_of(mirror->last, mirror->last_size);
 		nulls[2] = ' ';
 	}
-	cg_mirror_execute(
-		"INSERT INTO cachegrid.mirror_progress (mirror, phase, last, differences)"
-		" SELECT id, $2, $3, $4 FROM cachegrid.mirrors WHERE id = $1"
-		" ON CONFLICT (mirror) DO UPDATE SET"
-		" phase = excluded.phase, last = excluded.last,"
-		" differences = excluded.differences",
-		lengthof(types), types, values, nulls);
+	cg_mirror_execute("INSERT INTO cachegrid.mirror_progress"
+					  " (mirror, phase, last, differences, batch, reserved)"
+					  " SELECT id, $2, $3, $4, $5, $6 FROM"
+					  " (SELECT id FROM cachegrid.mirrors UNION ALL"
+					  " SELECT id FROM cachegrid.event_streams) m WHERE id = $1"
+					  " ON CONFLICT (mirror) DO UPDATE SET"
+					  " phase = excluded.phase, last = excluded.last,"
+					  " differences = excluded.differences,"
+					  " batch = excluded.batch, reserved = excluded.reserved",
+					  lengthof(types), types, values, nulls);
 }
 
 /* Save what has changed since the last time, in a transaction of its own. */

@@ -21,6 +21,8 @@
  * Of a mirror in mode invalidate, of one that is gone, and of one that is barred
  * (see removal.c), every key is deleted; a walk waits until the bar is lifted.
  *
+ * A stream has no keys in Redis: its sweep is an event, see events.c.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -96,6 +98,13 @@ cg_mirror_want_comparison(MirrorState *mirror)
 	begin_anew(mirror, mirror->phase == SWEEP_DONE || mirror->differences);
 }
 
+/* The sweep of a stream is over: it was told of, or the stream has ended. */
+void
+cg_mirror_end_sweep(MirrorState *mirror)
+{
+	enter_phase(mirror, SWEEP_DONE);
+}
+
 void
 cg_mirror_want_sweeps(MirrorChannel *channel)
 {
@@ -133,7 +142,8 @@ cg_mirror_bury(MirrorState *mirror)
 static bool
 walks(const MirrorState *mirror)
 {
-	return !mirror->gone && mirror->definition->mode != MIRROR_INVALIDATE;
+	return !mirror->gone && mirror->definition->mode != MIRROR_INVALIDATE &&
+		   !cg_mirror_is_stream(mirror);
 }
 
 /* Is every key to be deleted, whether it has a row or not? */
@@ -156,6 +166,9 @@ cg_mirror_next_sweep(const MirrorChannel *channel, bool locked)
 	{
 		MirrorState *mirror = lfirst(cell);
 
+		/* A stream tells of it with its next batch. */
+		if (cg_mirror_is_stream(mirror) && !mirror->gone)
+			continue;
 		if (mirror->phase == SWEEP_SCAN && keeps_none(mirror))
 			return mirror;
 		if (mirror->phase != SWEEP_DONE && mirror->bars == 0 && !mirror->broken &&
@@ -483,6 +496,11 @@ cg_mirror_sweep_step(MirrorChannel *channel, MirrorState *mirror)
 {
 	bool done;
 
+	if (cg_mirror_is_stream(mirror))
+	{
+		cg_mirror_end_sweep(mirror);
+		return true;
+	}
 	if (mirror->phase == SWEEP_WALK && walks(mirror))
 		done = walk_step(channel, mirror);
 	else

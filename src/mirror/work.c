@@ -79,6 +79,7 @@ add_channel(const char *server, Oid owner)
 	channel->server = MemoryContextStrdup(context, server);
 	channel->owner = owner;
 	channel->batch = cg_mirror_batch(context);
+	channel->events = cg_mirror_batch(context);
 	channel->barred = cg_mirror_batch(context);
 	channels = lappend(channels, channel);
 	MemoryContextSwitchTo(previous);
@@ -127,7 +128,7 @@ place_definition(MirrorDefinition *definition)
 }
 
 static bool
-has_write_through(const MirrorChannel *channel)
+has_mode(const MirrorChannel *channel, MirrorMode mode)
 {
 	ListCell *cell;
 
@@ -135,7 +136,7 @@ has_write_through(const MirrorChannel *channel)
 	{
 		const MirrorState *mirror = lfirst(cell);
 
-		if (mirror->definition->mode == MIRROR_WRITE_THROUGH)
+		if (mirror->definition->mode == mode)
 			return true;
 	}
 	return false;
@@ -176,7 +177,8 @@ tend_channels(void)
 		MirrorChannel *channel = lfirst(cell);
 
 		remove_unlisted(channel);
-		channel->writes_through = has_write_through(channel);
+		channel->writes_through = has_mode(channel, MIRROR_WRITE_THROUGH);
+		channel->publishes = has_mode(channel, MIRROR_STREAM);
 		if (channel->mirrors == NIL)
 		{
 			cg_mirror_forget_channel(channel);

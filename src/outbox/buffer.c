@@ -207,6 +207,19 @@ cg_outbox_compare(int32 mirror)
 	append_record(&header, "");
 }
 
+/*
+ * Something happened to a key of a watched table: kind is an event's, and key the
+ * text; or OUTBOX_SWEEP, and no key: to any of them.  May assign an xid.
+ */
+void
+cg_outbox_event(int32 stream, OutboxKind kind, const char *key, uint16 size)
+{
+	OutboxHeader header = {.mirror = stream, .kind = kind, .key_size = size};
+
+	ItemPointerSetInvalid(&header.tid);
+	append_record(&header, key);
+}
+
 static void
 before_commit_write(void)
 {

@@ -12,8 +12,11 @@
  * transaction is neither skipped nor in the way.  One table is current and
  * is written; the others are truncated once everybody has read them.
  *
- * What is read may be reported more than once and may come from work that
- * was rolled back: a touched key says "look at the row", not what is in it.
+ * What is read may be reported more than once: a touched key says "look at the
+ * row", not what is in it.
+ *
+ * Beside the mirrors there are streams of events: what happened to the keys of a
+ * watched table, for subscribers to be told.  They take the same way.
  *
  *-------------------------------------------------------------------------
  */
@@ -49,20 +52,23 @@
 
 typedef enum OutboxKind
 {
-	OUTBOX_TOUCH = 1,	  /* one key */
-	OUTBOX_SWEEP = 2,	  /* the whole table; no key */
-	OUTBOX_COMPARISON = 3 /* the same, but Redis may be right of most of it */
+	OUTBOX_TOUCH = 1,	   /* one key */
+	OUTBOX_SWEEP = 2,	   /* the whole table; no key */
+	OUTBOX_COMPARISON = 3, /* the same, but Redis may be right of most of it */
+	OUTBOX_INSERT = 4,	   /* events of a watched table; the key is a text */
+	OUTBOX_UPDATE = 5,
+	OUTBOX_DELETE = 6
 } OutboxKind;
 
 /* One record.  The key's bytes are the row's they were read from. */
 typedef struct OutboxRecord
 {
-	int32 mirror;
+	int32 mirror; /* or stream of events: they are numbered together */
 	OutboxKind kind;
 	bool remove;		 /* CG_OUTBOX_REMOVE */
 	ItemPointerData tid; /* hint where the row's new version is, or invalid */
 	uint16 key_size;
-	const char *key; /* see cg_outbox_decode_key */
+	const char *key; /* of a touch: see cg_outbox_decode_key */
 } OutboxRecord;
 
 /* A row of the outbox: whole records. */
@@ -122,6 +128,7 @@ extern void cg_outbox_touch(int32 mirror, Relation relation, TupleTableSlot *row
 							int wishes);
 extern void cg_outbox_sweep(int32 mirror, Oid relation, int wishes);
 extern void cg_outbox_compare(int32 mirror);
+extern void cg_outbox_event(int32 stream, OutboxKind kind, const char *key, uint16 size);
 extern void cg_outbox_init(void);
 
 /* Functions in record.c */

@@ -59,7 +59,8 @@ INSERT INTO promised_function (name, arguments, result, may_call) VALUES
     ('drop_cache', 'name text', 'void', 'admin'),
     ('cache_table', '"table" regclass, cache name = NULL, ttl interval = NULL', 'void', 'admin'),
     -- tables
-    ('watch', '"table" regclass, keys text[] = NULL, tags text[] = NULL', 'void', 'writer'),
+    ('watch', '"table" regclass, keys text[] = NULL, tags text[] = NULL, publish boolean = false, server name = NULL, '
+        'channel text = NULL, sharded boolean = false, notify boolean = false', 'void', 'writer'),
     ('unwatch', '"table" regclass', 'void', 'writer'),
     ('mirror', '"table" regclass, server name, key text = NULL, mode text = ''write-behind'', '
         'format text = ''json'', columns name[] = NULL, ttl interval = NULL, '
@@ -80,6 +81,7 @@ INSERT INTO promised_view VALUES
     ('watched', '{table,keys,tags,active}'),
     ('stat_mirror', '{table,server,mode,waiting,lag_seconds,applied,retries,parked,last_error,waits,group_size,'
         'disappointments}'),
+    ('stat_events', '{table,server,channel,sharded,state,waiting,lag_seconds,published,retries,last_error,last_error_at}'),
     ('stat_mirror_progress', '{table,server,phase,started_at,keys_scanned,rows_done,rows_total}'),
     ('stat_redis', '{server,node,role,owner,connected,slots,commands,errors,retries,redirects,connects,round_trips,'
         'round_trip_ms,round_trip_p50_ms,round_trip_p99_ms,bytes_sent,last_error,last_error_at,since}');
