@@ -40,11 +40,12 @@
 
 #include "chaos.h"
 
-#define MAX_PAIRS	 128
-#define BUFFER_SIZE	 65536
-#define HOLD_SECONDS 0.05 /* bytes that are late are those sent within */
-#define LATE_MS		 300  /* they come so much later, or some more */
-#define REPLICA		 "*1\r\n$4\r\nPING\r\n"
+#define MAX_PAIRS	   128
+#define BUFFER_SIZE	   65536
+#define HOLD_SECONDS   0.05 /* bytes that are late are those sent within */
+#define OUTAGE_SECONDS 3
+#define LATE_MS		   300 /* they come so much later, or some more */
+#define REPLICA		   "*1\r\n$4\r\nPING\r\n"
 
 /* One way through a pair. */
 typedef struct Way
@@ -434,12 +435,25 @@ proxy_main(void *unused)
 	return NULL;
 }
 
-/* Have it happen to what leads to the node now. */
+/* No node can be reached, for longer than the worker tries before it calls it an outage. */
+static void
+refuse_all(void)
+{
+	for (int node = 0; node < NODES; node++)
+	{
+		wishes.refused_until[node] = now() + OUTAGE_SECONDS;
+		wishes.how[node] = NETWORK_REFUSED;
+	}
+}
+
+/* Have it happen to what leads to the node now; one refusal in three is everybody's. */
 void
 proxy_disturb(Trouble how, int node, uint64_t *random)
 {
 	pthread_mutex_lock(&lock);
-	if (how == NETWORK_DELAYED)
+	if (how == NETWORK_REFUSED && draw(random, 3) == 0)
+		refuse_all();
+	else if (how == NETWORK_DELAYED)
 	{
 		wishes.delay_ms[node] = 1 + (int) draw(random, 150);
 		wishes.delayed_until[node] = now() + draw(random, 1500) / 1000.0;
