@@ -56,25 +56,34 @@ sub new
 	my ($class, %options) = @_;
 	my $masters = $options{nodes} || 3;
 	my $replicas = $options{replicas} || 0;
-	my $self = bless { masters => $masters, nodes => [] }, $class;
-	my @config = (
-		'cluster-enabled yes',
-		'cluster-node-timeout ' . ($options{node_timeout} || 5000),
-		@{ $options{config} || [] });
+	my $self = bless { masters => $masters, nodes => [], started => 0, options => \%options }, $class;
 
 	croak 'a Redis cluster needs a folder: dir' unless defined $options{dir};
-	foreach my $number (0 .. $masters + $replicas - 1)
-	{
-		push @{ $self->{nodes} },
-		  RedisServer->new(
-			dir => "$options{dir}/node$number",
-			password => $options{password},
-			config => \@config);
-	}
+	$self->_start_node foreach 1 .. $masters + $replicas;
 	$self->_share_slots;
 	$self->_meet;
 	$self->_replicate;
 	return $self;
+}
+
+sub _start_node
+{
+	my ($self) = @_;
+	my $options = $self->{options};
+	my $number = $self->{started}++;
+
+	push @{ $self->{nodes} },
+	  RedisServer->new(
+		dir => "$options->{dir}/node$number",
+		password => $options->{password},
+		config => [
+			'cluster-enabled yes',
+			'cluster-node-timeout ' . ($options->{node_timeout} || 5000),
+			# A master whose last slot is taken stays one.
+			'cluster-allow-replica-migration no',
+			@{ $options->{config} || [] }
+		]);
+	return;
 }
 
 sub _share_slots
@@ -363,6 +372,43 @@ sub _view
 		push @owners, join(' ', $id, $epoch, grep { !/^\[/ } @slots) if $flags =~ /\bmaster\b/;
 	}
 	return join("\n", sort @owners);
+}
+
+=pod
+
+=item $cluster->add_node
+
+Starts one more node, which everybody knows then and which has no slots; returns its
+number.
+
+=item $cluster->remove_node
+
+Has everybody forget the last node, which must have no slots any more, and ends it.
+
+=cut
+
+sub add_node
+{
+	my ($self) = @_;
+
+	$self->_start_node;
+	my ($node, @others) = reverse $self->nodes;
+	_demand('OK', $node->command('CLUSTER', 'MEET', $_->host, $_->port, $_->{bus_port}))
+	  foreach @others;
+	$self->wait_until_ok;
+	return scalar @others;
+}
+
+sub remove_node
+{
+	my ($self) = @_;
+	my $node = pop @{ $self->{nodes} };
+	my $id = $node->command('CLUSTER', 'MYID');
+
+	_demand('OK', $_->command('CLUSTER', 'FORGET', $id)) foreach $self->nodes;
+	$node->kill9;
+	$self->wait_until_ok;
+	return;
 }
 
 =pod
