@@ -134,6 +134,21 @@ find_keys(MirrorChannel *channel)
 	}
 }
 
+/* Look up what events say of the table; false if it is gone, without our knowing. */
+static bool
+name_table(MemoryContext context, MirrorState *mirror)
+{
+	Oid table = mirror->definition->relation;
+	char *name = get_rel_name(table);
+
+	if (!name)
+		return false;
+	name = quote_qualified_identifier(get_namespace_name(get_rel_namespace(table)), name);
+	mirror->stream.table = MemoryContextStrdup(context, name);
+	mirror->stream.timeline = MemoryContextStrdup(context, cg_mirror_history());
+	return true;
+}
+
 /*
  * The batch has been read, in a transaction that is still open.  True if something
  * is to be published.  Nobody may be told of what a crash can still undo: async:
@@ -152,17 +167,12 @@ cg_mirror_end_events(MirrorChannel *channel, bool async)
 	{
 		MirrorState *mirror = lfirst(cell);
 		MirrorStream *stream = &mirror->stream;
-		Oid table = mirror->definition->relation;
-		char *name = get_rel_name(table);
 
-		if (!cg_mirror_is_stream(mirror) || mirror->gone || mirror->broken || !name ||
-			!(stream->whole || stream->key_count > 0))
+		if (!cg_mirror_is_stream(mirror) || mirror->gone || mirror->broken ||
+			!(stream->whole || stream->key_count > 0) ||
+			!name_table(channel->events->context, mirror))
 			continue;
 		stream->state = STREAM_PENDING;
-		stream->table =
-			MemoryContextStrdup(channel->events->context,
-								quote_qualified_identifier(
-									get_namespace_name(get_rel_namespace(table)), name));
 		any = true;
 		async |= mirror->phase != SWEEP_DONE;
 	}
@@ -201,7 +211,7 @@ write_event(StringInfo out, const MirrorStream *stream, const MirrorTouch *touch
 	appendStringInfo(out,
 					 ",\"timeline\":\"%s\",\"batch\":" INT64_FORMAT
 					 ",\"since\":" INT64_FORMAT ",\"part\":%d,\"parts\":%d}",
-					 cg_mirror_history(), stream->given, stream->batch, part,
+					 stream->timeline, stream->given, stream->batch, part,
 					 stream->whole ? 1 : stream->key_count);
 }
 

@@ -101,9 +101,10 @@ typedef struct MirrorStream
 	bool whole;		   /* not its keys are told of, but the table */
 	int first;		   /* of its keys in the sorted batch ... */
 	int key_count;	   /* ... and how many they are */
-	const char *table; /* its name; in the batch's context */
-	int answers;	   /* so many events are published */
-	char *refusal;	   /* why one was refused, or NULL; in the batch's context */
+	const char *table; /* its name; in the batch's context, as the next */
+	const char *timeline;
+	int answers;   /* so many events are published */
+	char *refusal; /* why one was refused, or NULL; in the batch's context */
 } MirrorStream;
 
 /* A mirror as the worker knows it. */
