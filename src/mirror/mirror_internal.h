@@ -392,9 +392,15 @@ extern void cg_mirror_want_comparison(MirrorState *mirror);
 extern void cg_mirror_want_sweeps(MirrorChannel *channel);
 extern MirrorState *cg_mirror_next_sweep(const MirrorChannel *channel, bool locked);
 extern bool cg_mirror_sweep_step(MirrorChannel *channel, MirrorState *mirror);
-extern void cg_mirror_stop_scan(MirrorState *mirror);
 extern void cg_mirror_bury(MirrorState *mirror);
 extern void cg_mirror_end_sweep(MirrorState *mirror);
+extern void cg_mirror_show_sweep(MirrorState *mirror, int keys, int rows);
+extern bool cg_mirror_keeps_none(const MirrorState *mirror);
+
+/* Functions in surplus.c */
+extern RedisScanState cg_mirror_delete_surplus(MirrorChannel *channel,
+											   MirrorState *mirror);
+extern void cg_mirror_stop_scan(MirrorState *mirror);
 
 /* Functions in events.c */
 extern bool cg_mirror_is_stream(const MirrorState *mirror);

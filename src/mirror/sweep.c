@@ -39,11 +39,10 @@
 #define WALK_CHUNK		 10000
 #define SHORT_WALK_CHUNK 1000 /* if sessions may wait for its end */
 #define COMPARE_CHUNK	 512
-#define SCAN_PAGES		 16
 
 /* Show how far the sweep is, after so many more keys and rows. */
-static void
-show_progress(MirrorState *mirror, int keys, int rows)
+void
+cg_mirror_show_sweep(MirrorState *mirror, int keys, int rows)
 {
 	static const char *const phases[] = {[SWEEP_DONE] = NULL,
 										 [SWEEP_SCAN] = "scanning Redis",
@@ -71,7 +70,7 @@ enter_phase(MirrorState *mirror, SweepPhase phase)
 		cg_mirror_count_sweep(mirror->definition->id);
 	if (phase == SWEEP_SCAN)
 		mirror->progress.phase = NULL;
-	show_progress(mirror, 0, 0);
+	cg_mirror_show_sweep(mirror, 0, 0);
 }
 
 static void
@@ -114,15 +113,6 @@ cg_mirror_want_sweeps(MirrorChannel *channel)
 		cg_mirror_want_sweep(lfirst(cell));
 }
 
-/* Also to be called before the channel's grid is closed. */
-void
-cg_mirror_stop_scan(MirrorState *mirror)
-{
-	if (mirror->scan)
-		cg_redis_scan_end(mirror->scan);
-	mirror->scan = NULL;
-}
-
 /* A dropped mirror ends: whatever is still in Redis is not its own any more. */
 void
 cg_mirror_bury(MirrorState *mirror)
@@ -147,8 +137,8 @@ walks(const MirrorState *mirror)
 }
 
 /* Is every key to be deleted, whether it has a row or not? */
-static bool
-keeps_none(const MirrorState *mirror)
+bool
+cg_mirror_keeps_none(const MirrorState *mirror)
 {
 	return mirror->bars > 0 || !walks(mirror);
 }
@@ -169,7 +159,7 @@ cg_mirror_next_sweep(const MirrorChannel *channel, bool locked)
 		/* A stream tells of it with its next batch. */
 		if (cg_mirror_is_stream(mirror) && !mirror->gone)
 			continue;
-		if (mirror->phase == SWEEP_SCAN && keeps_none(mirror))
+		if (mirror->phase == SWEEP_SCAN && cg_mirror_keeps_none(mirror))
 			return mirror;
 		if (mirror->phase != SWEEP_DONE && mirror->bars == 0 && !mirror->broken &&
 			!locked)
@@ -189,11 +179,9 @@ typedef struct SweepStep
 {
 	MirrorChannel *channel;
 	MirrorState *mirror;
-	bool ended; /* the walk */
-	int rows;	/* of this chunk of it */
-	const RedisString *keys;
-	int key_count;
-	bool failed; /* a surplus key could not be deleted, or a row not be compared */
+	bool ended;	 /* the walk */
+	int rows;	 /* of this chunk of it */
+	bool failed; /* a row could not be compared */
 } SweepStep;
 
 /* Read the walk's next chunk into the batch. */
@@ -317,171 +305,18 @@ walk_step(MirrorChannel *channel, MirrorState *mirror)
 		return false;
 	}
 	mirror->unsaved = true;
-	show_progress(mirror, 0, step.rows);
+	cg_mirror_show_sweep(mirror, 0, step.rows);
 	if (step.ended && mirror->phase == SWEEP_WALK)
 		enter_phase(mirror, SWEEP_DONE);
 	return true;
-}
-
-/* A key that no row can have: gone from Redis, or not, at the next sweep. */
-static void
-surplus_deleted(const RedisResult *result, void *user_data)
-{
-	bool *failed = user_data;
-
-	if (result->outcome != REDIS_DONE)
-		*failed = true;
-}
-
-static void
-delete_key(MirrorChannel *channel, RedisString key, bool *failed)
-{
-	RedisHandler handler = {surplus_deleted, failed};
-
-	cg_redis_queue_delete(channel->grid, key, handler);
-}
-
-/* Sort the found keys out: into the batch, or away. */
-static void
-examine_keys(void *argument)
-{
-	SweepStep *step = argument;
-	MirrorChannel *channel = step->channel;
-	MirrorDefinition *definition = step->mirror->definition;
-	MirrorTable *table = NULL;
-	ItemPointerData no_hint;
-
-	ItemPointerSetInvalid(&no_hint);
-	if (!keeps_none(step->mirror))
-		table = cg_mirror_table_open(definition, GetActiveSnapshot());
-	for (int i = 0; i < step->key_count; i++)
-	{
-		const RedisString *found = &step->keys[i];
-		char key[CG_OUTBOX_MAX_KEY_BYTES];
-		Size size = table ? cg_mirror_parse_key(table, found->data, found->size, key) : 0;
-
-		if (size == 0)
-			delete_key(channel, *found, &step->failed);
-		else
-			cg_mirror_batch_add(channel->batch, definition->id, key, size, &no_hint)
-				->only_delete = true;
-	}
-	if (table)
-		cg_mirror_table_close(table);
-	cg_mirror_batch_sort(channel->batch);
-}
-
-/*
- * Delete those of the found keys that have no row.  REDIS_SCAN_KEYS if that is
- * done; else they must be found again: BROKEN if a table is locked now, FAILED if
- * Redis refused.
- */
-static RedisScanState
-check_keys(MirrorChannel *channel, MirrorState *mirror, const RedisString *keys,
-		   int count)
-{
-	SweepStep step = {
-		.channel = channel, .mirror = mirror, .keys = keys, .key_count = count};
-	char *error;
-	bool locked;
-
-	cg_mirror_begin();
-	locked = keeps_none(mirror) || (cg_mirror_lock_tables(channel) && !mirror->broken);
-	if (locked)
-	{
-		PushActiveSnapshot(GetTransactionSnapshot());
-		cg_mirror_flush_wal();
-		if (cg_mirror_try(examine_keys, &step, &error))
-			cg_mirror_send(channel);
-		else
-		{
-			cg_mirror_batch_reset(channel->batch);
-			cg_mirror_break(mirror, error);
-		}
-		PopActiveSnapshot();
-	}
-	cg_mirror_commit();
-	if (!cg_mirror_settle(channel) || step.failed)
-		return REDIS_SCAN_FAILED;
-	return locked ? REDIS_SCAN_KEYS : REDIS_SCAN_BROKEN;
-}
-
-/* Keys that the scan has found, in the batch's context. */
-typedef struct FoundKeys
-{
-	MemoryContext context;
-	RedisString *keys;
-	int count;
-} FoundKeys;
-
-/* What the scan returns it keeps only until it goes on. */
-static void
-keep_keys(FoundKeys *found, const RedisString *keys, int count)
-{
-	Size size = (found->count + count) * sizeof(RedisString);
-
-	if (count == 0)
-		return;
-	found->keys = found->keys ? repalloc_huge(found->keys, size)
-							  : MemoryContextAllocHuge(found->context, size);
-	for (int i = 0; i < count; i++)
-	{
-		RedisString *key = &found->keys[found->count++];
-		char *data = MemoryContextAlloc(found->context, keys[i].size + 1);
-
-		key->data = memcpy(data, keys[i].data, keys[i].size);
-		key->size = keys[i].size;
-	}
-}
-
-static void
-begin_scan(MirrorChannel *channel, MirrorState *mirror)
-{
-	char *prefix = MemoryContextAlloc(channel->batch->context,
-									  strlen(mirror->definition->prefix) + 2);
-	int size = sprintf(prefix, "%s:", mirror->definition->prefix);
-
-	mirror->scan = cg_redis_scan_begin(channel->grid, (RedisString){prefix, size});
-}
-
-/* Find the next keys, as many as are looked at in one transaction. */
-static RedisScanState
-find_keys(MirrorState *mirror, FoundKeys *found)
-{
-	RedisScanState state = REDIS_SCAN_KEYS;
-
-	for (int pages = 0; state == REDIS_SCAN_KEYS && pages < SCAN_PAGES; pages++)
-	{
-		RedisString *keys;
-		int count;
-
-		state = cg_redis_scan_next(mirror->scan, &keys, &count);
-		if (state == REDIS_SCAN_KEYS)
-			keep_keys(found, keys, count);
-	}
-	return state;
 }
 
 /* One chunk of the scan.  False if Redis does not answer. */
 static bool
 scan_step(MirrorChannel *channel, MirrorState *mirror)
 {
-	FoundKeys found = {.context = channel->batch->context};
-	RedisScanState state;
-	RedisScanState checked = REDIS_SCAN_KEYS;
+	RedisScanState state = cg_mirror_delete_surplus(channel, mirror);
 
-	if (!mirror->scan)
-		begin_scan(channel, mirror);
-	state = find_keys(mirror, &found);
-	show_progress(mirror, found.count, 0);
-	if (found.count > 0)
-		checked = check_keys(channel, mirror, found.keys, found.count);
-	if (checked != REDIS_SCAN_KEYS)
-		state = checked;
-	else if (!mirror->scan)
-		state = REDIS_SCAN_BROKEN; /* a sweep from the start is wanted */
-	if (state != REDIS_SCAN_KEYS)
-		cg_mirror_stop_scan(mirror);
 	if (state == REDIS_SCAN_END)
 		enter_phase(mirror, walks(mirror) ? SWEEP_WALK : SWEEP_DONE);
 	return state != REDIS_SCAN_FAILED;
