@@ -139,6 +139,7 @@ open_grid(MirrorChannel *channel)
 
 	cg_mirror_begin();
 	server = cg_mirror_find_server(channel->server, channel->owner, &problem);
+	channel->server_version = cg_mirror_server_version(channel->server, channel->owner);
 	if (OidIsValid(server))
 		channel->grid =
 			cg_redis_open(channel->context,

@@ -110,6 +110,7 @@ is_equal('lost', 'quitter', 'a connection that ended');
 my %hashes;
 my @queued;
 my $units = 0;
+my $in_unit = 0;
 my $stumbler = FakeRedis->new(
 	sub {
 		my ($port, @words) = @_;
@@ -121,9 +122,11 @@ my $stumbler = FakeRedis->new(
 		{
 			@queued = ();
 			$units++;
+			$in_unit = 1;
 			return "+OK\r\n";
 		}
 		return "+OK\r\n" if $command eq 'SET';
+		return ':' . (delete $hashes{$key} ? 1 : 0) . "\r\n" if $command eq 'DEL' && !$in_unit;
 		if ($command eq 'DEL' || $command eq 'HSET')
 		{
 			return if $units == 2 && $command eq 'DEL';
@@ -133,6 +136,7 @@ my $stumbler = FakeRedis->new(
 		}
 		if ($command eq 'EXEC')
 		{
+			$in_unit = 0;
 			return "-EXECABORT Transaction discarded\r\n" if $units == 3;
 			return "*2\r\n:1\r\n-OOM script tried\r\n" if $units == 4;
 			return if $units == 5;
