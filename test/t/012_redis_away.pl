@@ -12,7 +12,7 @@ use RedisServer;
 plan skip_all => 'redis-server is not installed' unless RedisServer::installed();
 require Mirror;
 
-my $mirror = Mirror->new('away', "cachegrid.outbox_limit = '4MB'");
+my $mirror = Mirror->new('away', "cachegrid.outbox_limit = '4MB'", 'cachegrid.redis_timeout = 1000');
 my $node = $mirror->node;
 
 sub sql
