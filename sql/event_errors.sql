@@ -38,6 +38,13 @@ CREATE TABLE pg_temp.own (id int PRIMARY KEY);
 SELECT cachegrid.watch('own', publish => true, server => 'grid');
 DROP TABLE own;
 RESET ROLE;
+GRANT CREATE ON SCHEMA public TO event_writer;
+SET ROLE event_writer;
+CREATE TABLE by_hand (id int PRIMARY KEY);
+CREATE TRIGGER "!cachegrid_row" AFTER INSERT OR UPDATE OR DELETE ON by_hand FOR EACH ROW EXECUTE FUNCTION cachegrid.capture('watch', 'key=item:{1=id}', 'publish=1');
+DROP TABLE by_hand;
+RESET ROLE;
+REVOKE CREATE ON SCHEMA public FROM event_writer;
 
 SELECT count(*) FROM cachegrid.watched WHERE "table" = 'item'::regclass;
 SELECT count(*) FROM cachegrid.event_streams;

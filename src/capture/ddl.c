@@ -214,10 +214,11 @@ relation_changed(Oid relid, RelationChange change)
 
 /*
  * Whoever owns a table may name any mirror in a trigger made by hand, and
- * with it have others' tables swept: so only superusers, for restores.
+ * with it have others' tables swept, or any stream, and tell others' subscribers
+ * what he likes: so only superusers, for restores.
  */
 static void
-check_mirrors(Relation relation)
+check_targets(Relation relation)
 {
 	const Trigger *trigger = cg_triggers_row(relation);
 	List *arguments = trigger ? cg_arguments_of_trigger(trigger) : NIL;
@@ -225,13 +226,21 @@ check_mirrors(Relation relation)
 
 	foreach (cell, arguments)
 	{
+		const char *argument = lfirst(cell);
 		int32 mirror;
 
-		if (cg_arguments_is_mirror(lfirst(cell), &mirror, NULL) && !superuser())
+		if (superuser())
+			continue;
+		if (cg_arguments_is_mirror(argument, &mirror, NULL))
 			ereport(ERROR, errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 					errmsg("must be superuser to create a trigger of a mirror"),
-					errdetail("Its argument is \"%s\".", (char *) lfirst(cell)),
+					errdetail("Its argument is \"%s\".", argument),
 					errhint("Call cachegrid.mirror to mirror a table."));
+		if (cg_arguments_is_stream(argument, NULL))
+			ereport(ERROR, errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+					errmsg("must be superuser to create a trigger that publishes"),
+					errdetail("Its argument is \"%s\".", argument),
+					errhint("Call cachegrid.watch to publish what changes."));
 	}
 }
 
@@ -248,7 +257,7 @@ trigger_changed(Oid trigger)
 	cg_whole_touch(relation, false);
 	if (is_row)
 	{
-		check_mirrors(relation);
+		check_targets(relation);
 		follow_table(relation);
 	}
 	table_close(relation, NoLock);
