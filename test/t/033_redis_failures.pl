@@ -232,7 +232,10 @@ sql("UPDATE addresses SET name = 'second'");
 is_equal('addresses', 'an owner whose address one node does not know');
 cmp_ok($_->tell('COUNT', 'SET'), '>', 5, 'both have their share') foreach $ignorant, $informed;
 $informed->tell('MAP',
-	FakeRedis::map_of([ 0, 8191, '?', 7000 ], [ 8192, 16383, '127.0.0.1', $ignorant->port ]));
+	FakeRedis::map_of(
+		[ 0, 4095, '?', 7000 ],
+		[ 4096, 8191, '', 0 ],
+		[ 8192, 16383, '127.0.0.1', $ignorant->port ]));
 $ignorant->tell('ANSWER', 'SET', 1, '', 'close');
 sql("UPDATE addresses SET name = 'third'");
 ok( $node->poll_query_until('postgres',
