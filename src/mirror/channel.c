@@ -35,7 +35,6 @@
 #define SHORT_BATCH_TOUCHES 2000
 
 #define SAVE_INTERVAL_MS	200
-#define CHECK_INTERVAL_MS	5000
 #define PUBLISH_INTERVAL_MS 1000
 
 /* So long all mirrors of a channel wait for a table that is locked. */
@@ -417,14 +416,10 @@ work_on_redis(MirrorChannel *channel, int64 now)
 
 	if (!cg_mirror_connect(channel))
 		return ROUND_IDLE;
-	if (now >= channel->checked_at + CHECK_INTERVAL_MS)
+	if (!cg_mirror_check_nodes(channel, now))
 	{
-		if (!cg_mirror_check_nodes(channel))
-		{
-			cg_mirror_interrupt_for_grid(channel);
-			return ROUND_IDLE;
-		}
-		channel->checked_at = now;
+		cg_mirror_interrupt_for_grid(channel);
+		return ROUND_IDLE;
 	}
 
 	applied = apply_batch(channel);

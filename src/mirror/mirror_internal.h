@@ -241,10 +241,11 @@ typedef struct MirrorChannel
 	OutboxPosition *saved;	  /* the same, as it is on disk */
 	bool unsaved;			  /* there were rows since then */
 	char *nodes; /* masters that were there last, see nodes.c, NULL: not known */
+	uint64 checked_connections; /* made when they were looked at */
 
 	/* Times are milliseconds of cg_clock_ms(); 0: long ago. */
 	int64 saved_at;
-	int64 checked_at;
+	int64 checked_at;	/* its nodes, see nodes.c */
 	int64 published_at; /* its nodes, for stat_redis */
 	int64 retry_at;		/* 0: no trouble */
 	int64 busy_since;	/* a table could not be locked, since then; 0: not now */
@@ -430,7 +431,7 @@ extern void cg_mirror_forget_nodes(const MirrorChannel *channel);
 extern void cg_mirror_forget_database_nodes(Oid database);
 
 /* Functions in nodes.c */
-extern bool cg_mirror_check_nodes(MirrorChannel *channel);
+extern bool cg_mirror_check_nodes(MirrorChannel *channel, int64 now);
 
 /* Functions in link.c */
 extern bool cg_mirror_connect(MirrorChannel *channel);

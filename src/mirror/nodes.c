@@ -20,6 +20,8 @@
 #include "base/compat.h"
 #include "mirror/mirror_internal.h"
 
+#define CHECK_INTERVAL_MS 5000
+
 #define RUN_ID		 "run_id:"
 #define RUN_ID_BYTES 40
 
@@ -165,13 +167,18 @@ check_prefix(MirrorChannel *channel, MirrorState *mirror)
 
 /*
  * Look whether the channel's nodes have what was written to them, and queue
- * sweeps if not.  False if one does not answer.
+ * sweeps if not: now and then, and when a connection was made, since the process
+ * behind it may be another.  now is of cg_clock_ms().  False if one does not answer.
  */
 bool
-cg_mirror_check_nodes(MirrorChannel *channel)
+cg_mirror_check_nodes(MirrorChannel *channel, int64 now)
 {
+	uint64 connections = cg_redis_connections(channel->grid);
 	ListCell *cell;
 
+	if (now < channel->checked_at + CHECK_INTERVAL_MS &&
+		connections == channel->checked_connections)
+		return true;
 	if (!check_identities(channel))
 		return false;
 	foreach (cell, channel->mirrors)
@@ -179,5 +186,7 @@ cg_mirror_check_nodes(MirrorChannel *channel)
 		if (!check_prefix(channel, lfirst(cell)))
 			return false;
 	}
+	channel->checked_at = now;
+	channel->checked_connections = connections;
 	return true;
 }

@@ -144,6 +144,7 @@ connect_to_address(RedisNode *node, const char *address)
 	}
 	cg_redis_parse_into(node->connection->reader, node->replies);
 	node->connections++;
+	node->grid->connections++;
 	node->stat.connects++;
 	return true;
 }

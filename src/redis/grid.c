@@ -167,6 +167,13 @@ cg_redis_wait_ms(RedisGrid *grid)
 	return wait_ms == PG_INT64_MAX ? 0 : wait_ms;
 }
 
+/* The number of connections made so far: it moves when a node may be another one. */
+uint64
+cg_redis_connections(const RedisGrid *grid)
+{
+	return grid->connections;
+}
+
 /* The number of masters in the present map. */
 int
 cg_redis_node_count(const RedisGrid *grid)

@@ -127,6 +127,7 @@ extern void cg_redis_check_declaration(const RedisOptions *options,
 extern RedisGrid *cg_redis_open(MemoryContext parent, const RedisOptions *options);
 extern bool cg_redis_connect(RedisGrid *grid);
 extern int64 cg_redis_wait_ms(RedisGrid *grid);
+extern uint64 cg_redis_connections(const RedisGrid *grid);
 extern void cg_redis_close(RedisGrid *grid);
 extern int cg_redis_node_count(const RedisGrid *grid);
 extern const char *cg_redis_node_name(const RedisGrid *grid, int node);

@@ -113,6 +113,8 @@ struct RedisGrid
 	RedisNode *map_witness; /* whom a MOVED named: asked first */
 	RedisNode **moves;		/* by slot, whom a MOVED named since the map; or NULL */
 
+	uint64 connections; /* made so far, to whomever */
+
 	int unanswered;	  /* commands whose callback is still to come */
 	slist_head spare; /* chunks to use again */
 	StringInfoData scratch;
