@@ -48,6 +48,9 @@
 #define READERS	 2
 #define KEY_SIZE 64
 
+/* A worker looks at its nodes every five seconds. */
+#define NOTICE_SECONDS 6
+
 typedef struct Table
 {
 	const char *name;
@@ -123,9 +126,10 @@ typedef struct Chaos
 	double started;
 	double first_wrong; /* seconds after the start */
 	atomic_bool stopping;
-	atomic_int excused;	 /* a master may have lost keys */
-	atomic_bool resting; /* nobody begins a transaction, nothing is disturbed */
-	atomic_int busy;	 /* sessions within one */
+	atomic_int excused;		/* a master may have lost keys */
+	_Atomic double emptied; /* when one came back without any */
+	atomic_bool resting;	/* nobody begins a transaction, nothing is disturbed */
+	atomic_int busy;		/* sessions within one */
 
 	_Atomic int64_t seen[TABLES][KEYS]; /* the newest version that Redis showed */
 	atomic_long transactions, changes, rolled_back, prepared, truncated, copied, resyncs,

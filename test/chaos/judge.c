@@ -14,6 +14,9 @@
 /* So long the mirror has to come to rest at the end. */
 #define REST_SECONDS 90
 
+/* So long Redis has to answer, when nobody disturbs it any more. */
+#define ANSWER_SECONDS 10
+
 static void
 remember(int table, int id, int64_t version)
 {
@@ -93,13 +96,15 @@ ask_server(PGconn *conn, const char *sql, char *answer, size_t size)
 	PQclear(result);
 }
 
-/* Until nothing waits and no sweep is under way. */
+/* Until it must be known what Redis lost, nothing waits and no sweep is under way. */
 static bool
 await_rest(PGconn *conn)
 {
 	char answer[2000] = "";
 	double patience = now() + REST_SECONDS;
 
+	while (now() < chaos.emptied + NOTICE_SECONDS)
+		pause_for(50);
 	while (now() < patience)
 	{
 		ask_server(conn,
@@ -120,6 +125,7 @@ static void
 verify_table(PGconn *conn, int table)
 {
 	char sql[256];
+	double patience = now() + ANSWER_SECONDS;
 	PGresult *result;
 
 	snprintf(sql, sizeof(sql),
@@ -127,12 +133,33 @@ verify_table(PGconn *conn, int table)
 			 "WHERE problem <> 'expired'",
 			 tables[table].name);
 	result = PQexec(conn, sql);
+	while (PQresultStatus(result) != PGRES_TUPLES_OK && now() < patience)
+	{
+		pause_for(200);
+		PQclear(result);
+		result = PQexec(conn, sql);
+	}
 	if (PQresultStatus(result) != PGRES_TUPLES_OK)
 		report_wrong(WRONG_AT_REST, "verify: %s", PQerrorMessage(conn));
 	for (int i = 0; i < PQntuples(result); i++)
 		report_wrong(WRONG_AT_REST, "verify: %s %s", PQgetvalue(result, i, 0),
 					 PQgetvalue(result, i, 1));
 	PQclear(result);
+}
+
+/* A node may not have heard yet who is master now. */
+static bool
+read_at_rest(Client *client, int table, int id, Value *value)
+{
+	double patience = now() + ANSWER_SECONDS;
+
+	while (!client_read(client, table, id, value))
+	{
+		if (now() > patience)
+			return false;
+		pause_for(20);
+	}
+	return true;
 }
 
 /* Read by ourselves, not by verify. */
@@ -158,7 +185,7 @@ compare_table(PGconn *conn, Client *client, int table)
 		key_of(table, id, key);
 		if (strcmp(PQgetvalue(result, i, 2), "t") != 0)
 			report_wrong(WRONG_UNEXPECTED, "the table itself is wrong of %s", key);
-		if (!client_read(client, table, id, &value))
+		if (!read_at_rest(client, table, id, &value))
 			report_wrong(WRONG_AT_REST, "%s cannot be read", key);
 		else if (value.version != version && !(tables[table].expires && !value.found))
 			report_wrong(WRONG_AT_REST, "%s is %lld in Redis, %lld in the table", key,

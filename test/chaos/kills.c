@@ -21,9 +21,6 @@
 /* So long the mirror may take to find and mend what a dead master lost. */
 #define RECOVERY_SECONDS 90
 
-/* A worker looks at its nodes every five seconds. */
-#define NOTICE_SECONDS 6
-
 #define MASTERS 3
 
 /* Transactions that killed sessions left behind end as their names say. */
@@ -264,6 +261,7 @@ restart_master(uint64_t *random)
 	await_end_of(pid);
 	start_node(node, false);
 	await_cluster();
+	chaos.emptied = now();
 }
 
 static void
@@ -302,10 +300,9 @@ make_trouble(Trouble trouble, uint64_t *random)
 void *
 kills_main(void *unused)
 {
-	static const Trouble first[] = {
-		WORKER_TERMINATED, MASTER_HANDED_OVER, BACKEND_KILLED,
-		WORKER_KILLED,	   SERVER_STOPPED,	   MASTER_RESTARTED,
-		POSTMASTER_KILLED, BACKEND_TERMINATED, MASTER_KILLED};
+	static const Trouble first[] = {WORKER_TERMINATED, MASTER_HANDED_OVER, BACKEND_KILLED,
+									WORKER_KILLED,	   MASTER_RESTARTED,   SERVER_STOPPED,
+									POSTMASTER_KILLED, BACKEND_TERMINATED, MASTER_KILLED};
 	uint64_t random = chaos.seed * 31 + 7;
 
 	(void) unused;

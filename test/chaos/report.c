@@ -19,6 +19,7 @@
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static int told = 0;
+static char first_wrongs[WRONGS][200]; /* the first of each, perhaps cut */
 
 static const char *const trouble_names[TROUBLES] = {
 	[BACKEND_TERMINATED] = "backend terminated",
@@ -96,6 +97,9 @@ report_wrong(Wrong wrong, const char *format, ...)
 	pthread_mutex_lock(&lock);
 	if (chaos.first_wrong == 0)
 		chaos.first_wrong = elapsed();
+	if (first_wrongs[wrong][0] == '\0')
+		snprintf(first_wrongs[wrong], sizeof(first_wrongs[wrong]), ": after %.1f s, %s",
+				 elapsed(), text + size);
 	write_evidence(text);
 	if (told++ < MAX_TOLD)
 		printf("%7.1f s: %s\n", elapsed(), text);
@@ -172,7 +176,8 @@ report_end(void)
 	for (int i = 0; i < WRONGS; i++)
 		tell(wrong_names[i], chaos.wrongs[i]);
 	for (int i = 0; i < WRONGS; i++)
-		printf("%sok %d - %s\n", chaos.wrongs[i] > 0 ? "not " : "", i + 1, promises[i]);
+		printf("%sok %d - %s%s\n", chaos.wrongs[i] > 0 ? "not " : "", i + 1, promises[i],
+			   first_wrongs[i]);
 	printf("1..%d\n", WRONGS);
 	if (chaos.first_wrong > 0)
 		printf("the first wrong came after %.1f s\n", chaos.first_wrong);
