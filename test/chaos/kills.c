@@ -124,24 +124,6 @@ start_node(int node, bool from_file)
 		report_wrong(WRONG_UNEXPECTED, "a Redis node did not come back");
 }
 
-/* The process of a Redis node, by its file; 0 if there is none. */
-static long
-process_of_node(int node)
-{
-	char path[1024];
-	FILE *file;
-	long pid = 0;
-
-	snprintf(path, sizeof(path), "%s/pid", chaos.nodes[node].folder);
-	file = fopen(path, "r");
-	if (!file)
-		return 0;
-	if (fscanf(file, "%ld", &pid) != 1)
-		pid = 0;
-	fclose(file);
-	return pid;
-}
-
 static void
 await_end_of(long pid)
 {
@@ -217,7 +199,7 @@ static void
 kill_master(uint64_t *random)
 {
 	int node = draw_node(random, true);
-	long pid = process_of_node(node);
+	long pid = pid_in_file(chaos.nodes[node].folder, "pid");
 
 	if (pid <= 1)
 		return;
@@ -253,7 +235,7 @@ static void
 restart_master(uint64_t *random)
 {
 	int node = draw_node(random, true);
-	long pid = process_of_node(node);
+	long pid = pid_in_file(chaos.nodes[node].folder, "pid");
 
 	if (pid <= 1 || kill((pid_t) pid, SIGTERM) != 0)
 		return;

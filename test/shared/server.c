@@ -50,13 +50,13 @@ number_of(const char *name, long usual)
 }
 
 long
-server_postmaster(const char *data)
+pid_in_file(const char *folder, const char *name)
 {
 	char path[1024];
 	FILE *file;
 	long pid = 0;
 
-	snprintf(path, sizeof(path), "%s/postmaster.pid", data);
+	snprintf(path, sizeof(path), "%s/%s", folder, name);
 	file = fopen(path, "r");
 	if (!file)
 		return 0;
@@ -81,7 +81,7 @@ server_control(const char *data, const char *what)
 bool
 server_kill(const char *data)
 {
-	long pid = server_postmaster(data);
+	long pid = pid_in_file(data, "postmaster.pid");
 
 	if (pid <= 1 || kill(pid, SIGKILL) != 0)
 		return false;

@@ -24,8 +24,8 @@ extern uint64_t draw(uint64_t *random, uint64_t below);
 /* A number in the environment; the usual one if it is not there, or empty. */
 extern long number_of(const char *name, long usual);
 
-/* The process in whose name the data folder is used; 0: there is none. */
-extern long server_postmaster(const char *data);
+/* The process id that a file of the folder begins with; 0: there is none. */
+extern long pid_in_file(const char *folder, const char *name);
 
 /* pg_ctl does what these words say; waits for it.  False if it failed. */
 extern bool server_control(const char *data, const char *what);
