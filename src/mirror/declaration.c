@@ -345,16 +345,10 @@ check_others(const MirrorDefinition *definition)
 static void
 check_redis(const MirrorDefinition *definition, Oid server)
 {
-	RedisOptions *options = cg_mirror_server_options(server, definition->owner, NULL);
-	RedisGrid *grid = cg_redis_open(CurrentMemoryContext, options);
-	MirrorOwnership ownership = {.claim = false};
+	bool mine;
 
-	if (!cg_redis_connect(grid) ||
-		!cg_mirror_owner(grid, definition->server, definition->prefix, &ownership))
-		cg_redis_report(grid, ERROR);
-	cg_redis_close(grid);
-
-	if (!ownership.mine)
+	cg_redis_close(cg_mirror_reach(definition, server, &mine));
+	if (!mine)
 		ereport(ERROR, errcode(ERRCODE_OBJECT_IN_USE),
 				errmsg("prefix \"%s\" in Redis belongs to another database or server",
 					   definition->prefix),

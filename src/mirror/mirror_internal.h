@@ -361,6 +361,8 @@ extern uint64 cg_mirror_server_version(const char *name, Oid role);
 extern char *cg_mirror_writer_name(const char *server, Oid role);
 extern bool cg_mirror_owner(RedisGrid *grid, const char *server, const char *prefix,
 							MirrorOwnership *ownership);
+extern RedisGrid *cg_mirror_reach(const MirrorDefinition *definition, Oid server,
+								  bool *mine);
 extern bool cg_mirror_disown(RedisGrid *grid, const char *server, const char *prefix);
 
 /* Functions in declaration.c */

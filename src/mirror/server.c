@@ -203,6 +203,25 @@ cg_mirror_owner(RedisGrid *grid, const char *server, const char *prefix,
 	return true;
 }
 
+/*
+ * Connect as the definition's owner to its server; the grid is the caller's to
+ * close.  *mine: the definition's prefix is ours there, or nobody's.  Raises an
+ * error if Redis does not answer.
+ */
+RedisGrid *
+cg_mirror_reach(const MirrorDefinition *definition, Oid server, bool *mine)
+{
+	RedisOptions *options = cg_mirror_server_options(server, definition->owner, NULL);
+	RedisGrid *grid = cg_redis_open(CurrentMemoryContext, options);
+	MirrorOwnership ownership = {.claim = false};
+
+	if (!cg_redis_connect(grid) ||
+		!cg_mirror_owner(grid, definition->server, definition->prefix, &ownership))
+		cg_redis_report(grid, ERROR);
+	*mine = ownership.mine;
+	return grid;
+}
+
 /* Give the prefix up, if it is ours.  False if Redis did not answer. */
 bool
 cg_mirror_disown(RedisGrid *grid, const char *server, const char *prefix)

@@ -103,18 +103,14 @@ check_sharded(RedisGrid *grid)
 static void
 check_redis(const MirrorDefinition *definition, Oid server)
 {
-	RedisOptions *options = cg_mirror_server_options(server, definition->owner, NULL);
-	RedisGrid *grid = cg_redis_open(CurrentMemoryContext, options);
-	MirrorOwnership ownership = {.claim = false};
+	bool mine;
+	RedisGrid *grid = cg_mirror_reach(definition, server, &mine);
 
-	if (!cg_redis_connect(grid) ||
-		!cg_mirror_owner(grid, definition->server, definition->prefix, &ownership))
-		cg_redis_report(grid, ERROR);
 	if (definition->sharded)
 		check_sharded(grid);
 	cg_redis_close(grid);
 
-	if (!ownership.mine)
+	if (!mine)
 		ereport(ERROR, errcode(ERRCODE_OBJECT_IN_USE),
 				errmsg("channel \"%s\" belongs to another database or server",
 					   definition->channel),
