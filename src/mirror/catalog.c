@@ -255,6 +255,22 @@ array_of(List *columns)
 		construct_array(names, count, TEXTOID, -1, false, TYPALIGN_INT));
 }
 
+/* Run an INSERT that returns an id. */
+static int32
+insert_for_id(const char *command, int count, Oid *types, Datum *values,
+			  const char *nulls)
+{
+	bool is_null;
+	int32 id;
+
+	cg_mirror_catalog_begin();
+	cg_mirror_execute(command, count, types, values, nulls);
+	id = DatumGetInt32(
+		SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &is_null));
+	cg_mirror_catalog_end();
+	return id;
+}
+
 /* Insert a definition; returns its id. */
 int32
 cg_mirror_insert(const MirrorDefinition *definition, const char *mode, const char *format)
@@ -275,8 +291,6 @@ cg_mirror_insert(const MirrorDefinition *definition, const char *mode, const cha
 					  Float8GetDatum(definition->ttl_jitter),
 					  (Datum) 0};
 	char nulls[] = "             ";
-	bool is_null;
-	int32 id;
 
 	if (definition->columns == NIL)
 		nulls[7] = 'n';
@@ -287,18 +301,13 @@ cg_mirror_insert(const MirrorDefinition *definition, const char *mode, const cha
 	else
 		nulls[12] = 'n';
 
-	cg_mirror_catalog_begin();
-	cg_mirror_execute(
+	return insert_for_id(
 		"INSERT INTO cachegrid.mirrors"
 		" (relation, server, owner, key, prefix, mode, format, columns, ttl, strict,"
 		" on_unavailable, ttl_jitter, transform)"
 		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8::name[],"
 		" $9 * interval '1 millisecond', $10, $11, $12, $13) RETURNING id",
 		lengthof(types), types, values, nulls);
-	id = DatumGetInt32(
-		SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &is_null));
-	cg_mirror_catalog_end();
-	return id;
 }
 
 /* Insert a stream; returns its id. */
@@ -310,18 +319,11 @@ cg_mirror_insert_stream(const MirrorDefinition *definition)
 		ObjectIdGetDatum(definition->relation), CStringGetTextDatum(definition->server),
 		ObjectIdGetDatum(definition->owner), CStringGetTextDatum(definition->channel),
 		BoolGetDatum(definition->sharded)};
-	bool is_null;
-	int32 id;
 
-	cg_mirror_catalog_begin();
-	cg_mirror_execute("INSERT INTO cachegrid.event_streams"
-					  " (relation, server, owner, channel, sharded)"
-					  " VALUES ($1, $2, $3, $4, $5) RETURNING id",
-					  lengthof(types), types, values, NULL);
-	id = DatumGetInt32(
-		SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &is_null));
-	cg_mirror_catalog_end();
-	return id;
+	return insert_for_id("INSERT INTO cachegrid.event_streams"
+						 " (relation, server, owner, channel, sharded)"
+						 " VALUES ($1, $2, $3, $4, $5) RETURNING id",
+						 lengthof(types), types, values, NULL);
 }
 
 /* The table's streams end, but for this one; 0: all.  The worker deletes them. */
