@@ -136,34 +136,33 @@ cachegrid_verify(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-Datum
-cachegrid_mirror_status(PG_FUNCTION_ARGS)
+/* The result of a function without arguments that puts out rows. */
+static Datum
+rows_of(FunctionCallInfo fcinfo, void (*put)(Tuplestorestate *rows, TupleDesc desc))
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 
 	InitMaterializedSRF(fcinfo, 0);
-	cg_mirror_statuses(result->setResult, result->setDesc);
+	put(result->setResult, result->setDesc);
 	return (Datum) 0;
+}
+
+Datum
+cachegrid_mirror_status(PG_FUNCTION_ARGS)
+{
+	return rows_of(fcinfo, cg_mirror_statuses);
 }
 
 Datum
 cachegrid_mirror_progress(PG_FUNCTION_ARGS)
 {
-	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-
-	InitMaterializedSRF(fcinfo, 0);
-	cg_mirror_progress(result->setResult, result->setDesc);
-	return (Datum) 0;
+	return rows_of(fcinfo, cg_mirror_progress);
 }
 
 Datum
 cachegrid_stat_redis(PG_FUNCTION_ARGS)
 {
-	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-
-	InitMaterializedSRF(fcinfo, 0);
-	cg_mirror_node_statuses(result->setResult, result->setDesc);
-	return (Datum) 0;
+	return rows_of(fcinfo, cg_mirror_node_statuses);
 }
 
 Datum
