@@ -43,26 +43,68 @@ as server C<grid>.
 sub new
 {
 	my ($class, $name, @settings) = @_;
-	my $node = PostgreSQL::Test::Cluster->new($name);
-	my $redis =
+	my $self = $class->without_redis($name, 'max_prepared_transactions = 10', @settings);
+
+	$self->{redis} =
 	  RedisCluster->new(dir => PostgreSQL::Test::Utils::tempdir() . '/redis', nodes => 3);
+	$self->sql("CREATE SERVER grid FOREIGN DATA WRAPPER cachegrid_redis "
+		  . "OPTIONS (endpoints '"
+		  . $self->redis->endpoints
+		  . "')");
+	return $self;
+}
+
+=pod
+
+=item Mirror->without_redis(name, setting, ...)
+
+Starts only the PostgreSQL server: the test declares what Redis servers it has.
+
+=cut
+
+sub without_redis
+{
+	my ($class, $name, @settings) = @_;
+	my $node = PostgreSQL::Test::Cluster->new($name);
 
 	$node->init;
 	$node->append_conf('postgresql.conf', "$_\n")
 	  foreach (
 		"shared_preload_libraries = 'cachegrid'",
 		"cachegrid.memory = '32MB'",
-		"max_prepared_transactions = 10",
-		"max_worker_processes = 16",
+		'max_worker_processes = 16',
 		@settings);
 	$node->start;
 	$node->safe_psql('postgres', 'CREATE EXTENSION cachegrid');
-	$node->safe_psql('postgres',
-			"CREATE SERVER grid FOREIGN DATA WRAPPER cachegrid_redis "
-		  . "OPTIONS (endpoints '"
-		  . $redis->endpoints
-		  . "')");
-	return bless { node => $node, redis => $redis }, $class;
+	return bless { node => $node }, $class;
+}
+
+=pod
+
+=item $mirror->sql(statements)
+
+What they put out; dies if one fails.
+
+=item $mirror->told(statements)
+
+What errors and warnings they cause.
+
+=cut
+
+sub sql
+{
+	my ($self, $statements) = @_;
+
+	return $self->node->safe_psql('postgres', $statements);
+}
+
+sub told
+{
+	my ($self, $statements) = @_;
+	my ($out, $err);
+
+	$self->node->psql('postgres', $statements, stdout => \$out, stderr => \$err);
+	return $err;
 }
 
 =pod
@@ -73,6 +115,23 @@ sub new
 
 sub node { return $_[0]->{node}; }
 sub redis { return $_[0]->{redis}; }
+
+=pod
+
+=item $mirror->becomes_true(condition, name)
+
+Tests that this is true, sooner or later: an expression, or one with FROM and WHERE.
+
+=cut
+
+sub becomes_true
+{
+	my ($self, $condition, $name) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+
+	ok($self->node->poll_query_until('postgres', "SELECT $condition"), $name);
+	return;
+}
 
 =pod
 
@@ -87,6 +146,24 @@ sub value
 	my ($self, $key) = @_;
 
 	return $self->redis->command('GET', $key);
+}
+
+=pod
+
+=item $mirror->comes_to(key, value, name)
+
+Tests that Redis has this value under the key, sooner or later.
+
+=cut
+
+sub comes_to
+{
+	my ($self, $key, $value, $name) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+
+	RedisServer::wait_until("$key to come", sub { $self->value($key) eq $value });
+	is($self->value($key), $value, $name);
+	return;
 }
 
 =pod

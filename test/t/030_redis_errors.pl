@@ -12,18 +12,14 @@ use Test::More;
 use RedisServer;
 plan skip_all => 'redis-server is not installed' unless RedisServer::installed();
 require FakeRedis;
+require Mirror;
 
 my $folder = PostgreSQL::Test::Utils::tempdir() . '/redis';
-my $node = PostgreSQL::Test::Cluster->new('errors');
-$node->init;
-$node->append_conf('postgresql.conf', "$_\n")
-  foreach (
-	"shared_preload_libraries = 'cachegrid'",
-	"cachegrid.memory = '32MB'",
+my $mirror = Mirror->without_redis(
+	'errors',
 	'cachegrid.redis_connect_timeout = 2000',
 	'cachegrid.redis_timeout = 2000');
-$node->start;
-$node->safe_psql('postgres', 'CREATE EXTENSION cachegrid');
+my $node = $mirror->node;
 $node->safe_psql('postgres', 'CREATE TABLE item (id int PRIMARY KEY, name text)');
 
 # What mirror() says, with SQLSTATE, to a server of these options.

@@ -21,21 +21,7 @@ my $node = $mirror->node;
 my $redis = $mirror->redis;
 my $folder = PostgreSQL::Test::Utils::tempdir();
 
-sub sql
-{
-	my ($statements) = @_;
-
-	return $node->safe_psql('postgres', $statements);
-}
-
-sub is_equal
-{
-	my ($table, $name) = @_;
-
-	ok($mirror->settle($table), "$name: settles");
-	is($mirror->problems($table), '', "$name: Redis has what the table has");
-	return;
-}
+sub sql { return $node->safe_psql('postgres', $_[0]); }
 
 # Keys whose slot is easily mistaken
 my @names = (
@@ -44,7 +30,7 @@ my @names = (
 sql('CREATE TABLE tag (name text COLLATE "C" PRIMARY KEY, n int)');
 sql('INSERT INTO tag VALUES ' . join(', ', map { "('$names[$_]', $_)" } 0 .. $#names));
 sql("SELECT cachegrid.mirror('tag', 'grid')");
-is_equal('tag', 'odd keys');
+$mirror->is_equal('odd keys', 'tag');
 foreach my $number (0 .. $#names)
 {
 	like($mirror->value("tag:$names[$number]"),
@@ -55,7 +41,7 @@ foreach my $number (0 .. $#names)
 sql('CREATE TABLE item (id int PRIMARY KEY, name text)');
 sql("INSERT INTO item SELECT i, 'first' FROM generate_series(1, 3000) i");
 sql("SELECT cachegrid.mirror('item', 'grid')");
-is_equal('item', 'before the slots move');
+$mirror->is_equal('before the slots move');
 my %target;
 foreach my $id (1 .. 40)
 {
@@ -69,13 +55,13 @@ $redis->move_keys($some, $target{$some});
 sql("UPDATE item SET name = 'asked' WHERE id <= 2000");
 sql('DELETE FROM item WHERE id BETWEEN 30 AND 40');
 sql("INSERT INTO item SELECT i, 'new' FROM generate_series(3001, 6000) i");
-is_equal('item', 'slots between two nodes');
+$mirror->is_equal('slots between two nodes');
 $redis->move_keys($_, $target{$_}) foreach @others;
 sql("UPDATE item SET name = 'asked again' WHERE id <= 100");
-is_equal('item', 'slots whose keys are all gone');
+$mirror->is_equal('slots whose keys are all gone');
 $redis->finish_migration($_, $target{$_}) foreach keys %target;
 sql("UPDATE item SET name = 'moved' WHERE id <= 100");
-is_equal('item', 'slots that have moved');
+$mirror->is_equal('slots that have moved');
 
 # Slots that move under load
 append_to_file("$folder/load.sql", <<'EOS');
@@ -96,7 +82,7 @@ foreach my $id (1 .. 30)
 	$redis->migrate_slot($slot, ($redis->owner_of($slot) + 1) % 3);
 }
 $load->kill_kill;
-is_equal('item', 'under load');
+$mirror->is_equal('under load');
 is(sql('SELECT count(*) FROM cachegrid.mirror_parked'), 0, 'no key was given up');
 
 # A new worker ends the connections that an earlier one left, before it writes
@@ -114,7 +100,7 @@ kill('TERM', $worker);
 $node->poll_query_until('postgres',
 	"SELECT NOT EXISTS (SELECT 1 FROM pg_stat_activity WHERE pid = $worker)");
 sql("UPDATE item SET name = 'another worker' WHERE id <= 100");
-is_equal('item', 'another worker');
+$mirror->is_equal('another worker');
 ok( IO::Select->new($leftover)->can_read(5) && sysread($leftover, my $rest, 1) == 0,
 	'the one left over is ended');
 foreach my $number (0 .. 2)

@@ -12,20 +12,13 @@ use Test::More;
 use RedisServer;
 plan skip_all => 'redis-server is not installed' unless RedisServer::installed();
 require FakeRedis;
+require Mirror;
 
 my $folder = PostgreSQL::Test::Utils::tempdir() . '/redis';
-my $node = PostgreSQL::Test::Cluster->new('fake');
-$node->init;
-$node->append_conf('postgresql.conf', "$_\n")
-  foreach ("shared_preload_libraries = 'cachegrid'", "cachegrid.memory = '32MB'");
-$node->start;
+my $mirror = Mirror->without_redis('fake');
+my $node = $mirror->node;
 
-sub sql
-{
-	my ($statements) = @_;
-
-	return $node->safe_psql('postgres', $statements);
-}
+sub sql { return $node->safe_psql('postgres', $_[0]); }
 
 sub create_mirrored
 {
@@ -35,19 +28,6 @@ sub create_mirrored
 		  . "CREATE TABLE $table (id int PRIMARY KEY, name text);"
 		  . "INSERT INTO $table VALUES (1, 'first');"
 		  . "SELECT cachegrid.mirror('$table', '$server')");
-	return;
-}
-
-sub is_equal
-{
-	my ($table, $server, $name) = @_;
-
-	ok( $node->poll_query_until('postgres',
-			"SELECT state = 'live' AND waiting = 0 FROM cachegrid.stat_mirror "
-			  . qq{WHERE "table" = '$table'::regclass}),
-		"$name: settles");
-	is(sql("SELECT key, problem FROM cachegrid.verify('$table', '$server')"),
-		'', "$name: Redis has what the table has");
 	return;
 }
 
@@ -64,8 +44,6 @@ sub answer_of_server
 	return $second eq 'ID' ? ":1\r\n" : $second eq 'LIST' ? bulk("id=1 name=\n") : "+OK\r\n";
 }
 
-sql('CREATE EXTENSION cachegrid');
-
 # A node says that a slot is elsewhere, and its map that it has all of them
 my $elsewhere = RedisServer->new(dir => "$folder/elsewhere");
 my $lonely = RedisServer->new(dir => "$folder/lonely", config => ['cluster-enabled yes']);
@@ -79,10 +57,10 @@ my $mover = FakeRedis->new(
 		return answer_of_server(@words) // "-MOVED $slots{$words[1]} $address\r\n";
 	});
 create_mirrored('moved', 'mover', "endpoints '" . $mover->endpoint . "'");
-is_equal('moved', 'mover', 'a slot that moved, as no map tells');
+$mirror->is_equal('a slot that moved, as no map tells', 'moved', 'mover');
 like($elsewhere->command('GET', 'moved:1'), qr/"first"/, 'the key is where it was sent');
 sql("UPDATE moved SET name = 'second'");
-is_equal('moved', 'mover', 'the same again');
+$mirror->is_equal('the same again', 'moved', 'mover');
 like($elsewhere->command('GET', 'moved:1'), qr/"second"/, 'the new value, too');
 
 # A connection ends before the command is carried out that was sent over it
@@ -102,9 +80,9 @@ my $quitter = FakeRedis->new(
 		return exists $values{$key} ? bulk($values{$key}) : "\$-1\r\n";
 	});
 create_mirrored('lost', 'quitter', "mode 'single', endpoints '" . $quitter->endpoint . "'");
-is_equal('lost', 'quitter', 'a server without a fault');
+$mirror->is_equal('a server without a fault', 'lost', 'quitter');
 sql("UPDATE lost SET name = 'last words'");
-is_equal('lost', 'quitter', 'a connection that ended');
+$mirror->is_equal('a connection that ended', 'lost', 'quitter');
 
 # Several commands that are carried out as one: what can go wrong in the middle
 my %hashes;
@@ -153,14 +131,14 @@ sql("CREATE SERVER stumbler FOREIGN DATA WRAPPER cachegrid_redis OPTIONS ($stumb
 	  . "CREATE TABLE hashed (id int PRIMARY KEY, name text, empty text);"
 	  . "INSERT INTO hashed VALUES (1, 'first');"
 	  . "SELECT cachegrid.mirror('hashed', 'stumbler', format => 'hash')");
-is_equal('hashed', 'stumbler', 'a hash that is made in one go');
+$mirror->is_equal('a hash that is made in one go', 'hashed', 'stumbler');
 sql("UPDATE hashed SET name = 'second'");
-is_equal('hashed', 'stumbler', 'one that is lost, refused, failed, and lost again before it is made');
+$mirror->is_equal('one that is lost, refused, failed, and lost again before it is made', 'hashed', 'stumbler');
 cmp_ok(sql(q{SELECT retries FROM cachegrid.stat_mirror WHERE server = 'stumbler'}), '>=', 4, '... each time it was sent again');
 sql("UPDATE hashed SET name = 'cursed'");
 ok($node->poll_query_until('postgres', q{SELECT parked = 1 AND last_error LIKE '%WRONGTYPE of a sort%' FROM cachegrid.stat_mirror WHERE server = 'stumbler'}), 'a command of them that is refused parks the key');
 sql("UPDATE hashed SET name = 'third'");
-is_equal('hashed', 'stumbler', '... until its row changes');
+$mirror->is_equal('... until its row changes', 'hashed', 'stumbler');
 is(sql('SELECT count(*) FROM cachegrid.mirror_parked'), '0', '... and it is parked no longer');
 
 $node->stop;

@@ -10,25 +10,16 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 use FakeRedis;
+use Mirror;
 use RedisServer;
 
-my $node = PostgreSQL::Test::Cluster->new('failures');
-$node->init;
-$node->append_conf('postgresql.conf', "$_\n")
-  foreach (
-	"shared_preload_libraries = 'cachegrid'",
-	"cachegrid.memory = '32MB'",
-	'max_worker_processes = 16',
+my $mirror = Mirror->without_redis(
+	'failures',
 	'cachegrid.redis_connect_timeout = 1000',
 	'cachegrid.redis_timeout = 1000');
-$node->start;
+my $node = $mirror->node;
 
-sub sql
-{
-	my ($statements) = @_;
-
-	return $node->safe_psql('postgres', $statements);
-}
+sub sql { return $node->safe_psql('postgres', $_[0]); }
 
 # A table of the server's name, mirrored there, with a row for each of some slots.
 sub create_mirrored
@@ -48,28 +39,11 @@ sub is_equal
 	my ($table, $name) = @_;
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 
-	ok( $node->poll_query_until('postgres',
-			"SELECT state = 'live' AND waiting = 0 FROM cachegrid.stat_mirror "
-			  . qq{WHERE "table" = '$table'::regclass}),
-		"$name: settles");
-	is(sql("SELECT key, problem FROM cachegrid.verify('$table', '$table')"),
-		'', "$name: Redis has what the table has");
+	$mirror->is_equal($name, $table, $table);
 	return;
 }
 
-# How often the server's log has these words behind this place.
-sub logged
-{
-	my ($words, $place) = @_;
-	my $log = substr(slurp_file($node->logfile), $place);
-	my $count = () = $log =~ /$words/g;
-
-	return $count;
-}
-
 sub at { return join(',', map { $_->endpoint } @_); }
-
-sql('CREATE EXTENSION cachegrid');
 
 # Replies to a command that do not carry it out, so often; then it is carried out
 my $single = FakeRedis->scripted;
@@ -307,10 +281,10 @@ foreach my $outage ('an outage', 'another one')
 	cmp_ok($gaps[0], '<', 1.5, "$outage: it is tried again soon");
 	cmp_ok($gaps[-1], '>', 2 * 0.95, "$outage: and later and later") or diag("@gaps");
 	cmp_ok($gaps[-1] + $gaps[-2], '>', 2 * $gaps[0], "$outage: the intervals grow");
-	is(logged('is interrupted', $place), 1, "$outage: one line when it begins");
+	is($mirror->logged('is interrupted', $place), 1, "$outage: one line when it begins");
 	$flaky->tell('ANSWER', 'INFO', 0, '');
 	is_equal('backoff', "after $outage");
-	is(logged('goes on', $place), 1, "$outage: and one when it ends");
+	is($mirror->logged('goes on', $place), 1, "$outage: and one when it ends");
 }
 
 # A server that keeps us waiting, too: it is left alone for longer than that took

@@ -5,6 +5,7 @@ use strict;
 use warnings;
 
 use FakeRedis;
+use Mirror;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use RedisServer;
@@ -13,23 +14,13 @@ use Test::More;
 plan skip_all => 'redis-server is not installed' unless RedisServer::installed();
 
 my $folder = PostgreSQL::Test::Utils::tempdir();
-my $node = PostgreSQL::Test::Cluster->new('tls');
-$node->init;
-$node->append_conf('postgresql.conf', "$_\n")
-  foreach (
-	"shared_preload_libraries = 'cachegrid'",
-	"cachegrid.memory = '32MB'",
-	'max_worker_processes = 16',
+my $mirror = Mirror->without_redis(
+	'tls',
 	'cachegrid.redis_connect_timeout = 2000',
 	'cachegrid.redis_timeout = 2000');
-$node->start;
+my $node = $mirror->node;
 
-sub sql
-{
-	my ($statements) = @_;
-
-	return $node->safe_psql('postgres', $statements);
-}
+sub sql { return $node->safe_psql('postgres', $_[0]); }
 
 # What a statement says that fails, with SQLSTATE.
 sub refusal
@@ -41,7 +32,6 @@ sub refusal
 	return $stderr;
 }
 
-sql('CREATE EXTENSION cachegrid');
 sql('CREATE TABLE item (id int PRIMARY KEY, name text)');
 sql("INSERT INTO item SELECT i, 'first' FROM generate_series(1, 200) i");
 

@@ -18,26 +18,6 @@ my $redis = $mirror->redis;
 
 sub sql { return $node->safe_psql('postgres', $_[0]); }
 
-# The server's answer to a statement that may fail, or warn.
-sub told
-{
-	my ($statement) = @_;
-	my ($out, $err);
-
-	$node->psql('postgres', $statement, stdout => \$out, stderr => \$err);
-	return $err;
-}
-
-sub comes_to
-{
-	my ($key, $value, $name) = @_;
-	local $Test::Builder::Level = $Test::Builder::Level + 1;
-
-	RedisServer::wait_until("$key to come", sub { $mirror->value($key) eq $value });
-	is($mirror->value($key), $value, $name);
-	return;
-}
-
 sub stat_of
 {
 	my ($column, $table) = @_;
@@ -72,13 +52,13 @@ INSERT INTO loose SELECT i, 0 FROM generate_series(1, 100) i;
 SQL
 
 # What cannot be.
-like(told(q{SELECT cachegrid.mirror('item', 'grid', mode => 'write-through', on_unavailable => 'ignore')}),
+like($mirror->told(q{SELECT cachegrid.mirror('item', 'grid', mode => 'write-through', on_unavailable => 'ignore')}),
 	qr/invalid value "ignore" of "on_unavailable"/, 'an unknown policy');
-like(told(q{SELECT cachegrid.mirror('item', 'grid', on_unavailable => 'degrade')}),
+like($mirror->told(q{SELECT cachegrid.mirror('item', 'grid', on_unavailable => 'degrade')}),
 	qr/mode "write-behind" does not wait for Redis/, 'a policy for a mode that does not wait');
-like(told(q{SELECT cachegrid.mirror('item', 'grid', mode => 'invalidate', strict => false)}),
+like($mirror->told(q{SELECT cachegrid.mirror('item', 'grid', mode => 'invalidate', strict => false)}),
 	qr/mode "invalidate" does not wait for Redis/, 'nor one that removes keys');
-like(told(q{SELECT cachegrid.mirror('item', 'grid', mode => 'write-through', strict => NULL)}),
+like($mirror->told(q{SELECT cachegrid.mirror('item', 'grid', mode => 'write-through', strict => NULL)}),
 	qr/strict must not be null/, 'a null');
 
 sql(q{SELECT cachegrid.mirror('item', 'grid', mode => 'write-through')});
@@ -104,7 +84,7 @@ is($mirror->value('item:100'), '{"id":100,"n":7}', '... an inserted one is');
 sql('UPDATE item SET id = 101 WHERE id = 100');
 is($mirror->value('item:100') . $mirror->value('item:101'),
 	'{"id":101,"n":7}', '... and one that has another key');
-is(told('UPDATE item SET n = n + 1; BEGIN; UPDATE item SET n = n + 1; ROLLBACK'), '', 'no warning');
+is($mirror->told('UPDATE item SET n = n + 1; BEGIN; UPDATE item SET n = n + 1; ROLLBACK'), '', 'no warning');
 sql('BEGIN; SAVEPOINT s; UPDATE item SET n = 99 WHERE id = 2; ROLLBACK TO s; UPDATE item SET n = 3 WHERE id = 3; COMMIT');
 is($mirror->value('item:3'), '{"id":3,"n":3}', 'beside a savepoint that is rolled back');
 cmp_ok(stat_of('waits', 'item'), '>=', 30, 'commits that waited are counted');
@@ -126,14 +106,14 @@ $node->restart;
 sql('UPDATE item SET n = 62 WHERE id = 6');
 is($mirror->value('item:6') . $mirror->value('item:4'), '{"id":6,"n":62}', 'nor does a new server');
 sql(q{COMMIT PREPARED 'p'});
-comes_to('item:4', '{"id":4,"n":40}', 'when it is committed the new value comes');
+$mirror->comes_to('item:4', '{"id":4,"n":40}', 'when it is committed the new value comes');
 $mirror->is_equal('after that');
 
 sql(q{BEGIN; UPDATE item SET n = 400 WHERE id = 4; PREPARE TRANSACTION 'p'});
 is($mirror->value('item:4'), '', 'removed again');
 $node->restart;
 sql(q{ROLLBACK PREPARED 'p'});
-comes_to('item:4', '{"id":4,"n":40}', 'when it is rolled back the old value comes back');
+$mirror->comes_to('item:4', '{"id":4,"n":40}', 'when it is rolled back the old value comes back');
 
 # Commits that fail once their keys are removed: of two, one must.
 sub skewed
@@ -227,10 +207,10 @@ $mirror->is_equal('after that');
 
 # Redis does not answer.
 pause_redis();
-like(told('UPDATE item SET n = 1000 WHERE id = 20'), qr/could not remove the changed rows' keys from Redis/, 'a commit is refused');
+like($mirror->told('UPDATE item SET n = 1000 WHERE id = 20'), qr/could not remove the changed rows' keys from Redis/, 'a commit is refused');
 is(sql('SELECT n FROM item WHERE id = 20'), sql('SELECT n FROM item WHERE id = 21'), '... and leaves no trace');
-is(told('UPDATE easy SET n = 1000 WHERE id = 20'), '', 'of a mirror that degrades it is not');
-like(told('UPDATE loose SET n = 1000 WHERE id = 20'), qr/not waiting for Redis any longer/, 'one that does not remove keys is warned');
+is($mirror->told('UPDATE easy SET n = 1000 WHERE id = 20'), '', 'of a mirror that degrades it is not');
+like($mirror->told('UPDATE loose SET n = 1000 WHERE id = 20'), qr/not waiting for Redis any longer/, 'one that does not remove keys is warned');
 is(sql('SELECT n FROM loose WHERE id = 20'), '1000', '... and has committed');
 cmp_ok(stat_of('disappointments', 'loose'), '>=', 1, '... which is counted');
 resume_redis();
@@ -249,9 +229,9 @@ my ($answer, undef) = $session->query("SELECT 'still ' || 'here'");
 like($answer, qr/still here/, 'a session whose wait is cancelled goes on');
 is(sql('SELECT n FROM loose WHERE id = 30'), '2', '... it had committed');
 $session->quit;
-like(told(q{SET cachegrid.write_through_timeout = '200ms'; UPDATE loose SET n = 3 WHERE id = 31}),
+like($mirror->told(q{SET cachegrid.write_through_timeout = '200ms'; UPDATE loose SET n = 3 WHERE id = 31}),
 	qr/WARNING:  not waiting for Redis any longer.*write_through_timeout/s, 'a wait ends by itself');
-like(told(q{SET cachegrid.write_through_timeout = '200ms'; UPDATE item SET n = 3 WHERE id = 31}),
+like($mirror->told(q{SET cachegrid.write_through_timeout = '200ms'; UPDATE item SET n = 3 WHERE id = 31}),
 	qr/ERROR:  could not remove.*within 200 ms/s, '... before the commit with an error');
 ($session, $pid) = waiting('UPDATE item SET n = 4 WHERE id = 32');
 sql("SELECT pg_cancel_backend($pid)");
@@ -280,15 +260,15 @@ sql(q{BEGIN; ALTER TABLE item ALTER id TYPE bigint; UPDATE item SET n = 6; COMMI
 $mirror->is_equal('after a change of the key column in a transaction that writes');
 sql('INSERT INTO item SELECT i, 7 FROM generate_series(51, 120000) i');
 $mirror->is_equal('after many rows');
-is(told('UPDATE item SET n = 8'), '', 'more rows than are kept');
+is($mirror->told('UPDATE item SET n = 8'), '', 'more rows than are kept');
 is($mirror->value('item:1') . $mirror->value('item:119999'), '{"id":1,"n":8,"m":6}{"id":119999,"n":8,"m":6}', '... are there when the commit returns');
 $mirror->is_equal('after more rows than are kept');
 
 # Locks.
 my $began = time();
-is(told('BEGIN; LOCK TABLE item; UPDATE item SET n = 9 WHERE id = 1; COMMIT'), '', 'who has locked the table does not wait for those who are to read it');
+is($mirror->told('BEGIN; LOCK TABLE item; UPDATE item SET n = 9 WHERE id = 1; COMMIT'), '', 'who has locked the table does not wait for those who are to read it');
 cmp_ok(time() - $began, '<', 5, '... and is not held up');
-comes_to('item:1', '{"id":1,"n":9,"m":6}', '... the value comes');
+$mirror->comes_to('item:1', '{"id":1,"n":9,"m":6}', '... the value comes');
 my $writer = $node->background_psql('postgres', on_error_stop => 0);
 $writer->query_safe('BEGIN; UPDATE item SET n = 10 WHERE id = 1');
 my $queued = $node->background_psql('postgres');
@@ -305,13 +285,13 @@ sql('CREATE TABLE behind (id int PRIMARY KEY, n int); INSERT INTO behind VALUES 
 sql(q{SELECT cachegrid.mirror('behind', 'grid')});
 $mirror->is_equal('beside it', 'behind');
 $began = time();
-is(told('BEGIN; TRUNCATE behind; UPDATE item SET n = 11 WHERE id = 1; COMMIT'), '', 'it may truncate a table that is not waited for');
+is($mirror->told('BEGIN; TRUNCATE behind; UPDATE item SET n = 11 WHERE id = 1; COMMIT'), '', 'it may truncate a table that is not waited for');
 cmp_ok(time() - $began, '<', 5, '... and does not wait for who waits for it');
-comes_to('item:1', '{"id":1,"n":11,"m":6}', '... the value comes');
+$mirror->comes_to('item:1', '{"id":1,"n":11,"m":6}', '... the value comes');
 sql('CREATE TABLE new (id int PRIMARY KEY, n int); INSERT INTO new VALUES (1, 0)');
-is(told(q{BEGIN; SELECT cachegrid.mirror('new', 'grid', mode => 'write-through'); UPDATE new SET n = 1; UPDATE item SET n = 12 WHERE id = 1; COMMIT}), '', 'it may make the mirror');
-comes_to('new:1', '{"id":1,"n":1}', '... which comes to have the row');
-comes_to('item:1', '{"id":1,"n":12,"m":6}', '... beside another');
+is($mirror->told(q{BEGIN; SELECT cachegrid.mirror('new', 'grid', mode => 'write-through'); UPDATE new SET n = 1; UPDATE item SET n = 12 WHERE id = 1; COMMIT}), '', 'it may make the mirror');
+$mirror->comes_to('new:1', '{"id":1,"n":1}', '... which comes to have the row');
+$mirror->comes_to('item:1', '{"id":1,"n":12,"m":6}', '... beside another');
 sql(q{CREATE TABLE newer (id int PRIMARY KEY, n int); INSERT INTO newer VALUES (1, 0); SELECT cachegrid.mirror('newer', 'grid', mode => 'write-through')});
 sql('BEGIN; UPDATE item SET n = 13 WHERE id = 1; UPDATE newer SET n = 1; COMMIT');
 is($mirror->value('item:1'), '{"id":1,"n":13,"m":6}', 'one of two mirrors is new');

@@ -10,56 +10,26 @@ use Test::More;
 
 use RedisServer;
 plan skip_all => 'redis-server is not installed' unless RedisServer::installed();
+require Mirror;
 require Subscriber;
 
 my $redis = RedisServer->new(
 	dir => PostgreSQL::Test::Utils::tempdir() . '/redis',
 	config => [ 'user quiet on >pw ~* +@all -publish' ]);
-my $node = PostgreSQL::Test::Cluster->new('events');
-
-$node->init;
-$node->append_conf('postgresql.conf', <<'CONF');
-shared_preload_libraries = 'cachegrid'
-cachegrid.memory = '32MB'
-cachegrid.outbox_limit = '4MB'
-cachegrid.redis_timeout = '500ms'
-cachegrid.write_through_timeout = '10ms'
-max_prepared_transactions = 10
-restart_after_crash = on
-# Nothing but a flush of ours has a commit on disk soon.
-wal_writer_delay = '10s'
-CONF
-$node->start;
+my $mirror = Mirror->without_redis(
+	'events',
+	"cachegrid.outbox_limit = '4MB'",
+	"cachegrid.redis_timeout = '500ms'",
+	"cachegrid.write_through_timeout = '10ms'",
+	'max_prepared_transactions = 10',
+	'restart_after_crash = on',
+	# Nothing but a flush of ours has a commit on disk soon.
+	"wal_writer_delay = '10s'");
+my $node = $mirror->node;
 
 sub sql { return $node->safe_psql('postgres', $_[0]); }
 
-sub told
-{
-	my ($statement) = @_;
-	my $err;
-
-	$node->psql('postgres', $statement, stderr => \$err);
-	return $err;
-}
-
-sub becomes_true
-{
-	my ($condition, $name) = @_;
-
-	ok($node->poll_query_until('postgres', "SELECT $condition"), $name);
-	return;
-}
-
-sub worker
-{
-	my $query = q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'cachegrid worker'};
-
-	$node->poll_query_until('postgres', "SELECT count(*) = 1 FROM ($query) w");
-	return sql($query);
-}
-
 sql(<<SQL);
-CREATE EXTENSION cachegrid;
 CREATE SERVER grid FOREIGN DATA WRAPPER cachegrid_redis OPTIONS (mode 'single', endpoints '${\ $redis->endpoint}');
 CREATE TABLE item (id int PRIMARY KEY, name text, shop int);
 INSERT INTO item VALUES (1, 'a', 1), (2, 'b', 1);
@@ -109,10 +79,10 @@ sql(q{DELETE FROM item WHERE id > 8000});
 is($subscriber->told(193), join(' ', map { "delete item:$_" } 8001 .. 8193), 'not so many are told of one by one');
 sql('ALTER TABLE item ALTER shop TYPE bigint');
 is($subscriber->told(1), 'all', 'and a rewritten table');
-becomes_true(q{state = 'live' AND waiting = 0 AND published > 200 AND last_error IS NULL FROM cachegrid.stat_events}, 'the view tells');
+$mirror->becomes_true(q{state = 'live' AND waiting = 0 AND published > 200 AND last_error IS NULL FROM cachegrid.stat_events}, 'the view tells');
 
 # Nobody is told of what he cannot see.
-my $worker = worker();
+my $worker = $mirror->worker;
 sql('CREATE TABLE slow (id int PRIMARY KEY, name text)');
 my $session = $node->background_psql('postgres');
 $session->query_safe('BEGIN');
@@ -125,7 +95,7 @@ is($subscriber->told(1), 'update item:7', '... and not passed over');
 # In the order of commits, which is not that of the transactions' numbers, and in
 # spite of what would be cut.
 sql(q{SELECT cachegrid.mirror('slow', 'grid', mode => 'write-through', strict => false)});
-becomes_true(q{state = 'live' FROM cachegrid.stat_mirror}, 'a mirror through the same server');
+$mirror->becomes_true(q{state = 'live' FROM cachegrid.stat_mirror}, 'a mirror through the same server');
 kill('STOP', $worker);
 $session->query_safe('BEGIN');
 $session->query_safe('SELECT pg_current_xact_id()');
@@ -140,7 +110,7 @@ $session->quit;
 
 # A key that is mirrored through the same server is in Redis before it is told of.
 sql(q{SELECT cachegrid.unmirror('slow', 'grid'); SELECT cachegrid.mirror('item', 'grid')});
-becomes_true(q{count(*) = 1 AND bool_and(state = 'live') FROM cachegrid.stat_mirror}, 'a mirror of the same table');
+$mirror->becomes_true(q{count(*) = 1 AND bool_and(state = 'live') FROM cachegrid.stat_mirror}, 'a mirror of the same table');
 foreach my $round (1 .. 20)
 {
 	sql("UPDATE item SET name = 'round $round' WHERE id = 9");
@@ -153,17 +123,17 @@ is($subscriber->told(1), 'all', 'the server of the only mirror is taken; who wat
 # The connection of a subscriber is lost, and with it an event
 $redis->command('CLIENT', 'KILL', 'TYPE', 'pubsub');
 sql(q{UPDATE item SET name = 'lost' WHERE id = 9});
-becomes_true(q{waiting = 0 FROM cachegrid.stat_events}, 'an event is published that nobody reads');
+$mirror->becomes_true(q{waiting = 0 FROM cachegrid.stat_events}, 'an event is published that nobody reads');
 $subscriber->connect;
 sql(q{UPDATE item SET name = 'l' WHERE id = 9});
 is($subscriber->told(1), 'update! item:9', 'who missed one sees it by the next');
 sql(q{UPDATE item SET name = 'l' WHERE id = 9});
 is($subscriber->told(1), 'update item:9', '... and once');
-kill('STOP', worker());
+kill('STOP', $mirror->worker);
 sql(q{UPDATE item SET name = 'm' WHERE id < 100});
 $redis->command('CLIENT', 'KILL', 'TYPE', 'pubsub');
-kill('CONT', worker());
-becomes_true(q{waiting = 0 FROM cachegrid.stat_events}, 'a batch of many');
+kill('CONT', $mirror->worker);
+$mirror->becomes_true(q{waiting = 0 FROM cachegrid.stat_events}, 'a batch of many');
 $subscriber->connect;
 sql(q{UPDATE item SET name = 'm' WHERE id = 9});
 is($subscriber->told(1), 'update! item:9', '... is missed, too');
@@ -178,9 +148,9 @@ foreach my $victim ('the worker', 'the server')
 		my ($committed, $last) = ($id + 1, $id + 2);
 
 		$id += 2;
-		kill('STOP', worker()) if $round > 1;
+		kill('STOP', $mirror->worker) if $round > 1;
 		sql("UPDATE item SET name = '$victim' WHERE id = $committed");
-		$worker = worker();
+		$worker = $mirror->worker;
 		if ($victim eq 'the worker')
 		{
 			kill('KILL', $worker);
@@ -198,7 +168,7 @@ foreach my $victim ('the worker', 'the server')
 		unlike($told, qr/[!?]/, '... nothing was missed, and no number used again');
 	}
 }
-$worker = worker();
+$worker = $mirror->worker;
 kill('TERM', $worker);
 $node->poll_query_until('postgres', "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $worker");
 sql(q{UPDATE item SET name = 'term' WHERE id = 40});
@@ -207,8 +177,8 @@ unlike($subscriber->told_until('item:40'), qr/[!?]/, 'a worker that is ended');
 # Redis away: the changes wait; a Redis that was restarted has told nobody
 $redis->kill9;
 sql(q{UPDATE item SET name = 'away' WHERE id = 41});
-becomes_true(q{state = 'interrupted' AND waiting > 0 AND last_error IS NOT NULL FROM cachegrid.stat_events}, 'Redis is away');
-$worker = worker();
+$mirror->becomes_true(q{state = 'interrupted' AND waiting > 0 AND last_error IS NOT NULL FROM cachegrid.stat_events}, 'Redis is away');
+$worker = $mirror->worker;
 kill('STOP', $worker);
 $redis->start;
 $subscriber->connect;
@@ -218,17 +188,17 @@ sql(q{UPDATE item SET name = 'back' WHERE id = 42});
 like($subscriber->told_until('item:42'), qr/update item:42$/, '... and it goes on');
 $redis->pause;
 sql(q{UPDATE item SET name = 'waits' WHERE id = 43});
-becomes_true(q{state = 'interrupted' FROM cachegrid.stat_events}, 'Redis is silent');
+$mirror->becomes_true(q{state = 'interrupted' FROM cachegrid.stat_events}, 'Redis is silent');
 $redis->resume;
 like($subscriber->told_until('item:43'), qr/update item:43$/, '... what was committed meanwhile is told');
 
 # Too much waits
 $redis->pause;
 sql(q{UPDATE item SET name = 'bulk'}) for 1 .. 20;
-becomes_true(q{state = 'sweep pending' FROM cachegrid.stat_events}, 'over its limit the outbox forgets what waits');
+$mirror->becomes_true(q{state = 'sweep pending' FROM cachegrid.stat_events}, 'over its limit the outbox forgets what waits');
 $redis->resume;
 is($subscriber->told(1), 'all', '... and everything may have changed');
-becomes_true(q{state = 'live' AND waiting = 0 FROM cachegrid.stat_events}, '... it goes on');
+$mirror->becomes_true(q{state = 'live' AND waiting = 0 FROM cachegrid.stat_events}, '... it goes on');
 sql(q{UPDATE item SET name = 'bulk' WHERE id = 44});
 like($subscriber->told_until('item:44'), qr/^(?:all )*update item:44$/, '... with what follows');
 
@@ -257,9 +227,9 @@ $node->stop('immediate');
 $node->start;
 is(sql('SELECT id FROM word'), '6', '... is on disk when it is told of');
 my $sharded = Subscriber->new($redis->host, $redis->port, 'cachegrid:postgres:public.word', 'SSUBSCRIBE');
-is(told(q{SELECT cachegrid.watch('word', publish => true, server => 'grid', sharded => true)}), '', 'another channel, sharded');
+is($mirror->told(q{SELECT cachegrid.watch('word', publish => true, server => 'grid', sharded => true)}), '', 'another channel, sharded');
 is($sharded->told(1), 'all!', '... begins anew');
-becomes_true(q{count(*) = 1 AND bool_and(state = 'live') FROM cachegrid.stat_events WHERE "table" = 'word'::regclass}, 'the other one has ended');
+$mirror->becomes_true(q{count(*) = 1 AND bool_and(state = 'live') FROM cachegrid.stat_events WHERE "table" = 'word'::regclass}, 'the other one has ended');
 sql(q{UPDATE word SET id = 5});
 is($sharded->told(1), 'all', '... and this one tells');
 is($redis->command('EXISTS', 'cachegrid:owner:events:words'), '0', 'the channel that was left is free');
@@ -281,13 +251,13 @@ is($words->told(1), 'all', '... truncated');
 sql(q{CREATE TABLE twin (id int PRIMARY KEY); SELECT cachegrid.watch('twin', publish => true, server => 'grid', channel => 'sales')});
 is($words->told(1), 'all!', 'a channel for two tables');
 sql('DROP TABLE twin');
-becomes_true(q{count(*) = 1 FROM cachegrid.event_streams WHERE channel = 'sales'}, '... one of which is dropped');
+$mirror->becomes_true(q{count(*) = 1 FROM cachegrid.event_streams WHERE channel = 'sales'}, '... one of which is dropped');
 is($redis->command('EXISTS', 'cachegrid:owner:events:sales'), '1', '... it stays taken');
 sql('DROP TABLE sale');
-becomes_true(q{count(*) = 0 FROM cachegrid.event_streams WHERE channel = 'sales'}, 'a dropped table has none');
+$mirror->becomes_true(q{count(*) = 0 FROM cachegrid.event_streams WHERE channel = 'sales'}, 'a dropped table has none');
 
 # Who may not
-is(told(q{SELECT cachegrid.watch('slow', publish => true)}) =~ s/\n.*//sr,
+is($mirror->told(q{SELECT cachegrid.watch('slow', publish => true)}) =~ s/\n.*//sr,
 	'psql:<stdin>:1: ERROR:  no server to publish changes of table "slow" through', 'without a mirror a server must be named');
 $node->safe_psql('postgres', 'CREATE DATABASE other');
 $node->safe_psql('other', <<SQL);
@@ -306,23 +276,23 @@ ok($node->poll_query_until('copy', q{SELECT state = 'stopped' AND last_error LIK
 	'... and does not publish beside the first');
 $node->safe_psql('postgres', 'DROP DATABASE copy');
 sql(q{CREATE ROLE app IN ROLE cachegrid_writer});
-like(told(q{SET ROLE app; SELECT cachegrid.watch('item', publish => true, server => 'grid')}), qr/must be owner of table item/, 'a table of others');
+like($mirror->told(q{SET ROLE app; SELECT cachegrid.watch('item', publish => true, server => 'grid')}), qr/must be owner of table item/, 'a table of others');
 sql(q{ALTER TABLE slow OWNER TO app});
-like(told(q{SET ROLE app; SELECT cachegrid.watch('slow', publish => true, server => 'grid')}), qr/permission denied for foreign server grid/, 'a server of others');
+like($mirror->told(q{SET ROLE app; SELECT cachegrid.watch('slow', publish => true, server => 'grid')}), qr/permission denied for foreign server grid/, 'a server of others');
 sql(q{GRANT USAGE ON FOREIGN SERVER grid TO app; CREATE USER MAPPING FOR app SERVER grid OPTIONS (username 'quiet', password 'pw')});
 my $slow = Subscriber->new($redis->host, $redis->port, 'cachegrid:postgres:public.slow');
 sql(q{SET ROLE app; SELECT cachegrid.watch('slow', ARRAY['slow:{id}'], publish => true, server => 'grid')});
-becomes_true(q{state = 'stopped' AND last_error LIKE 'NOPERM%' FROM cachegrid.stat_events WHERE "table" = 'slow'::regclass}, 'who may not publish is stopped, with the reason');
+$mirror->becomes_true(q{state = 'stopped' AND last_error LIKE 'NOPERM%' FROM cachegrid.stat_events WHERE "table" = 'slow'::regclass}, 'who may not publish is stopped, with the reason');
 sql(q{UPDATE item SET name = 'meanwhile' WHERE id = 45});
 like($subscriber->told_until('item:45'), qr/update item:45/, '... which is nothing to others');
 $redis->command('ACL', 'SETUSER', 'quiet', '+publish', 'allchannels');
 is($slow->told(1), 'all!', '... and goes on when it is mended');
 
 sql(q{SELECT cachegrid.unwatch('item')});
-becomes_true(q{count(*) = 0 FROM cachegrid.stat_events WHERE "table" = 'item'::regclass}, 'unwatched');
+$mirror->becomes_true(q{count(*) = 0 FROM cachegrid.stat_events WHERE "table" = 'item'::regclass}, 'unwatched');
 sql(q{UPDATE item SET name = 'silent'});
 is($redis->command('EXISTS', 'cachegrid:owner:events:cachegrid:postgres:public.item'), '0', '... and the channel is free');
-becomes_true(q{bool_and(waiting = 0) FROM cachegrid.stat_mirror}, 'the mirror goes on');
+$mirror->becomes_true(q{bool_and(waiting = 0) FROM cachegrid.stat_mirror}, 'the mirror goes on');
 is($subscriber->next_event(0.1), undef, '... and nothing is told');
 
 done_testing();

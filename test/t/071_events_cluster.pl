@@ -20,14 +20,6 @@ my $redis = $mirror->redis;
 
 sub sql { return $node->safe_psql('postgres', $_[0]); }
 
-sub becomes_true
-{
-	my ($condition, $name) = @_;
-
-	ok($node->poll_query_until('postgres', "SELECT $condition"), $name);
-	return;
-}
-
 # Where a node of the cluster, by its number, is.
 sub address
 {
@@ -102,7 +94,7 @@ SKIP:
 
 # NOTIFY
 sql(q{SELECT cachegrid.watch('item', ARRAY['item:{id}'], notify => true)});
-becomes_true('count(*) = 0 FROM cachegrid.stat_events', 'a watch without publish ends the stream');
+$mirror->becomes_true('count(*) = 0 FROM cachegrid.stat_events', 'a watch without publish ends the stream');
 is(told_by_notify('INSERT INTO item VALUES (3); UPDATE item SET id = 4 WHERE id = 3;'),
 	'insert item:3 delete item:3 insert item:4', 'who listens is notified');
 is(told_by_notify('BEGIN; INSERT INTO item VALUES (5); SAVEPOINT s; INSERT INTO item VALUES (6); ROLLBACK TO s; COMMIT;'),
