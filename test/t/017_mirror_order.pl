@@ -32,23 +32,6 @@ sub sql
 	return $node->safe_psql('postgres', $statements);
 }
 
-sub becomes_true
-{
-	my ($condition, $name) = @_;
-
-	ok($node->poll_query_until('postgres', "SELECT $condition"), $name);
-	return;
-}
-
-sub is_equal
-{
-	my ($name) = @_;
-
-	ok($mirror->settle('item'), "$name: settles");
-	is($mirror->problems('item'), '', "$name: Redis has what the table has");
-	return;
-}
-
 # Changes that the worker reads all at once.
 sub behind_workers_back
 {
@@ -90,7 +73,7 @@ sub outlast_housekeeping
 {
 	my $now = sql('SELECT clock_timestamp()');
 
-	becomes_true(
+	$mirror->becomes_true(
 		"last_error_at > '$now'::timestamptz + '3 seconds'::interval FROM cachegrid.stat_mirror",
 		'the worker has kept house');
 	return;
@@ -99,7 +82,7 @@ sub outlast_housekeeping
 sql('CREATE TABLE item (id int PRIMARY KEY, name text)');
 sql("INSERT INTO item SELECT i, 'first' FROM generate_series(1, 16000) i");
 sql("SELECT cachegrid.mirror('item', 'grid')");
-is_equal('at first');
+$mirror->is_equal('at first');
 
 # A commit wakes the worker: it does not come by every second only
 my $began = time();
@@ -117,7 +100,7 @@ foreach my $round (1, 2)
 	my $postmaster = $node->{_pid};
 
 	sql("UPDATE item SET name = 'before crash $round' WHERE id = 2");
-	is_equal("before crash $round");
+	$mirror->is_equal("before crash $round");
 	sql("UPDATE item SET name = 'shown $round' WHERE id = 2");
 	RedisServer::wait_until('Redis shows it',
 		sub { $mirror->value('item:2') =~ /"shown $round"/ });
@@ -134,9 +117,9 @@ behind_workers_back(
 		sql("INSERT INTO item SELECT i, 'many' FROM generate_series(100001, 200000) i");
 		sql("UPDATE item SET name = 'behind a full batch' WHERE id <= 100");
 	});
-is_equal('behind a full batch');
+$mirror->is_equal('behind a full batch');
 sql('DELETE FROM item WHERE id > 100000');
-is_equal('without the many');
+$mirror->is_equal('without the many');
 
 # A hint that leads to another row, since the table is packed without the old
 # versions, and one to a version that has been replaced
@@ -148,7 +131,7 @@ behind_workers_back(
 		sql("INSERT INTO item SELECT i, 'behind' FROM generate_series(20001, 22000) i");
 		sql('VACUUM FULL item');
 	});
-is_equal('rows that lie elsewhere');
+$mirror->is_equal('rows that lie elsewhere');
 is(sql('SELECT sweeps FROM cachegrid.stat_mirror'), $sweeps, 'no sweep has mended it');
 behind_workers_back(
 	sub {
@@ -159,24 +142,24 @@ behind_workers_back(
 		$older->query_safe("UPDATE item SET name = 'older' WHERE id = 2; COMMIT");
 		$older->quit;
 	});
-is_equal('an older transaction that commits later');
+$mirror->is_equal('an older transaction that commits later');
 like($mirror->value('item:2'), qr/"older"/, 'the last one counts');
 
 # A table of the outbox is not truncated before all of it was read ...
 $_->pause foreach $mirror->redis->nodes;
 turn_outbox();
-becomes_true("state = 'interrupted' FROM cachegrid.stat_mirror", 'Redis does not answer');
+$mirror->becomes_true("state = 'interrupted' FROM cachegrid.stat_mirror", 'Redis does not answer');
 outlast_housekeeping();
 $_->resume foreach $mirror->redis->nodes;
-is_equal('what waited in a table that is full');
+$mirror->is_equal('what waited in a table that is full');
 is(sql('SELECT sweeps FROM cachegrid.stat_mirror'), $sweeps, 'no sweep has done that');
 
 # ... with the rows of those who ran when all else was read
 sql("BEGIN; UPDATE item SET name = 'prepared' WHERE id = 3; PREPARE TRANSACTION 'p'");
 turn_outbox();
-is_equal('beside a prepared transaction');
+$mirror->is_equal('beside a prepared transaction');
 sql("COMMIT PREPARED 'p'");
-is_equal('a prepared transaction in a table that is full');
+$mirror->is_equal('a prepared transaction in a table that is full');
 like($mirror->value('item:3'), qr/"prepared"/, 'it is there');
 is(sql('SELECT sweeps FROM cachegrid.stat_mirror'), $sweeps, 'without a sweep, too');
 
@@ -186,23 +169,23 @@ $mirror->redis->command('DEL', 'item:5');
 $mirror->redis->command('SET', 'item:99999', 'surplus');
 $_->command('CONFIG', 'SET', 'maxmemory', '1') foreach $mirror->redis->nodes;
 sql("SELECT cachegrid.resync('item', 'grid')");
-becomes_true("state = 'sweep pending' FROM cachegrid.stat_mirror", 'a full Redis stops the sweep');
-becomes_true("position <> '$position' FROM cachegrid.mirror_position",
+$mirror->becomes_true("state = 'sweep pending' FROM cachegrid.stat_mirror", 'a full Redis stops the sweep');
+$mirror->becomes_true("position <> '$position' FROM cachegrid.mirror_position",
 	'the wish for it counts as read');
 my $worker = $mirror->worker;
 is(sql("SELECT pg_terminate_backend($worker, 60000)"), 't', 'the worker ends');
 isnt($mirror->worker, $worker, 'another one comes');
 $_->command('CONFIG', 'SET', 'maxmemory', '0') foreach $mirror->redis->nodes;
-is_equal('a sweep that was stopped twice');
+$mirror->is_equal('a sweep that was stopped twice');
 
 # The same without an end of the worker
 $mirror->redis->command('DEL', 'item:5');
 $mirror->redis->command('SET', 'item:99999', 'surplus');
 $_->command('CONFIG', 'SET', 'maxmemory', '1') foreach $mirror->redis->nodes;
 sql("SELECT cachegrid.resync('item', 'grid')");
-becomes_true("state = 'sweep pending' FROM cachegrid.stat_mirror", 'a full Redis stops it again');
+$mirror->becomes_true("state = 'sweep pending' FROM cachegrid.stat_mirror", 'a full Redis stops it again');
 $_->command('CONFIG', 'SET', 'maxmemory', '0') foreach $mirror->redis->nodes;
-is_equal('a sweep that was stopped');
+$mirror->is_equal('a sweep that was stopped');
 
 unlike(slurp_file($node->logfile), qr/PANIC|signal 11|TRAP/, 'nothing crashed');
 

@@ -21,16 +21,6 @@ my $node = $mirror->node;
 
 sub sql { return $node->safe_psql('postgres', $_[0]); }
 
-sub comes_to
-{
-	my ($key, $value, $name) = @_;
-	local $Test::Builder::Level = $Test::Builder::Level + 1;
-
-	RedisServer::wait_until("$key to come", sub { $mirror->value($key) eq $value });
-	is($mirror->value($key), $value, $name);
-	return;
-}
-
 # A session whose commit, when its keys are removed, does something else, and sleeps.
 sub held
 {
@@ -70,8 +60,8 @@ is($mirror->value('item:3') . $mirror->value('item:13'), '', 'away before the co
 sql('UPDATE item SET n = 4 WHERE id = 4');
 is($mirror->value('item:3'), '', '... whoever else commits');
 end_held($session, $pid);
-comes_to('item:3', '{"id":3,"n":0}', 'back after an abort');
-comes_to('item:13', '{"id":13,"n":0}', '... as well');
+$mirror->comes_to('item:3', '{"id":3,"n":0}', 'back after an abort');
+$mirror->comes_to('item:13', '{"id":13,"n":0}', '... as well');
 
 # The worker is another one when it ends.
 ($session, $pid) = held('UPDATE item SET n = 5 WHERE id = 5');
@@ -79,27 +69,27 @@ kill('TERM', $mirror->worker);
 sql('UPDATE item SET n = 6 WHERE id = 6');
 is($mirror->value('item:6') . $mirror->value('item:5'), '{"id":6,"n":6}', 'another worker keeps it away');
 end_held($session, $pid);
-comes_to('item:5', '{"id":5,"n":0}', '... and brings it back');
+$mirror->comes_to('item:5', '{"id":5,"n":0}', '... and brings it back');
 
 # It ends while there is no worker.
 ($session, $pid) = held('UPDATE item SET n = 7 WHERE id = 7');
 kill('TERM', $mirror->worker);
 end_held($session, $pid);
-comes_to('item:7', '{"id":7,"n":0}', 'back though nobody was there when it ended');
+$mirror->comes_to('item:7', '{"id":7,"n":0}', 'back though nobody was there when it ended');
 
 # The server shuts down, or crashes, in between.
 ($session, $pid) = held('UPDATE item SET n = 8 WHERE id = 8');
 $node->restart;
 $session->{run}->finish;
 $mirror->is_equal('after a restart');
-comes_to('item:8', '{"id":8,"n":0}', 'back after a restart');
+$mirror->comes_to('item:8', '{"id":8,"n":0}', 'back after a restart');
 ($session, $pid) = held('UPDATE item SET n = 9 WHERE id = 9');
 is($mirror->value('item:9'), '', 'away again');
 $node->stop('immediate');
 $session->{run}->finish;
 $node->start;
 $mirror->is_equal('after a crash');
-comes_to('item:9', '{"id":9,"n":0}', 'back after a crash');
+$mirror->comes_to('item:9', '{"id":9,"n":0}', 'back after a crash');
 
 # A whole table.
 ($session, $pid) = held('TRUNCATE item');
@@ -107,7 +97,7 @@ is(join('', map { $mirror->value("item:$_") } 1 .. 20), '', 'a table that is tru
 kill('TERM', $mirror->worker);
 end_held($session, $pid);
 $mirror->is_equal('back after an abort');
-comes_to('item:9', '{"id":9,"n":0}', '... row by row');
+$mirror->comes_to('item:9', '{"id":9,"n":0}', '... row by row');
 
 $node->stop;
 done_testing();

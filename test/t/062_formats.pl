@@ -15,15 +15,6 @@ my $redis = $mirror->redis;
 
 sub sql { return $node->safe_psql('postgres', $_[0]); }
 
-sub told
-{
-	my ($statement) = @_;
-	my $err;
-
-	$node->psql('postgres', $statement, stderr => \$err);
-	return $err;
-}
-
 # A hash as "field=value field=value", sorted.
 sub fields
 {
@@ -142,15 +133,15 @@ CREATE FUNCTION shapes.several(item) RETURNS SETOF text LANGUAGE sql AS $$SELECT
 CREATE FUNCTION shapes.nothing(item) RETURNS void LANGUAGE sql AS $$SELECT$$;
 DELETE FROM item WHERE id > 20;
 SQL
-like(told(q{SELECT cachegrid.mirror('item', 'grid', transform => 'shapes.none')}), qr/function shapes\.none\(item\) does not exist/, 'no such function');
-like(told(q{SELECT cachegrid.mirror('item', 'grid', transform => 'shapes.several')}), qr/cannot be a mirror's transform/, 'one that returns a set');
-like(told(q{SELECT cachegrid.mirror('item', 'grid', transform => 'shapes.nothing')}), qr/cannot be a mirror's transform/, 'one that returns nothing');
-like(told(q{SELECT cachegrid.mirror('item', 'grid', transform => 'shapes.short', format => 'hash')}), qr/a transform makes the whole value/, 'beside a format');
-like(told(q{SELECT cachegrid.mirror('item', 'grid', transform => 'shapes.short', columns => '{id}')}), qr/a transform makes the whole value/, 'beside columns');
-like(told(q{SELECT cachegrid.mirror('item', 'grid', transform => '"unclosed')}), qr/invalid name syntax/, 'what is no name');
-like(told(q{SELECT cachegrid.mirror('item', 'grid', ttl => '1s', ttl_jitter => 2)}), qr/invalid value 2 of "ttl_jitter"/, 'a jitter of more than all');
-like(told(q{SELECT cachegrid.mirror('item', 'grid', ttl => '1s', ttl_jitter => 'NaN')}), qr/invalid value nan of "ttl_jitter"/i, '... of no number');
-like(told(q{SELECT cachegrid.mirror('item', 'grid', ttl_jitter => 0.5)}), qr/"ttl_jitter" without "ttl"/, '... of nothing');
+like($mirror->told(q{SELECT cachegrid.mirror('item', 'grid', transform => 'shapes.none')}), qr/function shapes\.none\(item\) does not exist/, 'no such function');
+like($mirror->told(q{SELECT cachegrid.mirror('item', 'grid', transform => 'shapes.several')}), qr/cannot be a mirror's transform/, 'one that returns a set');
+like($mirror->told(q{SELECT cachegrid.mirror('item', 'grid', transform => 'shapes.nothing')}), qr/cannot be a mirror's transform/, 'one that returns nothing');
+like($mirror->told(q{SELECT cachegrid.mirror('item', 'grid', transform => 'shapes.short', format => 'hash')}), qr/a transform makes the whole value/, 'beside a format');
+like($mirror->told(q{SELECT cachegrid.mirror('item', 'grid', transform => 'shapes.short', columns => '{id}')}), qr/a transform makes the whole value/, 'beside columns');
+like($mirror->told(q{SELECT cachegrid.mirror('item', 'grid', transform => '"unclosed')}), qr/invalid name syntax/, 'what is no name');
+like($mirror->told(q{SELECT cachegrid.mirror('item', 'grid', ttl => '1s', ttl_jitter => 2)}), qr/invalid value 2 of "ttl_jitter"/, 'a jitter of more than all');
+like($mirror->told(q{SELECT cachegrid.mirror('item', 'grid', ttl => '1s', ttl_jitter => 'NaN')}), qr/invalid value nan of "ttl_jitter"/i, '... of no number');
+like($mirror->told(q{SELECT cachegrid.mirror('item', 'grid', ttl_jitter => 0.5)}), qr/"ttl_jitter" without "ttl"/, '... of nothing');
 sql(q{SET search_path = shapes, public; SELECT cachegrid.mirror('item', 'grid', transform => 'short')});
 $mirror->is_equal('with a function of one\'s own');
 is($mirror->value('item:1'), '1/6/postgres', 'Redis has what it makes of a row, as the owner of the table');
