@@ -20,12 +20,7 @@ my $redis = $mirror->redis;
 my $folder = PostgreSQL::Test::Utils::tempdir();
 my $output = '';
 
-sub sql
-{
-	my ($statements) = @_;
-
-	return $node->safe_psql('postgres', $statements);
-}
+sub sql { return $node->safe_psql('postgres', $_[0]); }
 
 # Writes until it is killed.
 sub start_load
