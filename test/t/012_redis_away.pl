@@ -12,7 +12,7 @@ use RedisServer;
 plan skip_all => 'redis-server is not installed' unless RedisServer::installed();
 require Mirror;
 
-my $mirror = Mirror->new('away', "cachegrid.outbox_limit = '4MB'", 'cachegrid.redis_timeout = 1000');
+my $mirror = Mirror->new('away', "cachegrid.outbox_limit = '4MB'", 'cachegrid.redis_timeout = 500');
 my $node = $mirror->node;
 
 sub sql
@@ -140,7 +140,7 @@ ok( $node->poll_query_until('postgres', 'SELECT sum(redirects) > 0 FROM cachegri
 # More changes than the outbox may hold
 $place = -s $node->logfile;
 $_->kill9 foreach $mirror->redis->nodes;
-foreach my $round (1 .. 12)
+foreach my $round (1 .. 6)
 {
 	sql("INSERT INTO item SELECT i, 'many' FROM generate_series(10000 * $round, 10000 * $round + 9999) i"
 		  . ' ON CONFLICT DO NOTHING');
