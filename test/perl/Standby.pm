@@ -62,11 +62,12 @@ sub add
 	return $standby;
 }
 
-# Waits until the standby has redone all that the primary has logged so far.
+# Waits until the standby has redone all that the primary has logged so far.  It is sent
+# what is on disk: a commit takes what is not, stamps without one, along at once.
 sub follow
 {
 	my ($primary, $standby) = @_;
-	my $lsn = $primary->safe_psql('postgres', 'SELECT pg_current_wal_insert_lsn()');
+	my $lsn = $primary->safe_psql('postgres', q{SELECT pg_logical_emit_message(true, 'follow', '')});
 
 	$standby->poll_query_until('postgres', "SELECT pg_last_wal_replay_lsn() >= '$lsn'")
 	  or die $standby->name . ' does not follow';
@@ -102,10 +103,11 @@ sub fetch
 {
 	my ($node, $key, $what) = @_;
 	my $hits = 'SELECT sum(hits) FROM cachegrid.stat_cache';
-	my $before = $node->safe_psql('postgres', $hits);
-	my $value = $node->safe_psql('postgres', "SELECT cachegrid.fetch('$key') ->> '" . ($what || 'n') . q{'});
+	my ($before, $value, $after) = split(
+		/\n/,
+		$node->safe_psql('postgres', "$hits; SELECT cachegrid.fetch('$key') ->> '" . ($what || 'n') . "'; $hits"));
 
-	return "$value " . ($node->safe_psql('postgres', $hits) > $before ? 'hit' : 'miss');
+	return "$value " . ($after > $before ? 'hit' : 'miss');
 }
 
 1;

@@ -218,19 +218,10 @@ my $leaf = Standby::add($standby, 'leaf');
 
 sub leaf { return Standby::fetch($leaf, "product:$_[0]") }
 
-sub follow_to_leaf
-{
-	my ($from) = @_;
-	my $lsn = $from->safe_psql('postgres', 'SELECT pg_current_wal_insert_lsn()');
-
-	$leaf->poll_query_until('postgres', "SELECT pg_last_wal_replay_lsn() >= '$lsn'") or die 'the leaf does not follow';
-	return;
-}
-
 is(leaf(8), '8 miss', 'a standby of a standby computes');
 is(leaf(8), '8 hit', '... and serves');
 $primary->safe_psql('postgres', 'UPDATE product SET n = 80 WHERE id = 8');
-follow_to_leaf($primary);
+Standby::follow($primary, $leaf);
 is(leaf(8), '80 miss', '... and obeys');
 is(leaf(8), '80 hit', '... and serves');
 
@@ -248,20 +239,20 @@ is($old->query_safe(q{SELECT cachegrid.fetch('product:9') ->> 'n'}), '9', '... n
 is(fetch(9), '90 hit', '... which keeps nothing');
 $old->quit;
 $standby->poll_query_until('postgres', 'SELECT logs FROM cachegrid.stat_standby') or die 'does not log';
-follow_to_leaf($standby);
+Standby::follow($standby, $leaf);
 Standby::wait_until_it_serves($leaf);
 $leaf->log_check('the leaf has doubted at the promotion', 0, log_like => [qr/cachegrid ceases to serve.*\n.*DETAIL:.*or is another one/]);
 is(leaf(9), '90 miss', 'the leaf follows');
 is(leaf(9), '90 hit', '... and serves');
 $standby->safe_psql('postgres', 'UPDATE product SET n = 91 WHERE id = 9');
-follow_to_leaf($standby);
+Standby::follow($standby, $leaf);
 is(leaf(9), '91 miss', '... and obeys');
 
 # Promoted while it does not know.
 is(leaf(10), '10 miss', 'another value');
 set_logging($standby, 'off');
 $standby->safe_psql('postgres', 'UPDATE product SET n = 100 WHERE id = 10');
-follow_to_leaf($standby);
+Standby::follow($standby, $leaf);
 $standby->stop;
 $leaf->promote;
 $leaf->poll_query_until('postgres', 'SELECT NOT pg_is_in_recovery()') or die 'not promoted';
