@@ -423,6 +423,7 @@ work_on_redis(MirrorChannel *channel, int64 now)
 	}
 
 	applied = apply_batch(channel);
+	channel->taken = channel->batch->count;
 	cg_mirror_batch_reset(channel->batch);
 	if (applied != ROUND_BUSY)
 		channel->busy_since = 0;

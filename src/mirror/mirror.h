@@ -73,8 +73,16 @@ extern void cg_mirror_check_options(List *options, Oid catalog);
 extern void cg_mirror_verify(Oid relation, const char *server, Tuplestorestate *problems,
 							 TupleDesc desc);
 
+/* When the worker's next round is due. */
+typedef struct MirrorRest
+{
+	bool more;	  /* there may be more to do at once */
+	long wait_ms; /* else: so long, or until somebody wakes the worker */
+	long nap_us;  /* before either, whoever wakes it: see pace.c */
+} MirrorRest;
+
 /* Functions in work.c: for the one worker of a database */
-extern bool cg_mirror_work(bool *more, long *wait_ms);
+extern bool cg_mirror_work(MirrorRest *rest);
 
 /* Functions in catalog.c */
 extern bool cg_mirror_exists(void);

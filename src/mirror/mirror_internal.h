@@ -237,6 +237,7 @@ typedef struct MirrorChannel
 	MirrorBatch *barred;	  /* how often each key is barred */
 	int bars;				  /* of keys, together */
 	bool writes_through;	  /* a mirror of that mode is among them */
+	int taken;				  /* touches of the last round */
 	OutboxPosition *position; /* read and applied up to here; NULL: not loaded */
 	OutboxPosition *saved;	  /* the same, as it is on disk */
 	bool unsaved;			  /* there were rows since then */
@@ -434,6 +435,9 @@ extern void cg_mirror_forget_database_nodes(Oid database);
 
 /* Functions in nodes.c */
 extern bool cg_mirror_check_nodes(MirrorChannel *channel, int64 now);
+
+/* Functions in pace.c */
+extern long cg_mirror_pace(int taken);
 
 /* Functions in link.c */
 extern bool cg_mirror_connect(MirrorChannel *channel);

@@ -289,14 +289,32 @@ cg_mirror_serve(void)
 	(void) serve_removals();
 }
 
+/* How long nobody need look for more; where sessions wait for the worker, not at all. */
+static long
+pace(void)
+{
+	bool awaited = false;
+	int taken = 0;
+	ListCell *cell;
+
+	foreach (cell, channels)
+	{
+		MirrorChannel *channel = lfirst(cell);
+
+		awaited = awaited || channel->writes_through;
+		taken += channel->taken;
+		channel->taken = 0;
+	}
+	return awaited ? 0 : cg_mirror_pace(taken);
+}
+
 /*
- * One round of everything.  Sets *more if there may be more to do at once;
- * else *wait_ms is when to come back at the latest.  False if the database
+ * One round of everything; says when the next is due.  False if the database
  * has no mirror.  Raises what is wrong beyond a row, a table or Redis: the
  * caller ends, and begins anew from what is on disk.
  */
 bool
-cg_mirror_work(bool *more, long *wait_ms)
+cg_mirror_work(MirrorRest *rest)
 {
 	int64 now = cg_clock_ms();
 	ListCell *cell;
@@ -307,17 +325,18 @@ cg_mirror_work(bool *more, long *wait_ms)
 		keep_house();
 	}
 
-	*more = false;
-	*wait_ms = Max(1, reload_at - now);
+	rest->more = false;
+	rest->wait_ms = Max(1, reload_at - now);
 	if (serve_removals())
-		*wait_ms = Min(*wait_ms, SOON_MS);
+		rest->wait_ms = Min(rest->wait_ms, SOON_MS);
 	foreach (cell, channels)
 	{
-		if (cg_mirror_round(lfirst(cell), wait_ms))
-			*more = true;
+		if (cg_mirror_round(lfirst(cell), &rest->wait_ms))
+			rest->more = true;
 	}
 	cg_mirror_release_waiters(channels);
 	if (reload_at == 0)
-		*more = true;
+		rest->more = true;
+	rest->nap_us = pace();
 	return channels != NIL;
 }

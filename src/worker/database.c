@@ -78,16 +78,19 @@ cg_worker_database_main(Datum argument)
 
 	for (;;)
 	{
-		bool more;
-		long wait_ms;
+		MirrorRest rest;
 
 		cg_worker_begin_round();
-		if (!cg_mirror_work(&more, &wait_ms))
+		if (!cg_mirror_work(&rest))
 			leave_if_idle();
-		else if (!more)
+		else
 		{
-			pgstat_report_stat(false);
-			cg_worker_rest(wait_ms);
+			cg_worker_nap(rest.nap_us);
+			if (!rest.more)
+			{
+				pgstat_report_stat(false);
+				cg_worker_rest(rest.wait_ms);
+			}
 		}
 	}
 }

@@ -23,6 +23,7 @@
 
 static MemoryContext round_context = NULL;
 static uint32 wait_event = 0;
+static uint32 nap_event = 0;
 
 /*
  * SIGTERM is answered at the next interrupt check, with status 1: who should
@@ -37,6 +38,7 @@ cg_worker_begin(void)
 	pqsignal(SIGINT, SIG_IGN);
 	BackgroundWorkerUnblockSignals();
 	wait_event = WaitEventExtensionNew("CachegridWorker");
+	nap_event = WaitEventExtensionNew("CachegridPace");
 	round_context = AllocSetContextCreate(TopMemoryContext, "cachegrid round",
 										  ALLOCSET_DEFAULT_SIZES);
 }
@@ -62,4 +64,15 @@ cg_worker_rest(long milliseconds)
 {
 	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 					 milliseconds, wait_event);
+}
+
+/* For that long, and nobody can wake the worker, nor has to try. */
+void
+cg_worker_nap(long microseconds)
+{
+	if (microseconds == 0)
+		return;
+	pgstat_report_wait_start(nap_event);
+	pg_usleep(microseconds);
+	pgstat_report_wait_end();
 }

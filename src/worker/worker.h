@@ -29,5 +29,6 @@ extern void cg_worker_install_hooks(void);
 extern void cg_worker_begin(void);
 extern void cg_worker_begin_round(void);
 extern void cg_worker_rest(long milliseconds);
+extern void cg_worker_nap(long microseconds);
 
 #endif /* CACHEGRID_WORKER_H */
