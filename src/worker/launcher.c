@@ -15,7 +15,9 @@
  * It is also the one who begins and ends to log stamps for standbys.
  *
  * The sweep gives back the memory of entries that have expired or that nobody
- * will be served again, a part of the store each round.
+ * will be served again, a part of the store each round.  Where it finds some it
+ * works in bursts that are shorter than a slice of a processor: who is preempted
+ * with a partition locked keeps others waiting for milliseconds.
  *
  *-------------------------------------------------------------------------
  */
@@ -46,7 +48,9 @@
 #define ROUND_MS				 1000
 #define LAUNCHER_RESTART_SECONDS 1
 #define WORKER_RETRY_MS			 3000
-#define SWEEP_PAGES				 4000 /* a round: some 30 ms of work, more if all of it is garbage */
+#define SWEEP_PAGES				 4000 /* a round: some 30 ms of work */
+#define BURST_PAGES				 100
+#define BURST_REST_US			 1000
 
 /* The databases that are still to be looked into, in TopMemoryContext. */
 static List *unknown = NIL;
@@ -188,6 +192,16 @@ adopt_orphans(void)
 	}
 }
 
+static void
+sweep(void)
+{
+	for (int pages = 0; pages < SWEEP_PAGES; pages += BURST_PAGES)
+	{
+		if (cg_store_sweep(BURST_PAGES, cg_cache_entry_is_dead) > 0)
+			cg_worker_nap(BURST_REST_US);
+	}
+}
+
 /* A standby has nothing else to do, until it is promoted. */
 static void
 sweep_in_recovery(void)
@@ -195,7 +209,7 @@ sweep_in_recovery(void)
 	while (RecoveryInProgress())
 	{
 		cg_worker_begin_round();
-		(void) cg_store_sweep(SWEEP_PAGES, cg_cache_entry_is_dead);
+		sweep();
 		cg_worker_rest(ROUND_MS);
 	}
 }
@@ -215,7 +229,7 @@ cg_worker_launcher_main(Datum argument)
 		cg_coherence_log_round();
 		explore();
 		adopt_orphans();
-		(void) cg_store_sweep(SWEEP_PAGES, cg_cache_entry_is_dead);
+		sweep();
 		cg_worker_rest(scout ? 50 : ROUND_MS);
 	}
 }
