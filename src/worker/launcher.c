@@ -192,6 +192,7 @@ adopt_orphans(void)
 	}
 }
 
+/* A round's part of the store; a small one whole, and more than once. */
 static void
 sweep(void)
 {
