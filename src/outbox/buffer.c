@@ -105,12 +105,16 @@ write_level(int16 flags)
 	local.written = true;
 }
 
-/* Another change of the same row just takes the newer hint. */
+/*
+ * Another change of the same row just takes the newer hint; what the first wanted to
+ * be removed stays so.
+ */
 static bool
 repeats_last(const OutboxHeader *header, const char *key)
 {
 	char *last;
 	OutboxHeader previous;
+	OutboxHeader merged = *header;
 
 	if (local.last < 0)
 		return false;
@@ -122,7 +126,8 @@ repeats_last(const OutboxHeader *header, const char *key)
 		memcmp(last + CG_OUTBOX_HEADER_BYTES, key, header->key_size) != 0)
 		return false;
 
-	memcpy(last, header, CG_OUTBOX_HEADER_BYTES);
+	merged.remove |= previous.remove;
+	memcpy(last, &merged, CG_OUTBOX_HEADER_BYTES);
 	return true;
 }
 
