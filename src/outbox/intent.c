@@ -41,6 +41,9 @@
 #include "base/settings.h"
 #include "outbox/outbox_internal.h"
 
+/* So many tables and partitions a transaction remembers that it has touched. */
+#define MAX_RELATIONS 16
+
 /* In shared memory; guarded by its mutex. */
 typedef struct IntentPlace
 {
@@ -63,7 +66,8 @@ typedef struct IntentLocal
 	int demands; /* of those alone that must not go on without Redis */
 	bool whole;	 /* a whole table is touched, of whatever mirror */
 	OutboxIntent intent;
-	Oid relations[CG_OUTBOX_INTENT_MIRRORS]; /* of the mirrors */
+	Oid relations[MAX_RELATIONS]; /* whose rows are touched, perhaps not all */
+	int relation_count;
 } IntentLocal;
 
 static IntentLocal local;
@@ -93,10 +97,24 @@ cg_intent_shmem_init(void)
 		SpinLockInit(&places[i].mutex);
 }
 
+/* The latest is looked at first: it is touched row by row. */
+static void
+note_relation(Oid relation)
+{
+	for (int i = local.relation_count - 1; i >= 0; i--)
+	{
+		if (local.relations[i] == relation)
+			return;
+	}
+	if (local.relation_count < MAX_RELATIONS)
+		local.relations[local.relation_count++] = relation;
+}
+
 /*
- * A mirror of this relation is touched, or the whole of it, and wants this of
- * the commit.  Who touches a whole table does not wait after the commit, for
- * whatever: the consumer waits for his locks then.  Cannot fail.
+ * A mirror of this relation, or of the table that it is a partition of, is touched,
+ * or the whole of it, and wants this of the commit.  Who touches a whole table does
+ * not wait after the commit, for whatever: the consumer waits for his locks then.
+ * Cannot fail.
  */
 void
 cg_intent_note(int32 mirror, Oid relation, int wishes, bool whole)
@@ -111,16 +129,14 @@ cg_intent_note(int32 mirror, Oid relation, int wishes, bool whole)
 	if (!(wishes & CG_OUTBOX_DEGRADE))
 		local.demands |= wishes;
 
+	note_relation(relation);
 	while (i < Min(intent->mirror_count, CG_OUTBOX_INTENT_MIRRORS) &&
 		   intent->mirrors[i] != mirror)
 		i++;
 	if (i < intent->mirror_count)
 		return;
 	if (i < CG_OUTBOX_INTENT_MIRRORS)
-	{
 		intent->mirrors[i] = mirror;
-		local.relations[i] = relation;
-	}
 	intent->mirror_count++;
 }
 
@@ -248,11 +264,11 @@ cg_intent_before_commit(void)
 		refuse_commit(answer);
 }
 
-/* Does this transaction lock out whoever wants to read one of its tables? */
+/* Does this transaction lock out whoever wants to read what it has touched? */
 static bool
 locks_readers_out(void)
 {
-	for (int i = 0; i < Min(local.intent.mirror_count, CG_OUTBOX_INTENT_MIRRORS); i++)
+	for (int i = 0; i < local.relation_count; i++)
 	{
 		LOCKTAG tag;
 
