@@ -146,11 +146,20 @@ check_parents(Oid relation)
 typedef enum RelationChange
 {
 	CHANGED_OTHERWISE,
-	CHANGED_ROWS,	 /* they look otherwise, or are others */
-	CHANGED_COLUMNS, /* and its row type is another one */
+	CHANGED_MORE_ROWS, /* others have come */
+	CHANGED_ROWS,	   /* they look otherwise, or are gone */
+	CHANGED_COLUMNS,   /* and its row type is another one */
 } RelationChange;
 
 static void relation_changed(Oid relid, RelationChange change);
+
+static WholeRows
+rows_of(RelationChange change)
+{
+	if (change == CHANGED_OTHERWISE)
+		return WHOLE_SAME_ROWS;
+	return change == CHANGED_MORE_ROWS ? WHOLE_MORE_ROWS : WHOLE_OTHER_ROWS;
+}
 
 /* ALTER TYPE ... CASCADE changes the tables that are made of the type unseen. */
 static void
@@ -195,7 +204,7 @@ relation_changed(Oid relid, RelationChange change)
 		return;
 	if (relation->rd_rel->relpersistence != RELPERSISTENCE_TEMP)
 	{
-		cg_whole_touch(relation, change != CHANGED_OTHERWISE);
+		cg_whole_touch(relation, rows_of(change));
 		if (changes_meanings(relation, change))
 			cg_whole_touch_privileges();
 	}
@@ -254,7 +263,7 @@ trigger_changed(Oid trigger)
 	if (relid == InvalidOid)
 		return;
 	relation = table_open(relid, AccessShareLock);
-	cg_whole_touch(relation, false);
+	cg_whole_touch(relation, WHOLE_SAME_ROWS);
 	if (is_row)
 	{
 		check_targets(relation);
@@ -291,7 +300,7 @@ partition_changed(AlterTableCmd *command)
 	{
 		Relation relation = table_open(lfirst_oid(cell), NoLock);
 
-		cg_whole_touch(relation, false);
+		cg_whole_touch(relation, WHOLE_SAME_ROWS);
 		if (command->subtype == AT_AttachPartition)
 		{
 			follow_table(relation);
@@ -319,6 +328,7 @@ change_of_part(const AlterTableCmd *part)
 		case AT_AlterColumnType:
 			return CHANGED_COLUMNS;
 		case AT_AttachPartition:
+			return CHANGED_MORE_ROWS;
 		case AT_DetachPartition:
 		case AT_DetachPartitionFinalize:
 		case AT_EnableTrig: /* they changed unseen before */
@@ -422,7 +432,7 @@ object_dropped(Oid class, Oid object, Oid column)
 	if (class == RelationRelationId && column != 0)
 		relation_changed(object, CHANGED_COLUMNS);
 	else if (class == RelationRelationId)
-		cg_whole_touch_oid(object, false);
+		cg_whole_touch_oid(object, WHOLE_SAME_ROWS);
 	else if (!is_beside_queries(class))
 		cg_whole_touch_privileges();
 }
@@ -469,6 +479,6 @@ cachegrid_capture_rewrite(PG_FUNCTION_ARGS)
 	if (cg_store_attached())
 		cg_whole_touch_oid(
 			DatumGetObjectId(OidFunctionCall0(F_PG_EVENT_TRIGGER_TABLE_REWRITE_OID)),
-			true);
+			WHOLE_OTHER_ROWS);
 	PG_RETURN_NULL();
 }

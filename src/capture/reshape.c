@@ -83,7 +83,7 @@ cg_reshape_touch_all(void)
 		cg_whole_touch_oid(
 			DatumGetObjectId(
 				SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &is_null)),
-			true);
+			WHOLE_OTHER_ROWS);
 }
 
 /*

@@ -108,7 +108,7 @@ before_detach(Node *command)
 		relid = RangeVarGetRelid(alter->relation, NoLock, true);
 		if (relid == InvalidOid)
 			continue;
-		cg_whole_touch_oid(relid, true);
+		cg_whole_touch_oid(relid, WHOLE_OTHER_ROWS);
 		UnlockRelationOid(relid, AccessShareLock);
 	}
 }
@@ -123,7 +123,7 @@ after_refresh(Node *command)
 		return;
 	relid = RangeVarGetRelid(((RefreshMatViewStmt *) command)->relation, NoLock, true);
 	if (OidIsValid(relid))
-		cg_whole_touch_oid(relid, true);
+		cg_whole_touch_oid(relid, WHOLE_OTHER_ROWS);
 }
 
 static void
@@ -169,7 +169,7 @@ before_drop(Oid trigger)
 	Oid relid = cg_triggers_relation(trigger, &is_row);
 
 	if (relid != InvalidOid)
-		cg_whole_touch_oid(relid, true);
+		cg_whole_touch_oid(relid, WHOLE_OTHER_ROWS);
 }
 
 static void

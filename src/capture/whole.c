@@ -18,7 +18,7 @@
 #include "outbox/outbox.h"
 
 static void
-touch_arguments(Relation relation, bool rows_changed)
+touch_arguments(Relation relation, WholeRows rows)
 {
 	const Trigger *trigger = cg_triggers_row(relation);
 	List *arguments = trigger ? cg_arguments_of_trigger(trigger) : NIL;
@@ -31,7 +31,7 @@ touch_arguments(Relation relation, bool rows_changed)
 		cg_coherence_touch(whole[i]);
 	pfree(whole);
 
-	if (rows_changed)
+	if (rows != WHOLE_SAME_ROWS)
 	{
 		EventSource events = cg_event_source(arguments, cg_triggers_root(relation));
 
@@ -43,19 +43,23 @@ touch_arguments(Relation relation, bool rows_changed)
 		int32 mirror;
 		int wishes;
 
-		if (rows_changed && cg_arguments_is_mirror(lfirst(cell), &mirror, &wishes))
-			cg_outbox_sweep(mirror, RelationGetRelid(relation), wishes);
+		if (rows == WHOLE_SAME_ROWS ||
+			!cg_arguments_is_mirror(lfirst(cell), &mirror, &wishes))
+			continue;
+		if (rows == WHOLE_MORE_ROWS)
+			wishes &= ~CG_OUTBOX_REMOVE;
+		cg_outbox_sweep(mirror, RelationGetRelid(relation), wishes);
 	}
 }
 
 void
-cg_whole_touch(Relation relation, bool rows_changed)
+cg_whole_touch(Relation relation, WholeRows rows)
 {
 	Oid relid = RelationGetRelid(relation);
 
 	cg_coherence_catalog_changes();
 	cg_coherence_touch(cg_dependency_of_relation(relid));
-	touch_arguments(relation, rows_changed);
+	touch_arguments(relation, rows);
 	if (relation->rd_rel->relispartition)
 	{
 		ListCell *cell;
@@ -66,7 +70,7 @@ cg_whole_touch(Relation relation, bool rows_changed)
 }
 
 void
-cg_whole_touch_oid(Oid relid, bool rows_changed)
+cg_whole_touch_oid(Oid relid, WholeRows rows)
 {
 	Relation relation = try_relation_open(relid, AccessShareLock);
 
@@ -76,7 +80,7 @@ cg_whole_touch_oid(Oid relid, bool rows_changed)
 		cg_coherence_touch(cg_dependency_of_relation(relid));
 		return;
 	}
-	cg_whole_touch(relation, rows_changed);
+	cg_whole_touch(relation, rows);
 	relation_close(relation, NoLock);
 }
 
