@@ -10,7 +10,10 @@ CREATE VIEW seen AS SELECT * FROM item;
 CREATE MATERIALIZED VIEW kept AS SELECT * FROM item;
 CREATE TEMP TABLE brief (id int PRIMARY KEY);
 CREATE UNLOGGED TABLE light (id int PRIMARY KEY);
-CREATE TABLE parent (id int PRIMARY KEY) PARTITION BY RANGE (id);
+CREATE TABLE parent (id int PRIMARY KEY, n int) PARTITION BY RANGE (id);
+CREATE TABLE child PARTITION OF parent FOR VALUES FROM (0) TO (10) PARTITION BY RANGE (id);
+CREATE TABLE grandchild PARTITION OF child FOR VALUES FROM (0) TO (5);
+CREATE TABLE keyless (id int, n int) PARTITION BY RANGE (id);
 CREATE SEQUENCE counter;
 CREATE TABLE "cachegrid" (id int PRIMARY KEY);
 
@@ -32,6 +35,7 @@ ALTER FOREIGN DATA WRAPPER cachegrid_redis OPTIONS (ADD endpoints 'x');
 CREATE FOREIGN DATA WRAPPER other;
 CREATE SERVER elsewhere FOREIGN DATA WRAPPER other;
 CREATE FOREIGN TABLE remote (id int) SERVER elsewhere;
+CREATE FOREIGN TABLE abroad PARTITION OF keyless FOR VALUES FROM (0) TO (10) SERVER elsewhere;
 
 -- NULLs
 SELECT cachegrid.mirror(NULL, 'grid');
@@ -47,7 +51,16 @@ SELECT cachegrid.mirror('seen', 'grid');
 SELECT cachegrid.mirror('kept', 'grid');
 SELECT cachegrid.mirror('brief', 'grid');
 SELECT cachegrid.mirror('light', 'grid');
+SELECT cachegrid.mirror('child', 'grid');
+SELECT cachegrid.mirror('grandchild', 'grid');
+SELECT cachegrid.mirror('parent', 'grid', 'parent:{n}');
+ALTER TABLE grandchild SET UNLOGGED;
 SELECT cachegrid.mirror('parent', 'grid');
+ALTER TABLE grandchild SET LOGGED;
+CREATE TABLE side (a int NOT NULL, b int NOT NULL) PARTITION BY LIST (a);
+CREATE TABLE side_1 PARTITION OF side FOR VALUES IN (1);
+CREATE UNIQUE INDEX ON ONLY side (a, b);
+SELECT cachegrid.mirror('side', 'grid', 'side:{a}:{b}');
 SELECT cachegrid.mirror('counter', 'grid');
 SELECT cachegrid.mirror('remote', 'grid');
 SELECT cachegrid.mirror('pg_class', 'grid');
@@ -56,10 +69,13 @@ SELECT cachegrid.mirror('loose', 'grid');
 SELECT cachegrid.mirror('words', 'grid');
 SELECT cachegrid.mirror('cachegrid', 'grid');
 
+SELECT cachegrid.mirror('keyless', 'grid', 'keyless:{id}', mode => 'invalidate');
+
 -- servers that are not there, or not ours
 SELECT cachegrid.mirror('item', 'nowhere');
 SELECT cachegrid.mirror('item', 'elsewhere');
 SELECT cachegrid.mirror('item', 'grid');
+SELECT cachegrid.mirror('parent', 'grid');
 
 -- modes, formats, ttl, columns
 SELECT cachegrid.mirror('item', 'grid', on_unavailable => 'never');
@@ -126,5 +142,5 @@ DROP VIEW seen;
 DROP MATERIALIZED VIEW kept;
 DROP FOREIGN DATA WRAPPER other CASCADE;
 DROP SERVER grid CASCADE;
-DROP TABLE item, loose, words, light, parent, "cachegrid";
+DROP TABLE item, loose, words, light, parent, keyless, side, "cachegrid";
 DROP SEQUENCE counter;

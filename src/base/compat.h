@@ -109,6 +109,12 @@ cg_local_transaction_id(void)
 #define cg_name_list(name) stringToQualifiedNameList(name)
 #endif
 
+/* Before 16 a column that the other relation has not is always an error. */
+#if PG_VERSION_NUM < 160000
+#define build_attrmap_by_name(indesc, outdesc, missing_ok) \
+	(AssertMacro(!(missing_ok)), build_attrmap_by_name((indesc), (outdesc)))
+#endif
+
 #if PG_VERSION_NUM < 170000
 
 /* Before 17 only the very mode that is asked for counts. */

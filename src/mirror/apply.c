@@ -29,6 +29,7 @@
 
 #include "base/compat.h"
 #include "mirror/mirror_internal.h"
+#include "mirror/table.h"
 
 #define CHUNK 512
 
@@ -150,8 +151,8 @@ static void
 prepare_chunk(void *argument)
 {
 	ReadyChunk *chunk = argument;
-	MirrorTable *table =
-		cg_mirror_table_open(chunk->mirror->definition, GetActiveSnapshot());
+	MirrorTable *table = cg_mirror_table_open(chunk->mirror->definition,
+											  GetActiveSnapshot(), MIRROR_LOCKS_TRIED);
 	MirrorCaller caller;
 
 	chunk->opened = true;

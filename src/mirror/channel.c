@@ -27,6 +27,7 @@
 #include "base/compat.h"
 #include "base/settings.h"
 #include "mirror/mirror_internal.h"
+#include "mirror/table.h"
 
 /* Touches of a batch, after which the outbox is read on later. */
 #define BATCH_TOUCHES 100000
@@ -77,18 +78,12 @@ cg_mirror_break(MirrorState *mirror, const char *error)
 		cg_mirror_want_sweep(mirror);
 }
 
-/* A REINDEX leaves the table open to readers, and locks what they look for rows in. */
 static bool
-lock_indexes(Oid relid)
+lock_parts(Oid relid)
 {
 	Relation relation = table_open(relid, NoLock);
-	List *indexes = RelationGetIndexList(relation);
-	bool locked = true;
-	ListCell *cell;
+	bool locked = cg_mirror_lock_parts(relation);
 
-	foreach (cell, indexes)
-		locked = locked && ConditionalLockRelationOid(lfirst_oid(cell), AccessShareLock);
-	list_free(indexes);
 	table_close(relation, NoLock);
 	return locked;
 }
@@ -104,7 +99,7 @@ try_to_lock(MirrorState *mirror)
 		return false;
 	if (SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relation)))
 		return mirror->definition->mode == MIRROR_INVALIDATE ||
-			   cg_mirror_is_stream(mirror) || lock_indexes(relation);
+			   cg_mirror_is_stream(mirror) || lock_parts(relation);
 	mirror->gone = true;
 	cg_mirror_want_sweep(mirror);
 	return true;

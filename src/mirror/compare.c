@@ -15,6 +15,7 @@
 
 #include "base/compat.h"
 #include "mirror/mirror_internal.h"
+#include "mirror/table.h"
 
 /* Touches whose rows are read together, and what becomes of them. */
 typedef struct Reading
@@ -122,7 +123,9 @@ read_rows(void *argument)
 {
 	Reading *reading = argument;
 	MemoryContext previous = MemoryContextSwitchTo(reading->context);
-	MirrorTable *table = cg_mirror_table_open(reading->definition, GetActiveSnapshot());
+	MirrorTable *table = cg_mirror_table_open(
+		reading->definition, GetActiveSnapshot(),
+		reading->may_be_cancelled ? MIRROR_LOCKS_AWAITED : MIRROR_LOCKS_TRIED);
 	MirrorCaller caller;
 
 	cg_mirror_enter_owner(table->relation, &caller);

@@ -12,8 +12,6 @@
 #include "access/relation.h"
 #include "access/transam.h"
 #include "access/xact.h"
-#include "catalog/catalog.h"
-#include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
@@ -25,6 +23,7 @@
 
 #include "base/compat.h"
 #include "mirror/mirror_internal.h"
+#include "mirror/table.h"
 
 /* A time to live that Redis takes: below 2^53 milliseconds. */
 #define MAX_TTL_MS (INT64CONST(1) << 53)
@@ -135,44 +134,6 @@ check_ttl(const Interval *ttl)
 						  (long long) MAX_TTL_MS),
 				errhint("Leave \"ttl\" out, or pass NULL, for keys that never expire."));
 	return (int64) ms;
-}
-
-static void
-refuse_relation(const char *name, char kind)
-{
-	ereport(ERROR, errcode(ERRCODE_WRONG_OBJECT_TYPE),
-			errmsg("cannot mirror \"%s\"", name), errdetail_relkind_not_supported(kind),
-			kind == RELKIND_PARTITIONED_TABLE
-				? errhint("Mirror each of its partitions, under a prefix of its own.")
-				: errhint("Only ordinary tables can be mirrored."));
-}
-
-/* Is it a table that can be mirrored, and the current user's? */
-static void
-check_table(Relation relation)
-{
-	const char *name = RelationGetRelationName(relation);
-
-	if (relation->rd_rel->relkind != RELKIND_RELATION)
-		refuse_relation(name, relation->rd_rel->relkind);
-	if (IsCatalogRelation(relation) ||
-		RelationGetNamespace(relation) == get_namespace_oid("cachegrid", true))
-		ereport(ERROR, errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				errmsg("cannot mirror \"%s\"", name),
-				errdetail("It is a system table, or one of cachegrid's own."),
-				errhint("Only tables of users can be mirrored."));
-	if (relation->rd_rel->relpersistence == RELPERSISTENCE_TEMP)
-		ereport(ERROR, errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				errmsg("cannot mirror temporary table \"%s\"", name),
-				errdetail("Its rows are visible to one session only."),
-				errhint("Use a permanent table."));
-	if (relation->rd_rel->relpersistence == RELPERSISTENCE_UNLOGGED)
-		ereport(ERROR, errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				errmsg("cannot mirror unlogged table \"%s\"", name),
-				errdetail("A crash empties it without leaving a trace."),
-				errhint("Use ALTER TABLE ... SET LOGGED first."));
-	if (!object_ownercheck(RelationRelationId, RelationGetRelid(relation), GetUserId()))
-		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, name);
 }
 
 static void
@@ -373,7 +334,7 @@ check_request(const MirrorRequest *request, Relation relation, CaptureTemplate *
 	definition->ttl_ms = check_ttl(request->ttl);
 	check_jitter(request);
 	definition->ttl_jitter = request->ttl_jitter;
-	check_table(relation);
+	cg_mirror_check_table(relation);
 	*template = check_template(
 		relation, request->key ? request->key : default_key(relation), definition->mode);
 	check_columns(relation, request->columns);

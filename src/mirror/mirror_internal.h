@@ -254,23 +254,6 @@ typedef struct MirrorChannel
 	bool overflowed;	/* in this outage: it was told */
 } MirrorChannel;
 
-/* A mirrored table, opened for one transaction and one snapshot. */
-typedef struct MirrorTable
-{
-	const MirrorDefinition *definition;
-	Relation relation;
-	BlockNumber blocks; /* when its lock was taken */
-	MirrorKeys keys;
-	Relation index;						   /* NULL in mode invalidate */
-	int index_count;					   /* its key columns ... */
-	int index_keys[CG_OUTBOX_MAX_COLUMNS]; /* ... as indexes into keys.attnums */
-	struct ScanKeyData *lookup_keys;	   /* index_count of them */
-	struct IndexScanDescData *lookup;	   /* NULL until first used */
-	Snapshot snapshot;
-	TupleTableSlot *slot;
-	RowEncoder *encoder;
-} MirrorTable;
-
 /* Functions in catalog.c */
 extern void cg_mirror_catalog_begin(void);
 extern void cg_mirror_catalog_end(void);
@@ -288,13 +271,6 @@ extern void cg_mirror_drop_streams(Oid relation, int32 but);
 extern void cg_mirror_mark_dropped(int32 mirror);
 extern void cg_mirror_delete(int32 mirror);
 
-/* Functions in table.c */
-extern Oid cg_mirror_find_index(Relation relation, const AttrNumber *attnums, int count);
-extern MirrorTable *cg_mirror_table_open(const MirrorDefinition *definition,
-										 Snapshot snapshot);
-extern void cg_mirror_table_close(MirrorTable *table);
-extern bool cg_mirror_table_fetch(MirrorTable *table, const MirrorTouch *touch);
-
 /* Functions in keys.c */
 extern int cg_mirror_key_columns(const CaptureTemplate *template, AttrNumber *attnums);
 extern void cg_mirror_keys_open(MirrorKeys *keys, const MirrorDefinition *definition,
@@ -303,14 +279,6 @@ extern const MirrorKeys *cg_mirror_current_keys(MirrorState *mirror);
 extern void cg_mirror_forget_keys(MirrorState *mirror);
 extern int cg_mirror_render(const MirrorKeys *keys, const MirrorTouch *touch,
 							char *buffer);
-
-/* Functions in walk.c */
-extern int cg_mirror_table_walk(MirrorTable *table, MirrorState *state,
-								MirrorBatch *batch, int limit);
-
-/* Functions in parse.c */
-extern Size cg_mirror_parse_key(MirrorTable *table, const char *key, Size size,
-								char *buffer);
 
 /* Functions in encode.c */
 extern RowEncoder *cg_mirror_encoder(Relation relation,
@@ -365,6 +333,9 @@ extern bool cg_mirror_owner(RedisGrid *grid, const char *server, const char *pre
 extern RedisGrid *cg_mirror_reach(const MirrorDefinition *definition, Oid server,
 								  bool *mine);
 extern bool cg_mirror_disown(RedisGrid *grid, const char *server, const char *prefix);
+
+/* Functions in check.c */
+extern void cg_mirror_check_table(Relation relation);
 
 /* Functions in declaration.c */
 extern MirrorDefinition *cg_mirror_require(Oid relation, const char *server);

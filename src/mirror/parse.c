@@ -23,6 +23,7 @@
 
 #include "base/compat.h"
 #include "mirror/mirror_internal.h"
+#include "mirror/table.h"
 
 /* Longest text of one column that is read here, with its terminator. */
 #define TEXT_BYTES (CG_KEY_MAX_BYTES + 1)

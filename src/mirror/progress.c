@@ -13,9 +13,9 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/table.h"
 #include "access/xact.h"
 #include "access/xlog.h"
-#include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
@@ -23,7 +23,6 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
-#include "utils/syscache.h"
 
 #include "base/clock.h"
 #include "base/compat.h"
@@ -106,17 +105,25 @@ cg_mirror_load_channel(MirrorChannel *channel)
 	MemoryContextSwitchTo(previous);
 }
 
-/* A crash empties an unlogged table, and tells nobody. */
+/*
+ * A crash empties an unlogged table or partition, and tells nobody.  The table may be
+ * gone, or be locked by somebody else: hence by a query.
+ */
 static bool
 may_have_been_emptied(Oid relation)
 {
-	HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
-	bool unlogged =
-		HeapTupleIsValid(tuple) &&
-		((Form_pg_class) GETSTRUCT(tuple))->relpersistence == RELPERSISTENCE_UNLOGGED;
+	Oid type = OIDOID;
+	Datum value = ObjectIdGetDatum(relation);
+	bool unlogged;
 
-	if (HeapTupleIsValid(tuple))
-		ReleaseSysCache(tuple);
+	cg_mirror_catalog_begin();
+	unlogged = cg_mirror_execute(
+				   "WITH RECURSIVE parts (part) AS (SELECT $1 UNION ALL"
+				   " SELECT inhrelid FROM pg_inherits, parts WHERE inhparent = part)"
+				   " SELECT FROM pg_class, parts WHERE oid = part"
+				   " AND relpersistence = 'u'",
+				   1, &type, &value, NULL) > 0;
+	cg_mirror_catalog_end();
 	return unlogged;
 }
 
@@ -320,21 +327,23 @@ unpark_keys(const MirrorBatch *batch, int32 mirror)
 static void
 park_mirror(MirrorChannel *channel, MirrorState *mirror)
 {
-	MirrorTable *table = cg_mirror_table_open(mirror->definition, GetActiveSnapshot());
+	Relation relation = table_open(mirror->definition->relation, AccessShareLock);
 	MirrorBatch *batch = channel->batch;
+	MirrorKeys keys;
 	char key[CG_KEY_MAX_BYTES];
 
+	cg_mirror_keys_open(&keys, mirror->definition, relation);
 	for (int i = 0; i < batch->count; i++)
 	{
 		MirrorTouch *touch = &batch->touches[i];
 
 		if (touch->mirror != mirror->definition->id || touch->state != TOUCH_REFUSED)
 			continue;
-		park_key(touch, key, cg_mirror_render(&table->keys, touch, key));
+		park_key(touch, key, cg_mirror_render(&keys, touch, key));
 		cg_mirror_set_error(touch->mirror, touch->reason);
 		mirror->has_parked = true;
 	}
-	cg_mirror_table_close(table);
+	table_close(relation, NoLock);
 }
 
 static bool

@@ -15,6 +15,7 @@
 #include "utils/snapmgr.h"
 
 #include "mirror/mirror_internal.h"
+#include "mirror/table.h"
 
 /* Pages of the scan that are looked at in one transaction. */
 #define SCAN_PAGES 16
@@ -68,7 +69,7 @@ examine_keys(void *argument)
 
 	ItemPointerSetInvalid(&no_hint);
 	if (!cg_mirror_keeps_none(step->mirror))
-		table = cg_mirror_table_open(definition, GetActiveSnapshot());
+		table = cg_mirror_table_open(definition, GetActiveSnapshot(), MIRROR_LOCKS_TRIED);
 	for (int i = 0; i < step->key_count; i++)
 	{
 		const RedisString *found = &step->keys[i];

@@ -35,6 +35,7 @@
 
 #include "base/compat.h"
 #include "mirror/mirror_internal.h"
+#include "mirror/table.h"
 
 #define WALK_CHUNK		 10000
 #define SHORT_WALK_CHUNK 1000 /* if sessions may wait for its end */
@@ -190,12 +191,12 @@ read_walk_chunk(void *argument)
 {
 	SweepStep *step = argument;
 	int limit = walk_chunk(step->channel);
-	MirrorTable *table =
-		cg_mirror_table_open(step->mirror->definition, GetActiveSnapshot());
+	MirrorTable *table = cg_mirror_table_open(step->mirror->definition,
+											  GetActiveSnapshot(), MIRROR_LOCKS_TRIED);
 
 	step->rows = cg_mirror_table_walk(table, step->mirror, step->channel->batch, limit);
 	step->ended = step->rows < limit;
-	step->mirror->progress.row_total = table->relation->rd_rel->reltuples;
+	step->mirror->progress.row_total = cg_mirror_row_estimate(table->relation);
 	cg_mirror_table_close(table);
 	cg_mirror_batch_sort(step->channel->batch);
 }

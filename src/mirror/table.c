@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * table.c
- *	  A mirrored table: its unique index, and the row behind a key.
+ *	  A mirrored table: its unique index, and the row behind a key, in whichever
+ *	  of its parts (part.c).
  *
  * A key's columns are the columns of its mirror's template, each once, in
  * the order in which they first appear.  The columns of a unique index are
@@ -16,23 +17,21 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "catalog/pg_index.h"
-#include "storage/bufmgr.h"
-#include "utils/lsyscache.h"
 #include "utils/rel.h"
-#include "utils/snapmgr.h"
 
 #include "base/compat.h"
 #include "mirror/mirror_internal.h"
+#include "mirror/table.h"
 
-static int
-find_attnum(const AttrNumber *attnums, int count, AttrNumber attnum)
+static bool
+has_attnum(const AttrNumber *attnums, int count, AttrNumber attnum)
 {
 	for (int i = 0; i < count; i++)
 	{
 		if (attnums[i] == attnum)
-			return i;
+			return true;
 	}
-	return -1;
+	return false;
 }
 
 /* Unique for all rows, over these columns and no others, none of which is NULL? */
@@ -50,7 +49,7 @@ index_fits(Relation index, TupleDesc desc, const AttrNumber *attnums, int count)
 	{
 		AttrNumber attnum = form->indkey.values[i];
 
-		if (find_attnum(attnums, count, attnum) < 0 ||
+		if (!has_attnum(attnums, count, attnum) ||
 			!TupleDescAttr(desc, attnum - 1)->attnotnull || index->rd_indoption[i] != 0)
 			return false;
 	}
@@ -82,66 +81,30 @@ cg_mirror_find_index(Relation relation, const AttrNumber *attnums, int count)
 	return found;
 }
 
-/* Scan keys for equality; their arguments are filled in for each lookup. */
-static void
-prepare_lookup(MirrorTable *table)
-{
-	Relation index = table->index;
-
-	table->index_count = index->rd_index->indnkeyatts;
-	table->lookup_keys = palloc0(table->index_count * sizeof(ScanKeyData));
-	for (int i = 0; i < table->index_count; i++)
-	{
-		Oid type = index->rd_opcintype[i];
-		Oid equal =
-			get_opfamily_member(index->rd_opfamily[i], type, type, BTEqualStrategyNumber);
-
-		table->index_keys[i] = find_attnum(table->keys.attnums, table->keys.count,
-										   index->rd_index->indkey.values[i]);
-		ScanKeyEntryInitialize(&table->lookup_keys[i], 0, i + 1, BTEqualStrategyNumber,
-							   InvalidOid, index->rd_indcollation[i], get_opcode(equal),
-							   (Datum) 0);
-	}
-}
-
-static void
-open_index(MirrorTable *table)
-{
-	Oid index =
-		cg_mirror_find_index(table->relation, table->keys.attnums, table->keys.count);
-
-	if (!OidIsValid(index))
-		ereport(ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				errmsg("table \"%s\" has no unique index for its mirror's key any more",
-					   RelationGetRelationName(table->relation)),
-				errdetail("Several rows could have one key."),
-				errhint("Create it again, or unmirror the table."));
-	table->index = index_open(index, AccessShareLock);
-	prepare_lookup(table);
-}
-
 /*
- * Open a mirrored table to read it under the snapshot, which stays active or
- * registered until the table is closed.  The caller holds ACCESS SHARE on
- * it.  Everything is palloc'd in the current context, which must not be
- * reset before.  Raises an error if the mirror's columns or index are gone.
+ * Open a mirrored table to read it under the snapshot, which is active until the
+ * table is closed.  The caller holds ACCESS SHARE on it, and has tried to lock
+ * what is below it unless locks are to be awaited.  Everything is palloc'd in the
+ * current context, which must not be reset before.  Raises an error if the mirror's
+ * columns or index are gone.
  */
 MirrorTable *
-cg_mirror_table_open(const MirrorDefinition *definition, Snapshot snapshot)
+cg_mirror_table_open(const MirrorDefinition *definition, Snapshot snapshot,
+					 MirrorLocks locks)
 {
 	MirrorTable *table = palloc0(sizeof(MirrorTable));
 
 	table->definition = definition;
 	table->snapshot = snapshot;
 	table->relation = table_open(definition->relation, AccessShareLock);
-	table->blocks = RelationGetNumberOfBlocks(table->relation);
+	table->slot = table_slot_create(table->relation, NULL);
 	cg_mirror_keys_open(&table->keys, definition, table->relation);
 	if (definition->mode != MIRROR_INVALIDATE)
 	{
-		open_index(table);
+		cg_mirror_lock_partitions(table->relation, locks);
+		table->part = cg_mirror_part_open(table);
 		table->encoder = cg_mirror_encoder(table->relation, definition);
 	}
-	table->slot = table_slot_create(table->relation, NULL);
 	return table;
 }
 
@@ -149,17 +112,16 @@ cg_mirror_table_open(const MirrorDefinition *definition, Snapshot snapshot)
 void
 cg_mirror_table_close(MirrorTable *table)
 {
-	if (table->lookup)
-		index_endscan(table->lookup);
+	/* First of all the slot, whose row may be another's. */
 	ExecDropSingleTupleTableSlot(table->slot);
-	if (table->index)
-		index_close(table->index, AccessShareLock);
+	if (table->part)
+		cg_mirror_part_close(table->part);
 	table_close(table->relation, NoLock);
 }
 
 /* Is the row in the slot the one that was touched? */
 static bool
-has_key(MirrorTable *table, const MirrorTouch *touch)
+has_key(const MirrorTable *table, const MirrorTouch *touch)
 {
 	char key[CG_OUTBOX_MAX_KEY_BYTES];
 	Size size = cg_outbox_encode_row_key(key, table->slot, table->keys.attnums,
@@ -168,41 +130,56 @@ has_key(MirrorTable *table, const MirrorTouch *touch)
 	return size == touch->key_size && memcmp(key, touch->key, size) == 0;
 }
 
+/* The leaf that may hold the touched key's row; NULL: there is none. */
+static MirrorPart *
+find_leaf(const MirrorTable *table, const Datum *values)
+{
+	MirrorPart *part = table->part;
+
+	while (part->partitions)
+	{
+		int place = cg_mirror_part_find(part, values);
+
+		if (place < 0)
+			return NULL;
+		part = cg_mirror_part_at(table, part, place);
+	}
+	return part;
+}
+
 /*
  * The row version at the hint, if it is visible and still the same row.  A
- * freed place may hold another row; the table may have been truncated since.
+ * freed place may hold another row, even another partition's if it has a place of that
+ * number; the table may have been truncated since.
  */
 static bool
-fetch_by_hint(MirrorTable *table, const MirrorTouch *touch)
+fetch_by_hint(MirrorTable *table, MirrorPart *leaf, const MirrorTouch *touch)
 {
 	ItemPointerData tid = touch->tid;
 
-	return ItemPointerIsValid(&tid) &&
-		   table->relation->rd_tableam == GetHeapamTableAmRoutine() &&
-		   ItemPointerGetBlockNumber(&tid) < table->blocks &&
-		   table_tuple_fetch_row_version(table->relation, &tid, table->snapshot,
-										 table->slot) &&
-		   has_key(table, touch);
+	if (!ItemPointerIsValid(&tid) ||
+		leaf->relation->rd_tableam != GetHeapamTableAmRoutine() ||
+		ItemPointerGetBlockNumber(&tid) >= leaf->blocks ||
+		!table_tuple_fetch_row_version(leaf->relation, &tid, table->snapshot, leaf->slot))
+		return false;
+	cg_mirror_part_show(table, leaf);
+	return has_key(table, touch);
 }
 
 static bool
-fetch_by_index(MirrorTable *table, const MirrorTouch *touch)
+fetch_by_index(MirrorTable *table, MirrorPart *leaf, const MirrorTouch *touch,
+			   const Datum *values)
 {
-	OutboxRecord record = {.key = touch->key, .key_size = touch->key_size};
-	Datum values[CG_OUTBOX_MAX_COLUMNS];
-
-	if (!cg_outbox_decode_key(&record, RelationGetDescr(table->relation),
-							  table->keys.attnums, table->keys.count, values))
+	if (!leaf->lookup)
+		leaf->lookup = index_beginscan(leaf->relation, leaf->index, table->snapshot, NULL,
+									   leaf->index_count, 0);
+	for (int i = 0; i < leaf->index_count; i++)
+		leaf->lookup_keys[i].sk_argument = values[leaf->index_keys[i]];
+	index_rescan(leaf->lookup, leaf->lookup_keys, leaf->index_count, NULL, 0);
+	if (!index_getnext_slot(leaf->lookup, ForwardScanDirection, leaf->slot))
 		return false;
-
-	if (!table->lookup)
-		table->lookup = index_beginscan(table->relation, table->index, table->snapshot,
-										NULL, table->index_count, 0);
-	for (int i = 0; i < table->index_count; i++)
-		table->lookup_keys[i].sk_argument = values[table->index_keys[i]];
-	index_rescan(table->lookup, table->lookup_keys, table->index_count, NULL, 0);
-	return index_getnext_slot(table->lookup, ForwardScanDirection, table->slot) &&
-		   has_key(table, touch);
+	cg_mirror_part_show(table, leaf);
+	return has_key(table, touch);
 }
 
 /*
@@ -215,6 +192,19 @@ fetch_by_index(MirrorTable *table, const MirrorTouch *touch)
 bool
 cg_mirror_table_fetch(MirrorTable *table, const MirrorTouch *touch)
 {
+	OutboxRecord record = {.key = touch->key, .key_size = touch->key_size};
+	Datum values[CG_OUTBOX_MAX_COLUMNS];
+	MirrorPart *leaf;
+
 	ExecClearTuple(table->slot);
-	return fetch_by_hint(table, touch) || fetch_by_index(table, touch);
+	if (!table->part->partitions && fetch_by_hint(table, table->part, touch))
+		return true;
+	if (!cg_outbox_decode_key(&record, RelationGetDescr(table->relation),
+							  table->keys.attnums, table->keys.count, values))
+		return false;
+	leaf = find_leaf(table, values);
+	if (!leaf)
+		return false;
+	return (leaf->map && fetch_by_hint(table, leaf, touch)) ||
+		   fetch_by_index(table, leaf, touch, values);
 }

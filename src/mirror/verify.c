@@ -23,6 +23,7 @@
 
 #include "base/compat.h"
 #include "mirror/mirror_internal.h"
+#include "mirror/table.h"
 
 #define CHUNK 1000
 
@@ -120,7 +121,8 @@ walk_table(Verification *verification)
 
 		cg_mirror_batch_reset(batch);
 		PushActiveSnapshot(GetLatestSnapshot());
-		table = cg_mirror_table_open(verification->definition, GetActiveSnapshot());
+		table = cg_mirror_table_open(verification->definition, GetActiveSnapshot(),
+									 MIRROR_LOCKS_AWAITED);
 		count = cg_mirror_table_walk(table, &place, batch, CHUNK);
 		cg_mirror_table_close(table);
 		PopActiveSnapshot();
@@ -138,7 +140,8 @@ sort_keys(Verification *verification, const RedisString *keys, int count,
 
 	ItemPointerSetInvalid(&no_hint);
 	PushActiveSnapshot(GetLatestSnapshot());
-	table = cg_mirror_table_open(verification->definition, GetActiveSnapshot());
+	table = cg_mirror_table_open(verification->definition, GetActiveSnapshot(),
+								 MIRROR_LOCKS_AWAITED);
 	for (int i = 0; i < count; i++)
 	{
 		char key[CG_OUTBOX_MAX_KEY_BYTES];

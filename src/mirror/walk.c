@@ -2,7 +2,8 @@
  *
  * walk.c
  *	  Walks a mirrored table in the order of its unique index, chunk by
- *	  chunk, each under a snapshot of its own.
+ *	  chunk, each under a snapshot of its own; a partitioned one partition by
+ *	  partition.
  *
  *-------------------------------------------------------------------------
  */
@@ -11,12 +12,23 @@
 #include "access/genam.h"
 #include "access/nbtree.h"
 #include "access/skey.h"
-#include "access/tableam.h"
 #include "miscadmin.h"
+#include "partitioning/partdesc.h"
 #include "utils/lsyscache.h"
 
 #include "base/compat.h"
 #include "mirror/mirror_internal.h"
+#include "mirror/table.h"
+
+/* A walk on its way. */
+typedef struct TableWalk
+{
+	MirrorTable *table;
+	MirrorState *state;
+	MirrorBatch *batch;
+	int limit;
+	int count; /* of rows that were added */
+} TableWalk;
 
 /*
  * "Behind the row with these values" as one row comparison, the only form in
@@ -24,16 +36,16 @@
  * each column of the index and stays with the result.
  */
 static void
-make_behind_row(MirrorTable *table, const Datum *values, ScanKey members, ScanKey key)
+make_behind_row(const MirrorPart *leaf, const Datum *values, ScanKey members, ScanKey key)
 {
-	Relation index = table->index;
-	int last = table->index_count - 1;
+	Relation index = leaf->index;
+	int last = leaf->index_count - 1;
 
 	for (int i = 0; i <= last; i++)
 		ScanKeyEntryInitialize(
 			&members[i], SK_ROW_MEMBER | (i == last ? SK_ROW_END : 0), i + 1,
 			BTGreaterStrategyNumber, InvalidOid, index->rd_indcollation[i],
-			index_getprocid(index, i + 1, BTORDER_PROC), values[table->index_keys[i]]);
+			index_getprocid(index, i + 1, BTORDER_PROC), values[leaf->index_keys[i]]);
 
 	memset(key, 0, sizeof(ScanKeyData));
 	key->sk_flags = SK_ROW_HEADER;
@@ -44,36 +56,16 @@ make_behind_row(MirrorTable *table, const Datum *values, ScanKey members, ScanKe
 
 /* The same for an index of one column: a row of one is none to a btree. */
 static void
-make_behind_value(MirrorTable *table, const Datum *values, ScanKey key)
+make_behind_value(const MirrorPart *leaf, const Datum *values, ScanKey key)
 {
-	Relation index = table->index;
+	Relation index = leaf->index;
 	Oid type = index->rd_opcintype[0];
 	Oid behind =
 		get_opfamily_member(index->rd_opfamily[0], type, type, BTGreaterStrategyNumber);
 
 	ScanKeyEntryInitialize(key, 0, 1, BTGreaterStrategyNumber, InvalidOid,
 						   index->rd_indcollation[0], get_opcode(behind),
-						   values[table->index_keys[0]]);
-}
-
-/* Where the walk came to last, as a scan key; false: begin at the start. */
-static bool
-resume_key(MirrorTable *table, const MirrorState *state, ScanKey members, ScanKey key)
-{
-	OutboxRecord record = {.key = state->last, .key_size = state->last_size};
-	Datum values[CG_OUTBOX_MAX_COLUMNS];
-
-	/* If the columns have changed meanwhile, it does not hurt to begin anew. */
-	if (state->last_size == 0 ||
-		!cg_outbox_decode_key(&record, RelationGetDescr(table->relation),
-							  table->keys.attnums, table->keys.count, values))
-		return false;
-
-	if (table->index_count == 1)
-		make_behind_value(table, values, key);
-	else
-		make_behind_row(table, values, members, key);
-	return true;
+						   values[leaf->index_keys[0]]);
 }
 
 /* False if the row has no key: it is passed over, a walk cannot stop there. */
@@ -93,6 +85,54 @@ add_row(MirrorTable *table, MirrorState *state, MirrorBatch *batch)
 	return true;
 }
 
+/* The leaf's rows, behind these values; NULL: all. */
+static void
+walk_leaf(TableWalk *walk, MirrorPart *leaf, const Datum *behind)
+{
+	ScanKeyData members[CG_OUTBOX_MAX_COLUMNS];
+	ScanKeyData key;
+	IndexScanDesc scan = index_beginscan(leaf->relation, leaf->index,
+										 walk->table->snapshot, NULL, behind ? 1 : 0, 0);
+
+	if (behind && leaf->index_count == 1)
+		make_behind_value(leaf, behind, &key);
+	else if (behind)
+		make_behind_row(leaf, behind, members, &key);
+	index_rescan(scan, behind ? &key : NULL, behind ? 1 : 0, NULL, 0);
+	while (walk->count < walk->limit &&
+		   index_getnext_slot(scan, ForwardScanDirection, leaf->slot))
+	{
+		CHECK_FOR_INTERRUPTS();
+		cg_mirror_part_show(walk->table, leaf);
+		walk->count += add_row(walk->table, walk->state, walk->batch);
+	}
+	index_endscan(scan);
+}
+
+/*
+ * The same of all leaves, in the order of their bounds.  If none is left for such
+ * values, the partitions have changed, and a sweep from the start has been queued.
+ */
+static void
+walk_part(TableWalk *walk, MirrorPart *part, const Datum *behind)
+{
+	int first;
+
+	if (!part->partitions)
+	{
+		walk_leaf(walk, part, behind);
+		return;
+	}
+	first = behind ? cg_mirror_part_find(part, behind) : -1;
+	for (int i = Max(first, 0); i < part->partitions->nparts; i++)
+	{
+		if (walk->count == walk->limit)
+			return;
+		walk_part(walk, cg_mirror_part_at(walk->table, part, i),
+				  i == first ? behind : NULL);
+	}
+}
+
 /*
  * Add the keys of the next rows behind state->last to the batch, at most
  * limit of them, and move state->last.  Returns how many there were: fewer than
@@ -102,19 +142,15 @@ int
 cg_mirror_table_walk(MirrorTable *table, MirrorState *state, MirrorBatch *batch,
 					 int limit)
 {
-	ScanKeyData members[CG_OUTBOX_MAX_COLUMNS];
-	ScanKeyData key;
-	int count = 0;
-	bool resume = resume_key(table, state, members, &key);
-	IndexScanDesc scan = index_beginscan(table->relation, table->index, table->snapshot,
-										 NULL, resume ? 1 : 0, 0);
+	TableWalk walk = {.table = table, .state = state, .batch = batch, .limit = limit};
+	OutboxRecord last = {.key = state->last, .key_size = state->last_size};
+	Datum values[CG_OUTBOX_MAX_COLUMNS];
 
-	index_rescan(scan, resume ? &key : NULL, resume ? 1 : 0, NULL, 0);
-	while (count < limit && index_getnext_slot(scan, ForwardScanDirection, table->slot))
-	{
-		CHECK_FOR_INTERRUPTS();
-		count += add_row(table, state, batch);
-	}
-	index_endscan(scan);
-	return count;
+	/* If the columns have changed meanwhile, it does not hurt to begin anew. */
+	bool resume = state->last_size > 0 &&
+				  cg_outbox_decode_key(&last, RelationGetDescr(table->relation),
+									   table->keys.attnums, table->keys.count, values);
+
+	walk_part(&walk, table->part, resume ? values : NULL);
+	return walk.count;
 }
