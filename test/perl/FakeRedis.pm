@@ -92,14 +92,20 @@ sub one_node_map
 	return map_of([ 0, 16383, '127.0.0.1', $port ]);
 }
 
-# What CLUSTER SLOTS says of ranges: first slot, last slot, host, port.
+# What CLUSTER SLOTS says of ranges: first slot, last slot, host, port; then, of each
+# replica, host, port.
 sub map_of
 {
 	my (@ranges) = @_;
 
 	return '*' . @ranges . "\r\n" . join('', map {
-		my ($first, $last, $host, $port) = @$_;
-		"*3\r\n:$first\r\n:$last\r\n*2\r\n" . bulk($host) . ":$port\r\n";
+		my ($first, $last, @nodes) = @$_;
+		my $text = '*' . (2 + @nodes / 2) . "\r\n:$first\r\n:$last\r\n";
+		while (my ($host, $port) = splice(@nodes, 0, 2))
+		{
+			$text .= "*2\r\n" . bulk($host) . ":$port\r\n";
+		}
+		$text;
 	} @ranges);
 }
 
@@ -138,6 +144,14 @@ it should, behind these bytes; or C<late>: the same, but half a second later.
 
 What it answers to CLUSTER SLOTS.
 
+=item $node->tell('SAY', section, text)
+
+What it answers to INFO of that section.
+
+=item $node->tell('KEEP', key, value)
+
+Has it keep a string that nobody has sent it.
+
 =item $node->tell('COUNT', command), $node->tell('TIMES', command)
 
 How often it was given that command, and when, in seconds, with spaces between.
@@ -149,7 +163,7 @@ How often it was given that command, and when, in seconds, with spaces between.
 sub scripted
 {
 	my ($class, $host) = @_;
-	my %state = (values => {}, script => {}, times => {}, queue => undef, host => $host // '127.0.0.1');
+	my %state = (values => {}, script => {}, says => {}, times => {}, queue => undef, host => $host // '127.0.0.1');
 
 	return $class->new(sub { return _play(\%state, @_); }, $host);
 }
@@ -183,6 +197,12 @@ sub _play
 		$state->{map} = $words[0];
 		return bulk('');
 	}
+	if ($command eq 'SAY' || $command eq 'KEEP')
+	{
+		my $what = $command eq 'SAY' ? 'says' : 'values';
+		$state->{$what}{ $words[0] } = $words[1];
+		return bulk('');
+	}
 	return bulk(scalar @{ $state->{times}{ $words[0] } // [] }) if $command eq 'COUNT';
 	return bulk("@{ $state->{times}{ $words[0] } // [] }") if $command eq 'TIMES';
 
@@ -206,7 +226,8 @@ sub _answer_as_redis
 	my $values = $state->{values};
 
 	return $state->{map} // map_of([ 0, 16383, $state->{host}, $port ]) if $command eq 'CLUSTER';
-	return bulk(sprintf("run_id:%040d\r\n", $port)) if $command eq 'INFO';
+	return bulk($state->{says}{$key} // sprintf("run_id:%040d\r\n", $port))
+	  if $command eq 'INFO';
 	return "*2\r\n" . bulk('0') . "*0\r\n" if $command eq 'SCAN';
 	return ":1\r\n" if "$command $key" eq 'CLIENT ID';
 	return bulk("id=1 name=\n") if "$command $key" eq 'CLIENT LIST';
@@ -268,14 +289,14 @@ sub _serve
 				next;
 			}
 			my $open = sysread($socket, $unread{$socket}, 65536, length($unread{$socket} // ''));
-			while ($open and my @words = _take_command(\$unread{$socket}))
+			while ($open and my @words = take_command(\$unread{$socket}))
 			{
 				next if $mute{$socket};
 				my $bytes = $answer->($port, @words);
 				my $then = '';
 				($bytes, $then) = @$bytes if ref $bytes;
 				$mute{$socket} = 1 if $then eq 'mute';
-				$open = defined $bytes && _write_all($socket, $bytes) && $then ne 'close';
+				$open = defined $bytes && write_all($socket, $bytes) && $then ne 'close';
 			}
 			next if $open;
 			delete $unread{$socket};
@@ -287,7 +308,8 @@ sub _serve
 	return;
 }
 
-sub _write_all
+# Writes all of it; false if the other side is gone.
+sub write_all
 {
 	my ($socket, $bytes) = @_;
 
@@ -300,7 +322,7 @@ sub _write_all
 }
 
 # Takes a whole command off the front of a buffer; nothing if there is none yet.
-sub _take_command
+sub take_command
 {
 	my ($buffer) = @_;
 	my $position = 0;
