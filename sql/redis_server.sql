@@ -27,12 +27,18 @@ CREATE SERVER bad FOREIGN DATA WRAPPER cachegrid_redis OPTIONS (endpoints 'a', m
 CREATE SERVER bad FOREIGN DATA WRAPPER cachegrid_redis OPTIONS (endpoints 'a,b', mode 'single');
 ALTER SERVER one OPTIONS (SET endpoints 'a,b');
 CREATE SERVER bad FOREIGN DATA WRAPPER cachegrid_redis OPTIONS (endpoints 'a', tls 'maybe');
+CREATE SERVER bad FOREIGN DATA WRAPPER cachegrid_redis OPTIONS (endpoints 'a', read_from 'slave');
+CREATE SERVER bad FOREIGN DATA WRAPPER cachegrid_redis OPTIONS (endpoints 'a', read_from '');
+ALTER SERVER one OPTIONS (ADD read_from 'replica');
+ALTER SERVER one OPTIONS (SET read_from 'Replica');
+ALTER SERVER one OPTIONS (SET read_from 'master');
 CREATE SERVER bad FOREIGN DATA WRAPPER cachegrid_redis OPTIONS (endpoints 'a', password 'secret');
 CREATE SERVER bad FOREIGN DATA WRAPPER cachegrid_redis OPTIONS (endpoints 'a', colour 'red');
 
 -- User mappings
 CREATE USER MAPPING FOR CURRENT_USER SERVER good OPTIONS (password '');
 CREATE USER MAPPING FOR CURRENT_USER SERVER good OPTIONS (endpoints 'a');
+CREATE USER MAPPING FOR CURRENT_USER SERVER good OPTIONS (read_from 'replica');
 CREATE USER MAPPING FOR CURRENT_USER SERVER good OPTIONS (tls_key '');
 CREATE USER MAPPING FOR CURRENT_USER SERVER good OPTIONS (tls_key '/a/key');
 CREATE USER MAPPING FOR CURRENT_USER SERVER good OPTIONS (username 'app', password 'secret');

@@ -401,6 +401,7 @@ extern void cg_mirror_unpark(MirrorState *mirror);
 extern void cg_mirror_node_shmem_request(void);
 extern void cg_mirror_node_shmem_init(void);
 extern void cg_mirror_publish_nodes(MirrorChannel *channel, const char *error);
+extern void cg_mirror_publish_replicas(const char *server, Oid owner, RedisGrid *grid);
 extern void cg_mirror_forget_nodes(const MirrorChannel *channel);
 extern void cg_mirror_forget_database_nodes(Oid database);
 

@@ -1,13 +1,17 @@
 /*-------------------------------------------------------------------------
  *
  * node_status.c
- *	  What the worker shows of the Redis nodes that it talks to, in shared
- *	  memory.
+ *	  What the worker shows of the Redis nodes that it talks to, and verify() of
+ *	  the replicas that it reads, in shared memory.
  *
  * The grid counts for itself; what it has counted is added here about once a
  * second, after trouble, and before the grid is closed.  A node is shown as
  * long as it is in the map.  While the grid knows no map, because nobody
  * answers, the nodes of the last one stay, as not connected.
+ *
+ * Replicas are the sessions': each adds what it has counted when its verify() ends,
+ * however it does, and takes away those that are none any more.  The worker leaves
+ * them alone, but they go with its channel.
  *
  *-------------------------------------------------------------------------
  */
@@ -35,7 +39,7 @@ typedef struct NodeStatus
 	Oid owner;	  /* these three name it: of the channel */
 	char server[NAMEDATALEN];
 	char node[MAX_NODE_BYTES]; /* host:port, perhaps cut */
-	pid_t worker;			   /* who published last */
+	pid_t worker;			   /* who published last; of a replica, a session */
 	uint32 round;			   /* of publishing that mentioned it */
 	TimestampTz since;		   /* counts begin there */
 	TimestampTz last_error_at; /* 0: none */
@@ -51,7 +55,7 @@ typedef struct NodeShared
 
 static NodeShared *shared = NULL;
 
-/* Of this worker: counts what it published. */
+/* Of this process: counts what it published. */
 static uint32 this_round = 0;
 
 void
@@ -74,15 +78,34 @@ cg_mirror_node_shmem_init(void)
 }
 
 static bool
-is_of_channel(const NodeStatus *status, const MirrorChannel *channel)
+is_of_server(const NodeStatus *status, const char *server, Oid owner)
 {
-	return status->database == MyDatabaseId && status->owner == channel->owner &&
-		   strcmp(status->server, channel->server) == 0;
+	return status->database == MyDatabaseId && status->owner == owner &&
+		   strcmp(status->server, server) == 0;
 }
 
-/* The entry of this node, new or old; NULL if there is no room. */
+static bool
+is_of_channel(const NodeStatus *status, const MirrorChannel *channel)
+{
+	return is_of_server(status, channel->server, channel->owner);
+}
+
+static bool
+is_replica(const NodeStatus *status)
+{
+	return status->stat.role == REDIS_ROLE_REPLICA;
+}
+
+/* Did what this process publishes now mention it? */
+static bool
+is_mentioned(const NodeStatus *status)
+{
+	return status->worker == MyProcPid && status->round == this_round;
+}
+
+/* The entry of this node in this role, new or old; NULL if there is no room. */
 static NodeStatus *
-find_node_locked(const MirrorChannel *channel, const char *node)
+find_node_locked(const char *server, Oid owner, const char *node, RedisRole role)
 {
 	NodeStatus *room = NULL;
 
@@ -92,15 +115,17 @@ find_node_locked(const MirrorChannel *channel, const char *node)
 
 		if (!OidIsValid(status->database))
 			room = room ? room : status;
-		else if (is_of_channel(status, channel) && strcmp(status->node, node) == 0)
+		else if (is_of_server(status, server, owner) &&
+				 is_replica(status) == (role == REDIS_ROLE_REPLICA) &&
+				 strcmp(status->node, node) == 0)
 			return status;
 	}
 	if (room)
 	{
 		memset(room, 0, sizeof(NodeStatus));
 		room->database = MyDatabaseId;
-		room->owner = channel->owner;
-		strlcpy(room->server, channel->server, NAMEDATALEN);
+		room->owner = owner;
+		strlcpy(room->server, server, NAMEDATALEN);
 		strlcpy(room->node, node, MAX_NODE_BYTES);
 	}
 	return room;
@@ -115,7 +140,7 @@ add_stat_locked(NodeStatus *status, const RedisNodeStat *stat, TimestampTz now)
 	status->round = this_round;
 	if (status->since == 0)
 		status->since = now;
-	sum->single = stat->single;
+	sum->role = stat->role;
 	sum->connected = stat->connected;
 	sum->slots = stat->slots;
 	sum->commands += stat->commands;
@@ -145,8 +170,7 @@ leave_others_locked(const MirrorChannel *channel, const char *error, TimestampTz
 	{
 		NodeStatus *status = &shared->nodes[i];
 
-		if (!is_of_channel(status, channel) ||
-			(status->worker == MyProcPid && status->round == this_round))
+		if (!is_of_channel(status, channel) || is_replica(status) || is_mentioned(status))
 			continue;
 		if (has_map)
 			status->database = InvalidOid;
@@ -160,6 +184,27 @@ leave_others_locked(const MirrorChannel *channel, const char *error, TimestampTz
 	}
 }
 
+/* Add what the grid has counted of so many of its nodes. */
+static void
+add_nodes(const char *server, Oid owner, RedisGrid *grid, int first, int count,
+		  TimestampTz now)
+{
+	for (int i = first; i < first + count; i++)
+	{
+		RedisNodeStat stat;
+		char node[MAX_NODE_BYTES];
+		NodeStatus *status;
+
+		cg_redis_take_stat(grid, i, &stat);
+		strlcpy(node, cg_redis_node_name(grid, i), sizeof(node));
+		SpinLockAcquire(&shared->mutex);
+		status = find_node_locked(server, owner, node, stat.role);
+		if (status)
+			add_stat_locked(status, &stat, now);
+		SpinLockRelease(&shared->mutex);
+	}
+}
+
 /*
  * Show what the channel's open grid has seen of its nodes.  error: why nobody
  * answers, if that is so, or NULL.
@@ -170,24 +215,36 @@ cg_mirror_publish_nodes(MirrorChannel *channel, const char *error)
 	TimestampTz now = GetCurrentTimestamp();
 
 	this_round++;
-	for (int i = 0; i < cg_redis_node_count(channel->grid); i++)
-	{
-		RedisNodeStat stat;
-		char node[MAX_NODE_BYTES];
-		NodeStatus *status;
-
-		cg_redis_take_stat(channel->grid, i, &stat);
-		strlcpy(node, cg_redis_node_name(channel->grid, i), sizeof(node));
-		SpinLockAcquire(&shared->mutex);
-		status = find_node_locked(channel, node);
-		if (status)
-			add_stat_locked(status, &stat, now);
-		SpinLockRelease(&shared->mutex);
-	}
+	add_nodes(channel->server, channel->owner, channel->grid, 0,
+			  cg_redis_node_count(channel->grid), now);
 	SpinLockAcquire(&shared->mutex);
 	leave_others_locked(channel, error, now);
 	SpinLockRelease(&shared->mutex);
 	channel->published_at = cg_clock_ms();
+}
+
+/*
+ * Show what a reader of this server has seen of its replicas.  Cannot fail, and may
+ * be called after an error; does nothing if the grid reads none or has no map.
+ */
+void
+cg_mirror_publish_replicas(const char *server, Oid owner, RedisGrid *grid)
+{
+	if (!cg_redis_reads_replicas(grid) || cg_redis_node_count(grid) == 0)
+		return;
+	this_round++;
+	add_nodes(server, owner, grid, cg_redis_node_count(grid),
+			  cg_redis_replica_count(grid), GetCurrentTimestamp());
+	SpinLockAcquire(&shared->mutex);
+	for (int i = 0; i < MAX_NODES; i++)
+	{
+		NodeStatus *status = &shared->nodes[i];
+
+		if (is_of_server(status, server, owner) && is_replica(status) &&
+			!is_mentioned(status))
+			status->database = InvalidOid;
+	}
+	SpinLockRelease(&shared->mutex);
 }
 
 /* The channel is no more. */
@@ -219,15 +276,17 @@ cg_mirror_forget_database_nodes(Oid database)
 static void
 put_node(const NodeStatus *status, Tuplestorestate *rows, TupleDesc desc)
 {
+	static const char *const roles[] = {"master", "single", "replica"};
 	const RedisNodeStat *stat = &status->stat;
 	Datum values[STATUS_COLUMNS];
 	bool nulls[STATUS_COLUMNS] = {false};
 
 	values[0] = CStringGetDatum(status->server);
 	values[1] = CStringGetTextDatum(status->node);
-	values[2] = CStringGetTextDatum(stat->single ? "single" : "master");
+	values[2] = CStringGetTextDatum(roles[stat->role]);
 	values[3] = ObjectIdGetDatum(status->owner);
 	values[4] = BoolGetDatum(stat->connected && cg_outbox_is_consumer(status->worker));
+	nulls[4] = is_replica(status);
 	values[5] = Int32GetDatum(stat->slots);
 	values[6] = Int64GetDatum(stat->commands);
 	values[7] = Int64GetDatum(stat->errors);
@@ -249,7 +308,7 @@ put_node(const NodeStatus *status, Tuplestorestate *rows, TupleDesc desc)
 }
 
 /*
- * Put the nodes that this database's worker talks to into rows: (server name,
+ * Put the nodes that this database's worker and sessions talk to into rows: (server name,
  * node text, role text, owner oid, connected boolean, slots integer, commands
  * bigint, errors bigint, retries bigint, redirects bigint, connects bigint,
  * round_trips bigint, round_trip_ms double, round_trip_p50_ms double,

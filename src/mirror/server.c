@@ -132,7 +132,10 @@ cg_mirror_server_options(Oid server, Oid role, const char *writer)
 	return options;
 }
 
-/* Changes when the server or the role's mapping does; 0: there is none to use. */
+/*
+ * Changes when the server or the role's mapping does, but for what only readers
+ * heed: read_from; 0: there is none to use.
+ */
 uint64
 cg_mirror_server_version(const char *name, Oid role)
 {
@@ -246,7 +249,7 @@ refuse_option(const char *name, bool server)
 		errdetail("The foreign-data wrapper \"" WRAPPER "\" does not know it."),
 		server
 			? errhint("Valid options of a server are \"mode\", \"endpoints\", "
-					  "\"tls\", \"tls_ca\" and \"tls_server_name\".")
+					  "\"read_from\", \"tls\", \"tls_ca\" and \"tls_server_name\".")
 			: errhint("Valid options of a user mapping are \"username\", \"password\", "
 					  "\"tls_certificate\", \"tls_key\" and \"tls_key_password\"."));
 }

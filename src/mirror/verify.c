@@ -31,6 +31,9 @@
 #define MAX_LOOKS		 20
 #define LOOK_INTERVAL_MS 100
 
+/* So often replicas are asked, if each time one of them fails. */
+#define MAX_TRIES 10
+
 typedef struct Verification
 {
 	MirrorDefinition *definition;
@@ -40,19 +43,40 @@ typedef struct Verification
 	TupleDesc desc;
 } Verification;
 
-/* Compare some touches under a new snapshot; results into comparisons. */
+/*
+ * Have Redis ready; if replicas are read, those that have what their masters have
+ * now: what such a replica shows later is a difference, not a delay.
+ */
+static void
+connect_to_redis(Verification *verification)
+{
+	if (!cg_redis_connect(verification->grid))
+		cg_redis_report(verification->grid, ERROR);
+}
+
+/*
+ * Compare some touches under a new snapshot; results into comparisons.  A replica
+ * that fails over it is replaced by another one, as long as there is any.
+ */
 static void
 compare_touches(Verification *verification, MirrorTouch *touches, int count,
 				MirrorComparison *comparisons)
 {
-	bool answered;
+	for (int tries = 1;; tries++)
+	{
+		bool answered;
 
-	PushActiveSnapshot(GetLatestSnapshot());
-	answered = cg_mirror_compare(verification->definition, verification->grid, touches,
-								 count, comparisons, true);
-	PopActiveSnapshot();
-	if (!answered)
-		cg_redis_report(verification->grid, ERROR);
+		memset(comparisons, 0, count * sizeof(MirrorComparison));
+		PushActiveSnapshot(GetLatestSnapshot());
+		answered = cg_mirror_compare(verification->definition, verification->grid,
+									 touches, count, comparisons, true);
+		PopActiveSnapshot();
+		if (answered)
+			return;
+		if (tries == MAX_TRIES || !cg_redis_reads_replicas(verification->grid))
+			cg_redis_report(verification->grid, ERROR);
+		connect_to_redis(verification);
+	}
 }
 
 static void
@@ -94,7 +118,7 @@ examine(Verification *verification, MirrorBatch *batch, bool last_look)
 	for (int i = 0; i < batch->count; i += CHUNK)
 	{
 		int count = Min(batch->count - i, CHUNK);
-		MirrorComparison *comparisons = palloc0(count * sizeof(MirrorComparison));
+		MirrorComparison *comparisons = palloc(count * sizeof(MirrorComparison));
 
 		compare_touches(verification, &batch->touches[i], count, comparisons);
 		for (int j = 0; j < count; j++)
@@ -175,8 +199,10 @@ scan_redis(Verification *verification)
 			cg_redis_report(verification->grid, ERROR);
 		if (state == REDIS_SCAN_BROKEN)
 			ereport(ERROR, errcode(ERRCODE_OBJECT_IN_USE),
-					errmsg("Redis moved hash slots meanwhile"),
-					errdetail("Keys may have been left out."), errhint("Try again."));
+					errmsg("the nodes of Redis changed meanwhile"),
+					errdetail("A hash slot moved, or a connection was lost: keys may "
+							  "have been left out."),
+					errhint("Try again."));
 		if (state == REDIS_SCAN_END)
 			break;
 		cg_mirror_batch_reset(batch);
@@ -204,25 +230,41 @@ try_suspects(Verification *verification)
 		MirrorBatch *batch = verification->suspects;
 
 		look_again_later();
+		connect_to_redis(verification);
 		verification->suspects = cg_mirror_batch(CurrentMemoryContext);
 		examine(verification, batch, looks == MAX_LOOKS);
 		MemoryContextDelete(batch->context);
 	}
 }
 
+static void
+verify(Verification *verification, Oid relation)
+{
+	int guc_level = NewGUCNestLevel();
+	Relation table;
+
+	connect_to_redis(verification);
+	cg_mirror_pin_settings();
+	table = relation_open(relation, AccessShareLock);
+	walk_table(verification);
+	scan_redis(verification);
+	try_suspects(verification);
+	relation_close(table, NoLock);
+	AtEOXact_GUC(false, guc_level);
+}
+
 /*
  * Put the mirror's problems, (key text, problem text), into problems:
  * "missing" or "expired" keys, keys whose value "differs", "surplus" keys, keys
  * of rows that "cannot be encoded: ...".
- * Waits a little for Redis to catch up.
+ * Waits a little for Redis to catch up.  Asks replicas if the server says so.
  */
 void
 cg_mirror_verify(Oid relation, const char *server, Tuplestorestate *problems,
 				 TupleDesc desc)
 {
 	Verification verification = {.problems = problems, .desc = desc};
-	Relation table;
-	int guc_level;
+	Oid owner = GetUserId();
 
 	verification.definition = cg_mirror_require(relation, server);
 	if (verification.definition->mode == MIRROR_INVALIDATE)
@@ -231,19 +273,17 @@ cg_mirror_verify(Oid relation, const char *server, Tuplestorestate *problems,
 				errdetail("It writes no values to Redis."),
 				errhint("Verify mirrors in mode \"write-behind\"."));
 	verification.suspects = cg_mirror_batch(CurrentMemoryContext);
-	verification.grid = cg_redis_open(
+	verification.grid = cg_redis_open_reader(
 		CurrentMemoryContext,
-		cg_mirror_server_options(cg_mirror_server(server), GetUserId(), NULL));
-	if (!cg_redis_connect(verification.grid))
-		cg_redis_report(verification.grid, ERROR);
-
-	guc_level = NewGUCNestLevel();
-	cg_mirror_pin_settings();
-	table = relation_open(relation, AccessShareLock);
-	walk_table(&verification);
-	scan_redis(&verification);
-	try_suspects(&verification);
-	relation_close(table, NoLock);
-	AtEOXact_GUC(false, guc_level);
+		cg_mirror_server_options(cg_mirror_server(server), owner, NULL));
+	PG_TRY();
+	{
+		verify(&verification, relation);
+	}
+	PG_FINALLY();
+	{
+		cg_mirror_publish_replicas(server, owner, verification.grid);
+	}
+	PG_END_TRY();
 	cg_redis_close(verification.grid);
 }

@@ -60,25 +60,46 @@ cg_redis_append_command(StringInfo bytes, int count, const RedisString *argument
 	bytes->len = to - bytes->data;
 }
 
+/* The node that owns a slot, ready or not; NULL and an error if none does. */
+static RedisNode *
+find_owner_in_map(RedisGrid *grid, uint16 slot)
+{
+	RedisNode *node = grid->slots ? grid->slots[slot] : NULL;
+
+	if (node)
+		return node;
+	cg_redis_fail(grid, ERRCODE_CONNECTION_FAILURE, "no Redis node serves hash slot %u",
+				  slot);
+	grid->map_stale = true;
+	return NULL;
+}
+
 /* The node that owns a slot, ready for commands; NULL and an error if none is. */
 static RedisNode *
 find_owner(RedisGrid *grid, uint16 slot)
 {
-	RedisNode *node = grid->slots ? grid->slots[slot] : NULL;
+	RedisNode *node = find_owner_in_map(grid, slot);
 
 	if (!node)
-	{
-		cg_redis_fail(grid, ERRCODE_CONNECTION_FAILURE,
-					  "no Redis node serves hash slot %u", slot);
-		grid->map_stale = true;
 		return NULL;
-	}
 	if (node->down)
 	{
 		cg_redis_fail(grid, ERRCODE_CONNECTION_FAILURE, "%s", node->reason);
 		return NULL;
 	}
 	return cg_redis_prepare_node(node) ? node : NULL;
+}
+
+/* The node to be asked for the keys of a slot: its owner, or a replica of it. */
+static RedisNode *
+find_reader(RedisGrid *grid, uint16 slot)
+{
+	RedisNode *owner;
+
+	if (grid->read_from == REDIS_READ_MASTER)
+		return find_owner(grid, slot);
+	owner = find_owner_in_map(grid, slot);
+	return owner ? cg_redis_find_replica(owner, slot) : NULL;
 }
 
 static void
@@ -101,35 +122,31 @@ typedef struct RedisWords
 } RedisWords;
 
 /*
- * Queues commands that are carried out as one, for the node that key belongs to.
- * kinds says what the reply may be if there is only one command.
+ * Queues commands that are carried out as one, as many as it has replies, for the
+ * node that its slot belongs to, or if it only reads, for one that may be asked.
  */
 static void
-queue_words(RedisGrid *grid, RedisString key, int count, const RedisWords *words,
-			uint8 kinds, RedisHandler handler)
+queue_words(RedisGrid *grid, RedisCommand command, const RedisWords *words, bool reads)
 {
-	RedisCommand command = {.handler = handler,
-							.slot = cg_redis_key_slot(key),
-							.replies = count,
-							.kinds = kinds};
+	RedisHandler handler = command.handler;
 	RedisNode *node;
 	RedisChunk *chunk = NULL;
 	Size size = 0;
 
-	for (int i = 0; i < count; i++)
+	for (int i = 0; i < command.replies; i++)
 		size = add_size(size, command_size(words[i].count, words[i].arguments));
 	if (size > REDIS_MAX_COMMAND_BYTES)
 	{
 		answer_at_once(handler, REDIS_REFUSED, "longer than the 512 MB that Redis takes");
 		return;
 	}
-	node = find_owner(grid, command.slot);
+	node = reads ? find_reader(grid, command.slot) : find_owner(grid, command.slot);
 	if (node)
 		chunk = cg_redis_find_room(node);
 	if (chunk)
 	{
 		command.begin = chunk->bytes.len;
-		for (int i = 0; i < count; i++)
+		for (int i = 0; i < command.replies; i++)
 			cg_redis_append_command(&chunk->bytes, words[i].count, words[i].arguments);
 		cg_redis_end_command(node, chunk, command);
 	}
@@ -138,13 +155,34 @@ queue_words(RedisGrid *grid, RedisString key, int count, const RedisWords *words
 	cg_redis_return_latch(grid);
 }
 
+/* kinds says what the reply may be if there is only one. */
+static RedisCommand
+make_command(RedisString key, int replies, uint8 kinds, RedisHandler handler)
+{
+	return (RedisCommand){.handler = handler,
+						  .slot = cg_redis_key_slot(key),
+						  .replies = replies,
+						  .kinds = kinds};
+}
+
 static void
 queue_command(RedisGrid *grid, RedisString key, int count, const RedisString *arguments,
 			  uint8 kinds, RedisHandler handler)
 {
 	RedisWords words = {count, arguments};
 
-	queue_words(grid, key, 1, &words, kinds, handler);
+	queue_words(grid, make_command(key, 1, kinds, handler), &words, false);
+}
+
+/* Queues a command of a name and a key, which changes nothing. */
+static void
+queue_read(RedisGrid *grid, RedisString name, RedisString key, uint8 kinds,
+		   RedisHandler handler)
+{
+	RedisString arguments[] = {name, key};
+	RedisWords words = {lengthof(arguments), arguments};
+
+	queue_words(grid, make_command(key, 1, kinds, handler), &words, true);
 }
 
 /*
@@ -206,7 +244,8 @@ cg_redis_queue_hash(RedisGrid *grid, RedisString key, int count,
 		words[commands++] = (RedisWords){3, expire};
 	if (anew)
 		words[commands++] = (RedisWords){1, &exec};
-	queue_words(grid, key, commands, words, KIND(REDIS_INTEGER), handler);
+	queue_words(grid, make_command(key, commands, KIND(REDIS_INTEGER), handler), words,
+				false);
 	pfree(set);
 }
 
@@ -223,18 +262,14 @@ cg_redis_queue_delete(RedisGrid *grid, RedisString key, RedisHandler handler)
 void
 cg_redis_queue_get(RedisGrid *grid, RedisString key, RedisHandler handler)
 {
-	RedisString arguments[] = {WORD("GET"), key};
-
-	queue_command(grid, key, 2, arguments, KIND(REDIS_STRING) | KIND(REDIS_NIL), handler);
+	queue_read(grid, WORD("GET"), key, KIND(REDIS_STRING) | KIND(REDIS_NIL), handler);
 }
 
 /* Queues HGETALL key; the reply is an ARRAY of fields and values, in turn. */
 void
 cg_redis_queue_get_hash(RedisGrid *grid, RedisString key, RedisHandler handler)
 {
-	RedisString arguments[] = {WORD("HGETALL"), key};
-
-	queue_command(grid, key, 2, arguments, KIND(REDIS_ARRAY), handler);
+	queue_read(grid, WORD("HGETALL"), key, KIND(REDIS_ARRAY), handler);
 }
 
 /* Has the map asked for anew and finds who owns the slot then. */

@@ -4,8 +4,8 @@
  *	  Makes and ends the connection to a node.
  *
  * A node is linked: its socket stands and it knows who we are.  It is prepared:
- * linked, and fenced where the grid has a name.  Only a prepared node is sent
- * commands of the caller.
+ * linked, fenced where the grid has a name, and told that a replica will do where
+ * replicas are read.  Only a prepared node is sent commands of the caller.
  *
  * Each node has a circuit breaker.  One that was lost, or could not be connected
  * to, is down: its commands are answered at once, and nobody tries it again before
@@ -223,7 +223,8 @@ cg_redis_prepare_node(RedisNode *node)
 		return false;
 	}
 	old = MemoryContextSwitchTo(node->grid->round_context);
-	node->down = !cg_redis_link_node(node) || !cg_redis_fence_node(node);
+	node->down = !cg_redis_link_node(node) || !cg_redis_fence_node(node) ||
+				 !cg_redis_allow_replica(node);
 	MemoryContextSwitchTo(old);
 	if (node->down)
 		cg_redis_mark_down(node);
@@ -255,6 +256,7 @@ cg_redis_unlink_node(RedisNode *node)
 	ReleaseExternalFD();
 	node->connection = NULL;
 	node->fenced = false;
+	node->caught_up = false;
 	node->readable = false;
 }
 
@@ -277,6 +279,10 @@ cg_redis_mark_down(RedisNode *node)
 
 	cg_redis_unlink_node(node);
 	node->down = true;
+
+	/* Another replica is asked meanwhile; there is no other master. */
+	if (node->is_replica)
+		node->backoff = Max(node->backoff, BACKOFF_FIRST);
 	node->retry_at = now + Max(jitter(node->backoff), taken * REST_PER_ATTEMPT);
 	node->backoff = Min(Max(node->backoff * 2, BACKOFF_FIRST), BACKOFF_MOST);
 	strlcpy(node->reason, node->grid->error.message, sizeof(node->reason));

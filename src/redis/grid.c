@@ -52,12 +52,8 @@ check_name(const char *name)
 	}
 }
 
-/*
- * A client for the options, in a context below parent, which owns all of it.
- * Touches no network.  Raises an error if the options do not describe a server.
- */
-RedisGrid *
-cg_redis_open(MemoryContext parent, const RedisOptions *options)
+static RedisGrid *
+open_grid(MemoryContext parent, const RedisOptions *options, RedisReadFrom read_from)
 {
 	MemoryContext context;
 	MemoryContext old;
@@ -71,6 +67,7 @@ cg_redis_open(MemoryContext parent, const RedisOptions *options)
 	grid = palloc0(sizeof(RedisGrid));
 	grid->context = context;
 	grid->mode = options->mode;
+	grid->read_from = read_from;
 	grid->username = copy_option(options->username);
 	grid->password = copy_option(options->password);
 	copy_tls(&grid->tls, &options->tls);
@@ -86,6 +83,24 @@ cg_redis_open(MemoryContext parent, const RedisOptions *options)
 	MemoryContextRegisterResetCallback(context, &grid->on_reset);
 	MemoryContextSwitchTo(old);
 	return grid;
+}
+
+/*
+ * A client for the options, in a context below parent, which owns all of it.
+ * Touches no network.  Raises an error if the options do not describe a server.
+ * It asks masters only: who writes decides by what he reads.
+ */
+RedisGrid *
+cg_redis_open(MemoryContext parent, const RedisOptions *options)
+{
+	return open_grid(parent, options, REDIS_READ_MASTER);
+}
+
+/* The same for who only looks: keys are read from where the options say. */
+RedisGrid *
+cg_redis_open_reader(MemoryContext parent, const RedisOptions *options)
+{
+	return open_grid(parent, options, options->read_from);
 }
 
 /* Closes all sockets and frees the grid.  Commands in flight get no callback. */
@@ -125,26 +140,37 @@ prepare_masters(RedisGrid *grid)
 	return ready;
 }
 
+/* The masters, and the replicas that are to be read. */
+static bool
+prepare_nodes(RedisGrid *grid)
+{
+	return prepare_masters(grid) > 0 &&
+		   (grid->read_from == REDIS_READ_MASTER || cg_redis_prepare_replicas(grid));
+}
+
 /*
  * Makes the grid ready for commands; to be called before each batch, with none in
  * flight, since it is cheap when all is well.  Asks for the map if there is none or
  * it is stale, connects to each master that is not connected, and fences it.  True
  * if at least one master can take commands; cg_redis_error says what is wrong with
  * others.  False: none can; cg_redis_wait_ms says when that may change.
+ *
+ * Where replicas are read, also waits until they have what their masters have now;
+ * then false means that a master has none that can be read.
  */
 bool
 cg_redis_connect(RedisGrid *grid)
 {
-	int ready = 0;
+	bool ready;
 
 	Assert(grid->unanswered == 0);
 	cg_redis_clear_error(grid);
 	drop_dead_connections(grid);
-	if ((grid->slots && !grid->map_stale) || cg_redis_refresh_map(grid))
-		ready = prepare_masters(grid);
+	ready = ((grid->slots && !grid->map_stale) || cg_redis_refresh_map(grid)) &&
+			prepare_nodes(grid);
 	grid->trouble = false;
 	cg_redis_return_latch(grid);
-	return ready > 0;
+	return ready;
 }
 
 /*
@@ -174,6 +200,13 @@ cg_redis_connections(const RedisGrid *grid)
 	return grid->connections;
 }
 
+/* Whether keys are asked of replicas. */
+bool
+cg_redis_reads_replicas(const RedisGrid *grid)
+{
+	return grid->read_from == REDIS_READ_REPLICA;
+}
+
 /* The number of masters in the present map. */
 int
 cg_redis_node_count(const RedisGrid *grid)
@@ -181,9 +214,29 @@ cg_redis_node_count(const RedisGrid *grid)
 	return list_length(grid->masters);
 }
 
-/* The host:port of a master, 0 to cg_redis_node_count - 1, until the map changes. */
+/* The number of replicas in the present map that are read; 0 if masters are. */
+int
+cg_redis_replica_count(const RedisGrid *grid)
+{
+	return list_length(grid->replicas);
+}
+
+/* A master, or behind the masters, a replica. */
+RedisNode *
+cg_redis_get_node(const RedisGrid *grid, int number)
+{
+	int masters = list_length(grid->masters);
+
+	return number < masters ? list_nth(grid->masters, number)
+							: list_nth(grid->replicas, number - masters);
+}
+
+/*
+ * The host:port of a master, 0 to cg_redis_node_count - 1, or of a replica, whose
+ * numbers are those behind them, until the map changes.
+ */
 const char *
 cg_redis_node_name(const RedisGrid *grid, int node)
 {
-	return ((RedisNode *) list_nth(grid->masters, node))->name;
+	return cg_redis_get_node(grid, node)->name;
 }

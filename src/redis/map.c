@@ -14,8 +14,8 @@
 #include "redis/redis_internal.h"
 
 /* Node names of a server are shown in messages and given to the resolver. */
-static bool
-is_host(const char *host)
+bool
+cg_redis_is_host(const char *host)
 {
 	for (const char *c = host; *c; c++)
 	{
@@ -45,7 +45,7 @@ cg_redis_find_target(RedisNode *asked, const RedisReply *redirect)
 	strlcpy(host, address + 1, colon - address);
 	if (host[0] == '\0')
 		return cg_redis_find_node(asked->grid, asked->host, port);
-	return is_host(host) ? cg_redis_find_node(asked->grid, host, port) : NULL;
+	return cg_redis_is_host(host) ? cg_redis_find_node(asked->grid, host, port) : NULL;
 }
 
 static bool
@@ -100,9 +100,29 @@ read_owner(RedisNode *source, const RedisReply *owner, RedisNode **node)
 		host = find_ip(owner);
 	if (!host || strcmp(host, "?") == 0)
 		return true;
-	if (!is_host(host))
+	if (!cg_redis_is_host(host))
 		return false;
 	*node = cg_redis_find_node(source->grid, host, port);
+	return true;
+}
+
+/* Notes the replicas of a range's owner, of those whose place source knows. */
+static bool
+read_replicas(RedisNode *source, const RedisReply *range, RedisNode *owner)
+{
+	List *replicas = NIL;
+
+	for (int i = 3; i < range->element_count; i++)
+	{
+		RedisNode *replica;
+
+		if (!is_kind(range, i, REDIS_ARRAY) ||
+			!read_owner(source, range->elements[i], &replica))
+			return false;
+		if (replica)
+			replicas = list_append_unique_ptr(replicas, replica);
+	}
+	cg_redis_set_replicas(owner, replicas);
 	return true;
 }
 
@@ -129,6 +149,9 @@ cg_redis_read_map(RedisNode *source, const RedisReply *map, RedisNode **slots)
 		last = range->elements[1]->integer;
 		if (first < 0 || first > last || last >= REDIS_SLOT_COUNT ||
 			!read_owner(source, range->elements[2], &owner))
+			return false;
+		if (source->grid->read_from == REDIS_READ_REPLICA && owner &&
+			!read_replicas(source, range, owner))
 			return false;
 		for (int64 slot = first; slot <= last; slot++)
 			slots[slot] = owner;

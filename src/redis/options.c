@@ -111,6 +111,21 @@ set_mode(RedisOptions *options, const char *value)
 }
 
 static void
+set_read_from(RedisOptions *options, const char *value)
+{
+	if (strcmp(value, "master") == 0)
+		options->read_from = REDIS_READ_MASTER;
+	else if (strcmp(value, "replica") == 0)
+		options->read_from = REDIS_READ_REPLICA;
+	else
+		ereport(
+			ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			errmsg("invalid value for option \"read_from\": \"%s\"", value),
+			errdetail("It says which nodes are asked for keys that are only looked at."),
+			errhint("Valid values are \"master\" and \"replica\"."));
+}
+
+static void
 set_endpoints(RedisOptions *options, const char *value)
 {
 	if (cg_redis_parse_endpoints(value) == NIL)
@@ -170,6 +185,8 @@ set_server_option(RedisOptions *options, const char *name, const char *value)
 		set_mode(options, value);
 	else if (strcmp(name, "endpoints") == 0)
 		set_endpoints(options, value);
+	else if (strcmp(name, "read_from") == 0)
+		set_read_from(options, value);
 	else if (strcmp(name, "tls") == 0)
 		set_tls(options, value);
 	else if (strcmp(name, "tls_ca") == 0)

@@ -243,6 +243,12 @@ settle_error(RedisNode *node, const RedisReply *error)
 	{
 		cg_redis_fail_reply(node, error);
 		grid->map_stale = true;
+		if (node->is_replica)
+		{
+			/* Another one may be well. */
+			lose_node(node);
+			return;
+		}
 	}
 	else if (kind == REDIS_ERROR_MOVED)
 	{

@@ -22,13 +22,17 @@
  * context, both of which close all sockets.
  *
  * Waiting is done on MyLatch and the sockets, in the wait events
- * CachegridRedisConnect and CachegridRedisReply, never longer than
- * cachegrid.redis_connect_timeout for a connection and cachegrid.redis_timeout
- * without a byte from a node that owes one.  (Only the lookup of a host name is
+ * CachegridRedisConnect, CachegridRedisReply and, for a replica to catch up,
+ * CachegridRedisReplica; never longer than cachegrid.redis_connect_timeout for a
+ * connection and cachegrid.redis_timeout without a byte from a node that owes one.  (Only the lookup of a host name is
  * the system's, as in libpq.)  MyLatch is left set if somebody set it meanwhile.
  *
  * The caller keeps at most one command per key in flight: one that is redirected
  * may be overtaken by a later one for the same key.
+ *
+ * A reader is a grid that looks and decides nothing: if its options say so, it has
+ * GET, HGETALL and scans answered by replicas; see replica.c.  Every other grid
+ * asks masters only, whatever the options say.
  *
  *-------------------------------------------------------------------------
  */
@@ -54,6 +58,13 @@ typedef enum RedisMode
 	REDIS_MODE_SINGLE
 } RedisMode;
 
+/* Whom a reader asks for keys. */
+typedef enum RedisReadFrom
+{
+	REDIS_READ_MASTER,
+	REDIS_READ_REPLICA
+} RedisReadFrom;
+
 /* How connections are encrypted; see tls.c.  Files are named by their paths. */
 typedef struct RedisTlsOptions
 {
@@ -65,10 +76,11 @@ typedef struct RedisTlsOptions
 	const char *key_password;
 } RedisTlsOptions;
 
-/* Zeroed, it says mode 'cluster' and nothing else. */
+/* Zeroed, it says mode 'cluster', read_from 'master' and nothing else. */
 typedef struct RedisOptions
 {
 	RedisMode mode;
+	RedisReadFrom read_from;
 	const char *endpoints; /* "host:port,[ipv6]:port,host"; port 6379 if not given */
 	const char *username;  /* NULL: AUTH with the password only */
 	const char *password;  /* NULL: a user without one; both NULL: no AUTH */
@@ -87,15 +99,15 @@ typedef struct RedisOptions
 /* Where an option may stand in SQL. */
 typedef enum RedisOptionPlace
 {
-	REDIS_OPTION_SERVER,	  /* mode, endpoints, tls, tls_ca, tls_server_name */
+	REDIS_OPTION_SERVER,	  /* mode, endpoints, read_from, tls, tls_ca, ... */
 	REDIS_OPTION_USER_MAPPING /* username, password, tls_certificate, tls_key, ... */
 } RedisOptionPlace;
 
 typedef enum RedisScanState
 {
 	REDIS_SCAN_KEYS,   /* here are keys, perhaps none; call again */
-	REDIS_SCAN_END,	   /* all masters are through */
-	REDIS_SCAN_BROKEN, /* slots moved meanwhile, keys may be missing: begin anew */
+	REDIS_SCAN_END,	   /* all masters, or their replicas, are through */
+	REDIS_SCAN_BROKEN, /* nodes changed meanwhile, keys may be missing: begin anew */
 	REDIS_SCAN_FAILED, /* see cg_redis_error: begin anew later */
 } RedisScanState;
 
@@ -119,17 +131,22 @@ extern void cg_redis_check_declaration(const RedisOptions *options,
 /*
  * Functions in grid.c
  *
- * open copies the options into a context below parent and touches no network.
- * connect refreshes a stale map and connects, and fences, every master that is
- * not, if it is time to try; true if one can take commands.  A node is a master of
- * the present map.
+ * open copies the options into a context below parent and touches no network; of a
+ * reader, too.  connect refreshes a stale map and connects, and fences, every master
+ * that is not, if it is time to try; true if one can take commands.  If replicas are
+ * read, they are connected as well, and it is true only if each master has one that
+ * has all that the master had by then.  A node is a master of the present map; the
+ * numbers behind theirs, replica_count of them, are the replicas that are read.
  */
 extern RedisGrid *cg_redis_open(MemoryContext parent, const RedisOptions *options);
+extern RedisGrid *cg_redis_open_reader(MemoryContext parent, const RedisOptions *options);
 extern bool cg_redis_connect(RedisGrid *grid);
 extern int64 cg_redis_wait_ms(RedisGrid *grid);
 extern uint64 cg_redis_connections(const RedisGrid *grid);
 extern void cg_redis_close(RedisGrid *grid);
+extern bool cg_redis_reads_replicas(const RedisGrid *grid);
 extern int cg_redis_node_count(const RedisGrid *grid);
+extern int cg_redis_replica_count(const RedisGrid *grid);
 extern const char *cg_redis_node_name(const RedisGrid *grid, int node);
 
 /*

@@ -74,6 +74,9 @@ typedef struct RedisNode
 	uint32 connections;		  /* made so far */
 	bool fenced;			  /* predecessors on this node are gone */
 	bool in_map;			  /* owns slots of the present map */
+	bool is_replica;		  /* of one that does; only known to readers of replicas */
+	bool caught_up;			  /* had, when last asked, what its master had by then */
+	List *replicas;			  /* of an owner: RedisNode, as the last map had them */
 	bool down;				  /* commands are not even queued for it */
 	int64 attempt_at;		  /* when the attempt to connect began; 0: none is made */
 	int64 retry_at;			  /* if down: not tried again before */
@@ -99,6 +102,7 @@ struct RedisGrid
 	MemoryContext context;
 	MemoryContextCallback on_reset;
 	RedisMode mode;
+	RedisReadFrom read_from;
 	char *username;
 	char *password;
 	RedisTlsOptions tls;
@@ -108,7 +112,8 @@ struct RedisGrid
 	dlist_head nodes;	/* every RedisNode */
 	RedisNode **slots;	/* owner by slot, NULL: unserved; NULL before the first map */
 	List *masters;		/* of RedisNode: the owners, each once */
-	uint32 map_version; /* moves when an owner changes */
+	List *replicas;		/* of RedisNode: those that are read, each once */
+	uint32 map_version; /* moves when an owner changes, or a replica is gone */
 	bool map_stale;
 	RedisNode *map_witness; /* whom a MOVED named: asked first */
 	RedisNode **moves;		/* by slot, whom a MOVED named since the map; or NULL */
@@ -182,10 +187,14 @@ extern void cg_redis_copy_reason(const RedisGrid *grid, const char *text, char *
 /* Functions in fence.c */
 extern bool cg_redis_fence_node(RedisNode *node);
 
+/* Functions in grid.c */
+extern RedisNode *cg_redis_get_node(const RedisGrid *grid, int number);
+
 /* Functions in keyslot.c */
 extern uint16 cg_redis_key_slot(RedisString key);
 
 /* Functions in map.c */
+extern bool cg_redis_is_host(const char *host);
 extern RedisNode *cg_redis_find_target(RedisNode *asked, const RedisReply *redirect);
 extern bool cg_redis_read_map(RedisNode *source, const RedisReply *map,
 							  RedisNode **slots);
@@ -199,6 +208,13 @@ extern RedisChunk *cg_redis_find_room(RedisNode *node);
 extern void cg_redis_end_command(RedisNode *node, RedisChunk *chunk,
 								 RedisCommand command);
 extern bool cg_redis_has_unsent(const RedisNode *node);
+
+/* Functions in replica.c */
+extern bool cg_redis_allow_replica(RedisNode *node);
+extern void cg_redis_set_replicas(RedisNode *master, List *replicas);
+extern bool cg_redis_ask_replicas(RedisNode *master);
+extern bool cg_redis_prepare_replicas(RedisGrid *grid);
+extern RedisNode *cg_redis_find_replica(RedisNode *master, int number);
 
 /* Functions in reply.c */
 extern void cg_redis_parse_into(redisReader *reader, MemoryContext context);
@@ -223,8 +239,10 @@ extern int64 cg_redis_now(void);
 extern int64 cg_redis_now_us(void);
 extern uint32 cg_redis_connect_event(void);
 extern uint32 cg_redis_reply_event(void);
+extern uint32 cg_redis_replica_event(void);
 extern bool cg_redis_wait_socket(RedisGrid *grid, pgsocket socket, int events,
 								 int64 deadline, uint32 wait_event);
+extern void cg_redis_rest(RedisGrid *grid, int milliseconds, uint32 wait_event);
 extern void cg_redis_wait_nodes(RedisGrid *grid, int64 deadline);
 extern void cg_redis_forget_wait_set(RedisGrid *grid);
 extern void cg_redis_return_latch(RedisGrid *grid);

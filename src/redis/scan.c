@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * scan.c
- *	  Finds all keys with a prefix, on every master.
+ *	  Finds all keys with a prefix, on every master, or a replica of each.
  *
  * SCAN finds each key that is there from its beginning to its end.  That holds
  * for the cluster as long as no slot moves and no node restarts: both are noticed,
@@ -26,7 +26,8 @@ struct RedisScan
 	MemoryContext keys_context; /* what the last call gave */
 	char *pattern;
 	uint32 map_version; /* at the beginning */
-	int node;			/* among the masters */
+	int master;			/* whose turn it is */
+	RedisNode *node;	/* that is asked: it, or a replica of it */
 	uint32 connections; /* of that node, when its turn began */
 	char cursor[32];	/* "0": its turn has not begun */
 };
@@ -116,18 +117,46 @@ finish_scan(RedisScan *scan)
 														: REDIS_SCAN_BROKEN;
 }
 
-static RedisScanState
-scan_node(RedisScan *scan, RedisNode *node, RedisString **keys, int *count)
+/* The next node's turn begins; NULL and an error if it cannot be asked. */
+static RedisNode *
+choose_node(const RedisScan *scan)
 {
+	RedisNode *master = list_nth(scan->grid->masters, scan->master);
+
+	if (scan->grid->read_from == REDIS_READ_REPLICA)
+		return cg_redis_find_replica(master, 0);
+	return cg_redis_prepare_node(master) ? master : NULL;
+}
+
+/* The node that is asked, ready; NULL and what that means if it is not. */
+static RedisNode *
+find_node(RedisScan *scan, RedisScanState *state)
+{
+	RedisNode *node = scan->node;
+
+	*state = REDIS_SCAN_FAILED;
+	if (strcmp(scan->cursor, "0") == 0)
+	{
+		node = choose_node(scan);
+		scan->node = node;
+		scan->connections = node ? node->connections : 0;
+		return node;
+	}
+	if (!cg_redis_prepare_node(node))
+		return NULL;
+	*state = REDIS_SCAN_BROKEN;
+	return scan->connections == node->connections ? node : NULL;
+}
+
+static RedisScanState
+scan_node(RedisScan *scan, RedisString **keys, int *count)
+{
+	RedisScanState state;
+	RedisNode *node = find_node(scan, &state);
 	const RedisReply *reply;
 
-	if (!cg_redis_prepare_node(node))
-		return REDIS_SCAN_FAILED;
-	if (strcmp(scan->cursor, "0") == 0)
-		scan->connections = node->connections;
-	else if (scan->connections != node->connections)
-		return REDIS_SCAN_BROKEN;
-
+	if (!node)
+		return state;
 	reply = cg_redis_ask_words(node, 6, "SCAN", scan->cursor, "MATCH", scan->pattern,
 							   "COUNT", SCAN_COUNT);
 	if (!reply)
@@ -145,7 +174,7 @@ scan_node(RedisScan *scan, RedisNode *node, RedisString **keys, int *count)
 	}
 	strlcpy(scan->cursor, reply->elements[0]->data, sizeof(scan->cursor));
 	if (strcmp(scan->cursor, "0") == 0)
-		scan->node++;
+		scan->master++;
 	return REDIS_SCAN_KEYS;
 }
 
@@ -167,10 +196,10 @@ cg_redis_scan_next(RedisScan *scan, RedisString **keys, int *count)
 		state = REDIS_SCAN_FAILED;
 	else if (scan->map_version != grid->map_version)
 		state = REDIS_SCAN_BROKEN;
-	else if (scan->node == list_length(grid->masters))
+	else if (scan->master == list_length(grid->masters))
 		state = finish_scan(scan);
 	else
-		state = scan_node(scan, list_nth(grid->masters, scan->node), keys, count);
+		state = scan_node(scan, keys, count);
 	cg_redis_return_latch(grid);
 	return state;
 }

@@ -79,18 +79,28 @@ cg_redis_percentile_ms(const RedisNodeStat *stat, double percentile)
 }
 
 /*
- * What has been counted of a node of the map, 0 to cg_redis_node_count - 1, since
- * this was asked last; the counts begin at zero again.  Touches no network.
+ * What has been counted of a node of the map, numbered as by cg_redis_node_name,
+ * since this was asked last; the counts begin at zero again.  Touches no network.
  */
 void
 cg_redis_take_stat(RedisGrid *grid, int number, RedisNodeStat *stat)
 {
-	RedisNode *node = list_nth(grid->masters, number);
+	RedisNode *node = cg_redis_get_node(grid, number);
 
 	*stat = node->stat;
 	memset(&node->stat, 0, sizeof(RedisNodeStat));
-	stat->single = grid->mode == REDIS_MODE_SINGLE;
+	if (number >= list_length(grid->masters))
+		stat->role = REDIS_ROLE_REPLICA;
+	else
+		stat->role =
+			grid->mode == REDIS_MODE_SINGLE ? REDIS_ROLE_SINGLE : REDIS_ROLE_MASTER;
 	stat->connected = node->connection && node->fenced;
 	for (int slot = 0; slot < REDIS_SLOT_COUNT; slot++)
-		stat->slots += grid->slots[slot] == node;
+	{
+		RedisNode *owner = grid->slots[slot];
+
+		stat->slots += stat->role == REDIS_ROLE_REPLICA
+						   ? owner && list_member_ptr(owner->replicas, node)
+						   : owner == node;
+	}
 }

@@ -18,12 +18,20 @@
  */
 #define REDIS_LATENCY_BUCKETS 112
 
+/* What a node is in the present map. */
+typedef enum RedisRole
+{
+	REDIS_ROLE_MASTER,
+	REDIS_ROLE_SINGLE, /* the master of mode 'single' */
+	REDIS_ROLE_REPLICA /* that a reader asks */
+} RedisRole;
+
 /* Memory of the process; the counts are those since they were taken last. */
 typedef struct RedisNodeStat
 {
-	bool single;		 /* the one server, else a master of a cluster */
+	RedisRole role;
 	bool connected;		 /* and ready for commands */
-	int slots;			 /* that it owns in the present map */
+	int slots;			 /* that it, or a replica's master, owns in the present map */
 	int64 commands;		 /* for it, the client's own included */
 	int64 errors;		 /* error replies but redirections; connections lost, not made */
 	int64 retries;		 /* commands redirected, or to be sent again */

@@ -6,7 +6,8 @@
  * Asked for with CLUSTER SLOTS, which every version of Redis Cluster knows, from
  * any node that answers: whom a redirection named, who is connected, the rest of
  * the old map, the seeds.  The map is replaced as a whole, while no command is
- * in flight; nodes that own nothing any more are forgotten then.
+ * in flight; nodes that own nothing any more, and are no replicas that are read,
+ * are forgotten then.
  *
  * A node is known by host and port as the cluster announces them.  A seed of
  * another spelling is another node and closed before the real one is fenced, so
@@ -81,6 +82,7 @@ forget_node(RedisNode *node)
 	cg_redis_unlink_node(node);
 	dlist_delete(&node->link);
 	MemoryContextDelete(node->replies);
+	list_free(node->replicas);
 	pfree(node->host);
 	pfree(node->name);
 	pfree(node);
@@ -101,10 +103,42 @@ apply_moves(RedisGrid *grid, RedisNode **slots)
 	grid->moves = NULL;
 }
 
+/* Marks the owners of slots, and of readers of replicas, theirs. */
+static void
+mark_nodes(RedisGrid *grid)
+{
+	dlist_iter iter;
+	ListCell *cell;
+
+	dlist_foreach(iter, &grid->nodes)
+	{
+		RedisNode *node = dlist_container(RedisNode, link, iter.cur);
+
+		node->in_map = false;
+		node->is_replica = false;
+	}
+	for (int slot = 0; slot < REDIS_SLOT_COUNT; slot++)
+	{
+		if (grid->slots[slot])
+			grid->slots[slot]->in_map = true;
+	}
+	dlist_foreach(iter, &grid->nodes)
+	{
+		RedisNode *node = dlist_container(RedisNode, link, iter.cur);
+
+		/* Who owns nothing has none: they may be forgotten. */
+		if (!node->in_map)
+			cg_redis_set_replicas(node, NIL);
+		foreach (cell, node->replicas)
+			((RedisNode *) lfirst(cell))->is_replica = true;
+	}
+}
+
 /* Puts the map in force.  No command may be in flight. */
 static void
 install_map(RedisGrid *grid, RedisNode **slots)
 {
+	List *replicas = grid->replicas;
 	dlist_mutable_iter iter;
 
 	Assert(grid->unanswered == 0);
@@ -118,18 +152,10 @@ install_map(RedisGrid *grid, RedisNode **slots)
 	grid->map_stale = false;
 	grid->map_witness = NULL;
 
-	dlist_foreach_modify(iter, &grid->nodes)
-	{
-		dlist_container(RedisNode, link, iter.cur)->in_map = false;
-	}
-	for (int slot = 0; slot < REDIS_SLOT_COUNT; slot++)
-	{
-		if (slots[slot])
-			slots[slot]->in_map = true;
-	}
-
+	mark_nodes(grid);
 	list_free(grid->masters);
 	grid->masters = NIL;
+	grid->replicas = NIL;
 	dlist_foreach_modify(iter, &grid->nodes)
 	{
 		RedisNode *node = dlist_container(RedisNode, link, iter.cur);
@@ -137,10 +163,17 @@ install_map(RedisGrid *grid, RedisNode **slots)
 
 		if (node->in_map)
 			grid->masters = lappend(grid->masters, node);
+		else if (node->is_replica)
+			grid->replicas = lappend(grid->replicas, node);
 		else
 			forget_node(node);
 		MemoryContextSwitchTo(old);
 	}
+
+	/* A scan may have come to one that is gone. */
+	if (list_difference_ptr(replicas, grid->replicas) != NIL)
+		grid->map_version++;
+	list_free(replicas);
 }
 
 static void
@@ -246,6 +279,8 @@ ask_single_server(RedisGrid *grid)
 		cg_redis_fail_hint(grid, "Set the option \"mode\" of the server to 'cluster'.");
 		return false;
 	}
+	if (grid->read_from == REDIS_READ_REPLICA && !cg_redis_ask_replicas(node))
+		return false;
 	slots = make_slots(grid);
 	for (int slot = 0; slot < REDIS_SLOT_COUNT; slot++)
 		slots[slot] = node;

@@ -58,6 +58,16 @@ cg_redis_reply_event(void)
 	return event;
 }
 
+uint32
+cg_redis_replica_event(void)
+{
+	static uint32 event = 0;
+
+	if (event == 0)
+		event = WaitEventExtensionNew("CachegridRedisReplica");
+	return event;
+}
+
 static void
 answer_latch(RedisGrid *grid)
 {
@@ -89,6 +99,21 @@ cg_redis_wait_socket(RedisGrid *grid, pgsocket socket, int events, int64 deadlin
 			return true;
 		if (time_left(deadline) == 0)
 			return false;
+	}
+}
+
+/* Lets so much time pass. */
+void
+cg_redis_rest(RedisGrid *grid, int milliseconds, uint32 wait_event)
+{
+	int64 deadline = cg_redis_now() + milliseconds;
+
+	while (time_left(deadline) > 0)
+	{
+		if (WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+					  time_left(deadline), wait_event) &
+			WL_LATCH_SET)
+			answer_latch(grid);
 	}
 }
 
