@@ -9,6 +9,7 @@ use IPC::Run qw(start);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Time::HiRes qw(usleep);
 
 use FakeRedis;
 use RedisServer;
@@ -149,13 +150,20 @@ is(mend('pairs'), '0', 'the worker asks masters: nothing is to be mended');
 
 # It is waited for as long as it takes, if it comes nearer
 my ($output, $errors) = ('', '');
-my $session = start(
-	[
-		'psql', '-XAtq', '-d', $node->connstr('postgres'),
-		'-c', q{SET cachegrid.redis_timeout = '100s'},
-		'-c', q{SELECT key, problem FROM cachegrid.verify('pairs', 'pairs')}
-	],
-	'>', \$output, '2>', \$errors);
+sub start_verify
+{
+	my ($table, $timeout) = @_;
+
+	return start(
+		[
+			'psql', '-XAtq', '-d', $node->connstr('postgres'),
+			'-c', "SET cachegrid.redis_timeout = '$timeout'",
+			'-c', "SELECT key, problem FROM cachegrid.verify('$table', '$table')"
+		],
+		'>', \$output, '2>', \$errors);
+}
+
+my $session = start_verify('pairs', '100s');
 ok( $node->poll_query_until('postgres',
 		q{SELECT count(*) = 1 FROM pg_stat_activity WHERE query LIKE 'SELECT key%' AND wait_event_type = 'Extension'}),
 	'verify waits');
@@ -279,6 +287,20 @@ foreach my $fault (@faults)
 	$_->tell('ANSWER', $command, 0, '') foreach $left, $right;
 	is(verify('fakes'), '', "$name: it is over");
 }
+
+# One that comes nearer is waited for, for longer than one that does not
+$_->tell('SAY', 'replication', position('slave', 0)) foreach $left, $right;
+my $asked = $left->tell('COUNT', 'INFO');
+($output, $errors) = ('', '');
+$session = start_verify('fakes', '2s');
+RedisServer::wait_until('verify waits', sub { $left->tell('COUNT', 'INFO') > $asked });
+foreach my $offset (map { $_ * 100 } 1 .. 10)
+{
+	usleep(300_000);
+	$_->tell('SAY', 'replication', position('slave', $offset)) foreach $left, $right;
+}
+$session->finish;
+is("$output$errors", '', 'a replica that comes nearer is waited for');
 
 # What they send elsewhere is asked again, but not for ever
 $left->tell('ANSWER', 'GET', 3, "-MOVED <slot> 127.0.0.1:${\ $head->port}\r\n");
