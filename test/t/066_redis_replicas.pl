@@ -292,7 +292,7 @@ foreach my $fault (@faults)
 $_->tell('SAY', 'replication', position('slave', 0)) foreach $left, $right;
 my $asked = $left->tell('COUNT', 'INFO');
 ($output, $errors) = ('', '');
-$session = start_verify('fakes', '2s');
+$session = start_verify('fakes', '1s');
 RedisServer::wait_until('verify waits', sub { $left->tell('COUNT', 'INFO') > $asked });
 foreach my $offset (map { $_ * 100 } 1 .. 10)
 {
