@@ -257,7 +257,10 @@ CREATE TABLE cache (
     ttl_jitter    double precision NOT NULL DEFAULT 0 CHECK (ttl_jitter BETWEEN 0 AND 1),
     compress_above integer CHECK (compress_above BETWEEN 0 AND 16777216),
     max_memory    bigint CHECK (max_memory >= 65536),
-    pinned        boolean NOT NULL DEFAULT false
+    pinned        boolean NOT NULL DEFAULT false,
+    wait_timeout  interval CHECK (wait_timeout >= interval '0'),
+    on_timeout    text     NOT NULL DEFAULT 'compute' CHECK (on_timeout IN ('compute', 'error')),
+    lease_interval interval CHECK (lease_interval > interval '0')
 );
 COMMENT ON TABLE cache IS
 'Named caches: policies for the keys whose part before the first colon is the name. Written by create_cache, alter_cache and drop_cache. Example: SELECT name, ttl FROM cachegrid.cache;';
@@ -268,6 +271,9 @@ COMMENT ON COLUMN cache.ttl_jitter IS 'by how much of itself, 0 to 1, each time 
 COMMENT ON COLUMN cache.compress_above IS 'values of more bytes are compressed, if that saves at least an eighth; NULL: none';
 COMMENT ON COLUMN cache.max_memory IS 'bytes of memory that the cache''s entries may take; NULL: no limit but cachegrid.memory';
 COMMENT ON COLUMN cache.pinned IS 'do the cache''s entries stay while any of other caches can go';
+COMMENT ON COLUMN cache.wait_timeout IS 'how long to wait for another session that computes the same key; NULL: cachegrid.lease_timeout';
+COMMENT ON COLUMN cache.on_timeout IS 'what to do after that: compute or error';
+COMMENT ON COLUMN cache.lease_interval IS 'time from the start of a key''s computation within which no other begins; NULL: none';
 SELECT pg_catalog.pg_extension_config_dump('cache', '');
 
 CREATE FUNCTION cache_changed() RETURNS trigger
@@ -279,31 +285,70 @@ ALTER TABLE cache ENABLE ALWAYS TRIGGER changed;
 
 CREATE FUNCTION create_cache(name text, ttl interval DEFAULT NULL, loader text DEFAULT NULL, transactional boolean DEFAULT true,
                              ttl_jitter double precision DEFAULT 0, compress_above integer DEFAULT NULL,
-                             max_memory text DEFAULT NULL, pinned boolean DEFAULT false) RETURNS void
+                             max_memory text DEFAULT NULL, pinned boolean DEFAULT false,
+                             wait_timeout interval DEFAULT NULL, on_timeout text DEFAULT 'compute',
+                             lease_interval interval DEFAULT NULL) RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    options cachegrid.cache := ROW(name::name, ttl, loader, transactional, ttl_jitter, compress_above, pg_size_bytes(max_memory), pinned,
+                                   wait_timeout, on_timeout, lease_interval);
 BEGIN
-    PERFORM cachegrid.check_policy(create_cache.name, create_cache.ttl, create_cache.transactional, create_cache.ttl_jitter,
-                                   create_cache.compress_above, pg_size_bytes(create_cache.max_memory), create_cache.pinned);
-    IF EXISTS (SELECT FROM cachegrid.cache AS c WHERE c.name = create_cache.name::name) THEN
+    PERFORM cachegrid.check_policy(create_cache.name, options);
+    IF EXISTS (SELECT FROM cachegrid.cache AS c WHERE c.name = options.name) THEN
         RAISE EXCEPTION 'cache "%" already exists', create_cache.name
             USING ERRCODE = 'duplicate_object', DETAIL = 'Another cache of this database has that name.',
                   HINT = 'Use cachegrid.alter_cache to change it.';
     END IF;
-    INSERT INTO cachegrid.cache
-    VALUES (create_cache.name, create_cache.ttl, create_cache.loader, create_cache.transactional, create_cache.ttl_jitter,
-            create_cache.compress_above, pg_size_bytes(create_cache.max_memory), create_cache.pinned);
+    INSERT INTO cachegrid.cache VALUES (options.*);
 END
 $$;
-COMMENT ON FUNCTION create_cache(text, interval, text, boolean, double precision, integer, text, boolean) IS
-'Creates a named cache: a policy for the keys whose part before the first colon is name (1 to 63 bytes, no colon). ttl: time to live of entries that are given none; NULL: they do not expire. loader: a SELECT that computes a key''s value, with $1, $2, ... for the parts of the key after its name, separated by colons. transactional: do set and delete take effect at commit (true) or at once. ttl_jitter: by how much of itself, 0 to 1, each time to live that an entry is given, the cache''s or another, is shortened at most, at random, so that what was put at once does not expire at once; ttl() and expires_at() tell what came of it. compress_above: values of more bytes than this, and of 32 at least, are compressed by lz4, if that saves at least an eighth, and decompressed when they are read; NULL: none are. The limit of 16 MB is for the value as it is put; view stat_cache tells ratio and time. max_memory: the memory that the cache''s entries may take, as text with a unit such as 64MB, or in bytes, at least 64kB: when it is full they make room for each other, and other caches lose nothing; NULL: no limit but cachegrid.memory. pinned: entries are not evicted while any entry of another cache that is not pinned can be; what nothing else can make room for, and max_memory, evict them all the same. Entries with such keys that are there already end. A NULL name, transactional, ttl_jitter or pinned is an error. Example: SELECT cachegrid.create_cache(''product'', ttl => ''1 hour'', loader => ''SELECT to_jsonb(p) FROM product p WHERE id = $1'');';
+COMMENT ON FUNCTION create_cache IS
+'Creates a named cache: a policy for the keys whose part before the first colon is name (1 to 63 bytes, no colon). ttl: time to live of entries that are given none; NULL: they do not expire. loader: a SELECT that computes a key''s value, with $1, $2, ... for the parts of the key after its name, separated by colons. transactional: do set and delete take effect at commit (true) or at once. ttl_jitter: by how much of itself, 0 to 1, each time to live that an entry is given, the cache''s or another, is shortened at most, at random, so that what was put at once does not expire at once; ttl() and expires_at() tell what came of it. compress_above: values of more bytes than this, and of 32 at least, are compressed by lz4, if that saves at least an eighth, and decompressed when they are read; NULL: none are. The limit of 16 MB is for the value as it is put; view stat_cache tells ratio and time. max_memory: the memory that the cache''s entries may take, as text with a unit such as 64MB, or in bytes, at least 64kB: when it is full they make room for each other, and other caches lose nothing; NULL: no limit but cachegrid.memory. pinned: entries are not evicted while any entry of another cache that is not pinned can be; what nothing else can make room for, and max_memory, evict them all the same. wait_timeout: how long fetch waits for another session that computes the same value, 0 or more; NULL: as long as cachegrid.lease_timeout says. on_timeout: what it does then: compute, it computes the value, too; error, it raises one. lease_interval: after a session has begun to compute the value of a key, no other begins within this time, but waits; NULL: none. What cannot be kept, as its key is being changed, everybody computes for himself all the same. Entries with such keys that are there already end. A NULL name, transactional, ttl_jitter or pinned is an error. Example: SELECT cachegrid.create_cache(''product'', ttl => ''1 hour'', loader => ''SELECT to_jsonb(p) FROM product p WHERE id = $1'');';
 
-CREATE FUNCTION check_policy(name text, ttl interval, transactional boolean, ttl_jitter double precision,
-                             compress_above integer, max_memory bigint, pinned boolean) RETURNS void
+CREATE FUNCTION check_choice(option text, value text, choices text[], what text) RETURNS void
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF value IS NULL THEN
+        RAISE EXCEPTION 'option "%" must not be null', option
+            USING ERRCODE = 'null_value_not_allowed', DETAIL = what,
+                  HINT = format('Leave it out, or choose among: %s.', array_to_string(choices, ', '));
+    END IF;
+    IF value <> ALL (choices) THEN
+        RAISE EXCEPTION 'invalid value for option "%": "%"', option, value
+            USING ERRCODE = 'invalid_parameter_value', DETAIL = what,
+                  HINT = format('Choose among: %s.', array_to_string(choices, ', '));
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION check_choice IS 'Raises an error if the value of an option is none of its choices.';
+
+CREATE FUNCTION check_time(option text, value interval, may_be_zero boolean, what text) RETURNS void
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF value < interval '0' OR (value = interval '0' AND NOT may_be_zero) THEN
+        RAISE EXCEPTION '%', format(CASE WHEN may_be_zero THEN 'option "%s" must not be negative'
+                                         ELSE 'option "%s" must be greater than zero' END, option)
+            USING ERRCODE = 'invalid_parameter_value', DETAIL = format('It is %s.', value), HINT = what;
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION check_time IS 'Raises an error if the value of an option is no time that it may be.';
+
+CREATE FUNCTION check_policy(name text, options cachegrid.cache) RETURNS void
     LANGUAGE plpgsql STABLE PARALLEL SAFE
     SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    ttl interval := options.ttl;
+    ttl_jitter double precision := options.ttl_jitter;
+    compress_above integer := options.compress_above;
+    max_memory bigint := options.max_memory;
 BEGIN
     IF name IS NULL OR octet_length(name) NOT BETWEEN 1 AND 63 OR position(':' IN name) > 0 THEN
         RAISE EXCEPTION 'invalid cache name %', coalesce(quote_ident(name), 'NULL')
@@ -323,13 +368,13 @@ BEGIN
                   DETAIL = format('It is %s.', ttl),
                   HINT = 'Use NULL for entries that do not expire by themselves.';
     END IF;
-    IF transactional IS NULL THEN
+    IF options.transactional IS NULL THEN
         RAISE EXCEPTION 'option "transactional" must not be null'
             USING ERRCODE = 'null_value_not_allowed',
                   DETAIL = 'It says when set and delete take effect.',
                   HINT = 'Leave it out, or say true or false.';
     END IF;
-    IF pinned IS NULL THEN
+    IF options.pinned IS NULL THEN
         RAISE EXCEPTION 'option "pinned" must not be null'
             USING ERRCODE = 'null_value_not_allowed',
                   DETAIL = 'It says whether entries stay while others can be evicted.',
@@ -362,30 +407,36 @@ BEGIN
                                   current_setting('cachegrid.memory')),
                   HINT = 'Choose less, or raise cachegrid.memory and restart the server.';
     END IF;
+    PERFORM cachegrid.check_time('wait_timeout', options.wait_timeout, true, 'Use 0 for not to wait, NULL for as long as cachegrid.lease_timeout says.'),
+            cachegrid.check_choice('on_timeout', options.on_timeout, '{compute,error}', 'It says what a session does that has waited long enough.'),
+            cachegrid.check_time('lease_interval', options.lease_interval, false, 'Use NULL for none.');
 END
 $$;
-COMMENT ON FUNCTION check_policy(text, interval, boolean, double precision, integer, bigint, boolean) IS 'Raises an error for options that create_cache and alter_cache refuse.';
+COMMENT ON FUNCTION check_policy IS 'Raises an error for options that create_cache and alter_cache refuse.';
 
 CREATE FUNCTION alter_cache(name text, ttl interval DEFAULT NULL, loader text DEFAULT NULL, transactional boolean DEFAULT NULL,
                             ttl_jitter double precision DEFAULT NULL, compress_above integer DEFAULT NULL,
-                            max_memory text DEFAULT NULL, pinned boolean DEFAULT NULL, reset text[] DEFAULT '{}') RETURNS void
+                            max_memory text DEFAULT NULL, pinned boolean DEFAULT NULL,
+                            wait_timeout interval DEFAULT NULL, on_timeout text DEFAULT NULL,
+                            lease_interval interval DEFAULT NULL, reset text[] DEFAULT '{}') RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
+    known CONSTANT text[] := '{ttl,loader,transactional,ttl_jitter,compress_above,max_memory,pinned,wait_timeout,on_timeout,lease_interval}';
+    options cachegrid.cache := ROW(NULL, ttl, loader, coalesce(transactional, true), coalesce(ttl_jitter, 0), compress_above,
+                                   pg_size_bytes(max_memory), coalesce(pinned, false), wait_timeout, coalesce(on_timeout, 'compute'),
+                                   lease_interval);
     unknown text;
 BEGIN
-    PERFORM cachegrid.check_policy(alter_cache.name, alter_cache.ttl, coalesce(alter_cache.transactional, true),
-                                   coalesce(alter_cache.ttl_jitter, 0), alter_cache.compress_above,
-                                   pg_size_bytes(alter_cache.max_memory), coalesce(alter_cache.pinned, false));
+    PERFORM cachegrid.check_policy(alter_cache.name, options);
     SELECT o INTO unknown FROM unnest(reset) AS o
-     WHERE o IS NULL OR o NOT IN ('ttl', 'loader', 'transactional', 'ttl_jitter', 'compress_above', 'max_memory',
-                                        'pinned')
+     WHERE o IS NULL OR o <> ALL (known)
      LIMIT 1;
     IF FOUND THEN
         RAISE EXCEPTION 'unknown cache option "%"', coalesce(unknown, 'NULL')
             USING ERRCODE = 'invalid_parameter_value', DETAIL = 'Argument "reset" names it.',
-                  HINT = 'Options are ttl, loader, transactional, ttl_jitter, compress_above, max_memory and pinned.';
+                  HINT = format('Options are %s.', array_to_string(known, ', '));
     END IF;
     UPDATE cachegrid.cache AS c
        SET ttl = CASE WHEN 'ttl' = ANY (reset) THEN NULL ELSE coalesce(alter_cache.ttl, c.ttl) END,
@@ -396,7 +447,10 @@ BEGIN
            compress_above = CASE WHEN 'compress_above' = ANY (reset) THEN NULL ELSE coalesce(alter_cache.compress_above, c.compress_above) END,
            max_memory = CASE WHEN 'max_memory' = ANY (reset) THEN NULL
                              ELSE coalesce(pg_size_bytes(alter_cache.max_memory), c.max_memory) END,
-           pinned = CASE WHEN 'pinned' = ANY (reset) THEN false ELSE coalesce(alter_cache.pinned, c.pinned) END
+           pinned = CASE WHEN 'pinned' = ANY (reset) THEN false ELSE coalesce(alter_cache.pinned, c.pinned) END,
+           wait_timeout = CASE WHEN 'wait_timeout' = ANY (reset) THEN NULL ELSE coalesce(alter_cache.wait_timeout, c.wait_timeout) END,
+           on_timeout = CASE WHEN 'on_timeout' = ANY (reset) THEN 'compute' ELSE coalesce(alter_cache.on_timeout, c.on_timeout) END,
+           lease_interval = CASE WHEN 'lease_interval' = ANY (reset) THEN NULL ELSE coalesce(alter_cache.lease_interval, c.lease_interval) END
      WHERE c.name = alter_cache.name::name;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'cache "%" does not exist', alter_cache.name
@@ -405,8 +459,8 @@ BEGIN
     END IF;
 END
 $$;
-COMMENT ON FUNCTION alter_cache(text, interval, text, boolean, double precision, integer, text, boolean, text[]) IS
-'Changes the options of the cache name: ttl, loader, transactional, ttl_jitter, compress_above, max_memory and pinned, as for create_cache. Those that are NULL or left out stay, those named in reset go back to their defaults. The cache''s entries end. A NULL name is an error. Example: SELECT cachegrid.alter_cache(''product'', ttl => ''5 minutes'', reset => ''{loader}'');';
+COMMENT ON FUNCTION alter_cache IS
+'Changes the options of the cache name: ttl, loader, transactional, ttl_jitter, compress_above, max_memory, pinned, wait_timeout, on_timeout and lease_interval, as for create_cache. Those that are NULL or left out stay, those named in reset go back to their defaults. The cache''s entries end. A NULL name is an error. Example: SELECT cachegrid.alter_cache(''product'', ttl => ''5 minutes'', reset => ''{loader}'');';
 
 CREATE FUNCTION drop_cache(name text) RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -800,9 +854,8 @@ GRANT EXECUTE ON FUNCTION set(text, text, interval, text[]), set(text, anyelemen
     cas(text, text, bigint, interval), cas(text, anyelement, bigint, interval),
     incr(text, bigint, interval), decr(text, bigint, interval), expire(text, interval) TO cachegrid_writer;
 
-GRANT EXECUTE ON FUNCTION clear(text), create_cache(text, interval, text, boolean, double precision, integer, text, boolean),
-    check_policy(text, interval, boolean, double precision, integer, bigint, boolean),
-    alter_cache(text, interval, text, boolean, double precision, integer, text, boolean, text[]), drop_cache(text), cache_table(regclass, name, interval)
+GRANT EXECUTE ON FUNCTION clear(text), create_cache, check_policy, check_choice, check_time, alter_cache, drop_cache(text),
+    cache_table(regclass, name, interval)
     TO cachegrid_admin;
 GRANT INSERT, UPDATE, DELETE ON cache TO cachegrid_admin;
 

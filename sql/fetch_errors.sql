@@ -186,9 +186,11 @@ SELECT cachegrid.cache_table('far');
 SELECT cachegrid.cache_table('mine');
 CREATE TABLE numbers (n numeric PRIMARY KEY);
 SELECT cachegrid.cache_table('numbers');
+\set SHOW_CONTEXT never
 SELECT cachegrid.cache_table('product', 'pro:duct');
 SELECT cachegrid.cache_table('product', 'bare');
 SELECT cachegrid.cache_table('product', ttl => '-1');
+\set SHOW_CONTEXT errors
 SELECT name FROM cachegrid.cache ORDER BY name;
 
 SET client_min_messages = warning;

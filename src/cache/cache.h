@@ -26,6 +26,21 @@
 /* A time to live in microseconds of the monotonic clock; never ends: */
 #define CG_TTL_NEVER PG_INT64_MAX
 
+/* What becomes of a session that has waited long enough for another one's value. */
+typedef enum CacheOnTimeout
+{
+	ON_TIMEOUT_COMPUTE, /* it computes the value, too */
+	ON_TIMEOUT_ERROR
+} CacheOnTimeout;
+
+/* How a cache's values are computed on a miss.  Times are microseconds. */
+typedef struct CacheLoading
+{
+	int64 wait_timeout; /* for another session's value; -1: cachegrid.lease_timeout */
+	CacheOnTimeout on_timeout;
+	int64 lease_interval; /* from the start of a key's load to the next one's, 0: any */
+} CacheLoading;
+
 /*
  * A named cache, as the current database's table cachegrid.cache declares
  * it.  Backend-local copy, valid until the next statement: read it, do not
@@ -40,6 +55,7 @@ typedef struct CachePolicy
 	double ttl_jitter;	/* each time to live is shortened by up to this part of it */
 	int compress_above; /* bytes; -1: never */
 	const char *loader; /* query text, or NULL */
+	CacheLoading loading;
 	StoreLimits limits;
 } CachePolicy;
 

@@ -20,6 +20,9 @@
 #ifndef CACHEGRID_CACHE_INTERNAL_H
 #define CACHEGRID_CACHE_INTERNAL_H
 
+#include "access/htup.h"
+#include "access/tupdesc.h"
+
 #include "cache/cache.h"
 #include "store/store.h"
 
@@ -106,7 +109,14 @@ extern int cg_policy_home(const CachePolicy *policy, const CacheKey *key,
 						  Dependency *home);
 extern int cg_policy_home_of_entry(const StoreKey *key, Dependency *home);
 
+/* Functions in options.c */
+extern const char *cg_options_name(HeapTuple row, TupleDesc descriptor);
+extern void cg_options_init(CachePolicy *policy);
+extern void cg_options_read(HeapTuple row, TupleDesc descriptor, MemoryContext context,
+							CachePolicy *policy);
+
 /* Functions in ttl.c */
+extern int64 cg_microseconds(const Interval *interval);
 extern StoreTime cg_policy_expiry(const CachePolicy *policy, int64 ttl);
 
 /* Functions in fill.c */

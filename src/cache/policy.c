@@ -20,7 +20,6 @@
 #include "postgres.h"
 
 #include "access/genam.h"
-#include "access/htup_details.h"
 #include "access/relation.h"
 #include "access/table.h"
 #include "catalog/namespace.h"
@@ -37,20 +36,6 @@
 #define DEFAULT_CACHE "default"
 #define NO_NUMBER	  PG_UINT16_MAX
 #define READ_TRIES	  4
-
-/* Columns of cachegrid.cache. */
-enum
-{
-	COLUMN_NAME = 1,
-	COLUMN_TTL,
-	COLUMN_LOADER,
-	COLUMN_TRANSACTIONAL,
-	COLUMN_TTL_JITTER,
-	COLUMN_COMPRESS_ABOVE,
-	COLUMN_MAX_MEMORY,
-	COLUMN_PINNED,
-	COLUMNS = COLUMN_PINNED
-};
 
 /* Backend-local: the rows, valid for this relation until it is invalidated. */
 static HTAB *policies = NULL;
@@ -107,42 +92,9 @@ add_policy(const char *name)
 
 	namestrcpy(&key, name);
 	policy = hash_search(policies, &key, HASH_ENTER, &found);
-	policy->transactional = true;
-	policy->ttl = CG_TTL_NEVER;
-	policy->ttl_jitter = 0;
-	policy->compress_above = -1;
-	policy->loader = NULL;
-	policy->limits = (StoreLimits){0};
+	cg_options_init(policy);
 	policy->number = NO_NUMBER;
 	return policy;
-}
-
-static void
-read_row(HeapTuple row, TupleDesc descriptor)
-{
-	Datum values[16];
-	bool nulls[16];
-	CachePolicy *policy;
-
-	Assert(descriptor->natts >= COLUMNS && descriptor->natts <= lengthof(values));
-	heap_deform_tuple(row, descriptor, values, nulls);
-	policy = add_policy(NameStr(*DatumGetName(values[COLUMN_NAME - 1])));
-	if (!nulls[COLUMN_TTL - 1])
-		policy->ttl =
-			cg_cache_ttl_from_interval(DatumGetIntervalP(values[COLUMN_TTL - 1]));
-	if (!nulls[COLUMN_LOADER - 1])
-		policy->loader = MemoryContextStrdup(
-			policies_context, TextDatumGetCString(values[COLUMN_LOADER - 1]));
-	if (!nulls[COLUMN_TRANSACTIONAL - 1])
-		policy->transactional = DatumGetBool(values[COLUMN_TRANSACTIONAL - 1]);
-	if (!nulls[COLUMN_TTL_JITTER - 1])
-		policy->ttl_jitter = DatumGetFloat8(values[COLUMN_TTL_JITTER - 1]);
-	if (!nulls[COLUMN_COMPRESS_ABOVE - 1])
-		policy->compress_above = DatumGetInt32(values[COLUMN_COMPRESS_ABOVE - 1]);
-	if (!nulls[COLUMN_MAX_MEMORY - 1])
-		policy->limits.max_memory = DatumGetInt64(values[COLUMN_MAX_MEMORY - 1]);
-	if (!nulls[COLUMN_PINNED - 1])
-		policy->limits.pinned = DatumGetBool(values[COLUMN_PINNED - 1]);
 }
 
 static void
@@ -224,7 +176,8 @@ read_table(void)
 	relation = table_open(policies_relation, AccessShareLock);
 	scan = systable_beginscan(relation, InvalidOid, false, NULL, 0, NULL);
 	while (HeapTupleIsValid(row = systable_getnext(scan)))
-		read_row(row, RelationGetDescr(relation));
+		cg_options_read(row, RelationGetDescr(relation), policies_context,
+						add_policy(cg_options_name(row, RelationGetDescr(relation))));
 	systable_endscan(scan);
 	table_close(relation, AccessShareLock);
 	if (!open_caches())

@@ -13,19 +13,28 @@
 
 #include "cache/cache_internal.h"
 
+/* Microseconds; a month counts as 30 days.  The nearest that there is, if it is too long. */
+int64
+cg_microseconds(const Interval *interval)
+{
+	int64 days = (int64) interval->month * DAYS_PER_MONTH + interval->day;
+	int64 microseconds;
+
+	if (pg_mul_s64_overflow(days, USECS_PER_DAY, &microseconds) ||
+		pg_add_s64_overflow(microseconds, interval->time, &microseconds))
+		return days < 0 ? PG_INT64_MIN : PG_INT64_MAX;
+	return microseconds;
+}
+
 /*
- * Microseconds; a month counts as 30 days.  Raises an error for what is not
- * positive, or would end after the clock does.
+ * Microseconds.  Raises an error for what is not positive, or would end after the
+ * clock does.
  */
 int64
 cg_cache_ttl_from_interval(const Interval *ttl)
 {
-	int64 days = (int64) ttl->month * DAYS_PER_MONTH + ttl->day;
-	int64 microseconds;
+	int64 microseconds = cg_microseconds(ttl);
 
-	if (pg_mul_s64_overflow(days, USECS_PER_DAY, &microseconds) ||
-		pg_add_s64_overflow(microseconds, ttl->time, &microseconds))
-		microseconds = days < 0 ? PG_INT64_MIN : PG_INT64_MAX;
 	if (microseconds > PG_INT64_MAX / 4)
 		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				errmsg("time to live is too long"),

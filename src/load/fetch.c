@@ -24,6 +24,7 @@
 #include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
+#include "base/clock.h"
 #include "base/compat.h"
 #include "base/hash.h"
 #include "base/settings.h"
@@ -34,6 +35,8 @@
 #include "load/load.h"
 #include "load/query.h"
 
+#define MICROSECONDS_IN_MS 1000
+
 /* A load under way.  Backend-local, on the stack. */
 typedef struct Load
 {
@@ -43,6 +46,7 @@ typedef struct Load
 	uint64 lease; /* its id */
 	bool leased;  /* held here */
 	int64 ttl;
+	CacheLoading options; /* of the key's cache */
 	LoadTarget target;
 	CacheFill *fill; /* NULL: compute only */
 	bool fruitless;	 /* computed, and not published */
@@ -99,30 +103,54 @@ static void
 init_load(Load *load, const LoadRequest *request, uint64 identity)
 {
 	uint64 ids[2] = {cg_dependency_of_key(&request->key), identity};
+	const CachePolicy *policy = cg_cache_policy(&request->key);
 
 	memset(load, 0, sizeof(Load));
 	load->request = request;
 	load->query = pnstrdup(request->query, request->query_size);
 	load->identity = identity;
 	load->lease = cg_hash(ids, sizeof(ids), 0) | 1;
-	load->ttl = request->ttl ? cg_cache_ttl_from_interval(request->ttl)
-							 : cg_cache_policy(&request->key)->ttl;
+	load->ttl = request->ttl ? cg_cache_ttl_from_interval(request->ttl) : policy->ttl;
+	load->options = policy->loading;
 	load->target.key = &request->key;
 	set_tags(&load->target, request->tags);
 	load->outer = current_load;
 }
 
-/* A query that fetches the very value that it computes would never end. */
+/* Append the keys of the loads from first, an outer one, to last. */
+static void
+append_chain(StringInfo chain, const Load *first, const Load *last)
+{
+	const CacheKey *key = &last->request->key;
+
+	if (last != first)
+		append_chain(chain, first, last->outer);
+	appendStringInfo(chain, "%s\"%.*s\"", last == first ? "" : ", ", key->size,
+					 key->data);
+}
+
+/*
+ * A query that fetches the very value that it computes would never end.  The load is
+ * not the current one yet, but it knows its outer one.
+ */
 static void
 check_recursion(const Load *load)
 {
 	for (const Load *outer = load->outer; outer; outer = outer->outer)
-		if (outer->lease == load->lease)
-			ereport(ERROR, errcode(ERRCODE_STATEMENT_TOO_COMPLEX),
-					errmsg("key \"%.*s\" is computed from itself",
-						   load->request->key.size, load->request->key.data),
-					errdetail("A query that computes it fetches it."),
-					errhint("Let the query read tables, or fetch other keys."));
+	{
+		StringInfoData chain;
+
+		if (outer->lease != load->lease)
+			continue;
+		initStringInfo(&chain);
+		append_chain(&chain, outer, load);
+		ereport(ERROR, errcode(ERRCODE_STATEMENT_TOO_COMPLEX),
+				errmsg("key \"%.*s\" is computed from itself", load->request->key.size,
+					   load->request->key.data),
+				errdetail("Each of these is fetched by what computes the one before: %s.",
+						  chain.data),
+				errhint("Let the query read tables, or fetch other keys."));
+	}
 }
 
 static void
@@ -133,6 +161,30 @@ release_lease(Load *load)
 	load->leased = false;
 }
 
+static void
+refuse_to_wait(const Load *load)
+{
+	const CacheKey *key = &load->request->key;
+
+	ereport(
+		ERROR, errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+		errmsg("key \"%.*s\" is still being computed", key->size, key->data),
+		errdetail("Another session computes it, or has done so lately, and the cache's "
+				  "\"wait_timeout\" has passed."),
+		errhint("Try again, or give the cache a longer \"wait_timeout\" or another "
+				"\"on_timeout\"."));
+}
+
+/* When to stop waiting for another session, by cg_clock_ms(). */
+static int64
+wait_deadline(const Load *load)
+{
+	int64 timeout = load->options.wait_timeout;
+
+	return cg_clock_ms() +
+		   (timeout < 0 ? cg_lease_timeout : timeout / MICROSECONDS_IN_MS);
+}
+
 /*
  * Begin the fill, holding the lease where one is to be had.  True if
  * another session published the value meanwhile: then there is nothing to fill.
@@ -140,9 +192,8 @@ release_lease(Load *load)
 static bool
 begin_fill(Load *load, CacheValue *value)
 {
-	TimestampTz deadline =
-		TimestampTzPlusMilliseconds(GetCurrentTimestamp(), cg_lease_timeout);
-	bool may_wait = !cg_load_lease_held();
+	int64 deadline = wait_deadline(load);
+	LeaseWait waited = LEASE_ENDED;
 
 	for (;;)
 	{
@@ -158,19 +209,22 @@ begin_fill(Load *load, CacheValue *value)
 		}
 		if (load->leased)
 			return false;
-		lease = cg_load_lease_take(load->lease);
+		lease = cg_load_lease_take(load->lease,
+								   load->options.lease_interval / MICROSECONDS_IN_MS);
 		load->leased = lease == LEASE_TAKEN;
-		if (lease == LEASE_NONE || (lease == LEASE_BUSY && !may_wait))
+		if (lease == LEASE_NONE || (lease == LEASE_BUSY && waited != LEASE_ENDED))
 			return false;
 
 		/* Who has waited, and who has the lease, looks whether it is there now. */
 		cg_cache_fill_abandon(load->fill);
 		load->fill = NULL;
 		if (!load->leased)
-			may_wait = cg_load_lease_wait(load->lease, deadline) == LEASE_ENDED;
+			waited = cg_load_lease_wait(load->lease, deadline);
 		if (cg_cache_lookup_again(&load->request->key, load->identity, value) ==
 			CACHE_HIT)
 			return true;
+		if (waited == LEASE_TIMEOUT && load->options.on_timeout == ON_TIMEOUT_ERROR)
+			refuse_to_wait(load);
 	}
 }
 

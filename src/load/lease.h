@@ -3,17 +3,19 @@
  * lease.h
  *	  The right to compute a value while the others wait.
  *
+ * Times are milliseconds of the clock that never steps, cg_clock_ms().
+ *
  *-------------------------------------------------------------------------
  */
 #ifndef CACHEGRID_LEASE_H
 #define CACHEGRID_LEASE_H
 
-#include "datatype/timestamp.h"
+#include "c.h"
 
 typedef enum LeaseOutcome
 {
 	LEASE_TAKEN, /* compute, then release it */
-	LEASE_BUSY,	 /* another session computes: wait for it */
+	LEASE_BUSY,	 /* another session computes, or has lately: wait for it */
 	LEASE_NONE,	 /* compute, without a lease */
 } LeaseOutcome;
 
@@ -21,20 +23,23 @@ typedef enum LeaseWait
 {
 	LEASE_ENDED,	 /* look again */
 	LEASE_FRUITLESS, /* it ended without a value in the cache: compute */
-	LEASE_TIMEOUT,	 /* it still runs: compute */
+	LEASE_TIMEOUT,	 /* the deadline has come */
+	LEASE_CIRCLE,	 /* who computes it waits for us: compute */
 } LeaseWait;
 
 /* Functions in lease.c */
 
 /*
- * Take the lease with this id, a hash of key and identity.  Never raises an
- * error, never waits.
+ * Take the lease with this id, a hash of key and identity; for interval
+ * milliseconds from now on, 0: none, nobody will get it again.  Never raises an error,
+ * never waits.
  */
-extern LeaseOutcome cg_load_lease_take(uint64 id);
-/* Does this session hold any lease?  Then it must not wait for another. */
-extern bool cg_load_lease_held(void);
-/* Sleep until the holder releases the lease or the deadline; interruptible. */
-extern LeaseWait cg_load_lease_wait(uint64 id, TimestampTz deadline);
+extern LeaseOutcome cg_load_lease_take(uint64 id, int64 interval);
+/*
+ * Sleep until nobody holds the lease and it may be taken, or until the deadline;
+ * interruptible.
+ */
+extern LeaseWait cg_load_lease_wait(uint64 id, int64 deadline);
 /*
  * Release it and wake who waits.  Fruitless: the value was computed but could
  * not be published, so who waited need not wait for the next in turn.

@@ -53,9 +53,11 @@ INSERT INTO promised_function (name, arguments, result, may_call) VALUES
     ('invalidate_tags', 'VARIADIC tags text[]', 'void', 'writer'),
     -- policy
     ('create_cache', 'name text, ttl interval = NULL, loader text = NULL, transactional boolean = true, '
-        'ttl_jitter double precision = 0, compress_above integer = NULL, max_memory text = NULL, pinned boolean = false', 'void', 'admin'),
+        'ttl_jitter double precision = 0, compress_above integer = NULL, max_memory text = NULL, pinned boolean = false, '
+        'wait_timeout interval = NULL, on_timeout text = ''compute'', lease_interval interval = NULL', 'void', 'admin'),
     ('alter_cache', 'name text, ttl interval = NULL, loader text = NULL, transactional boolean = NULL, '
-        'ttl_jitter double precision = NULL, compress_above integer = NULL, max_memory text = NULL, pinned boolean = NULL', 'void', 'admin'),
+        'ttl_jitter double precision = NULL, compress_above integer = NULL, max_memory text = NULL, pinned boolean = NULL, '
+        'wait_timeout interval = NULL, on_timeout text = NULL, lease_interval interval = NULL', 'void', 'admin'),
     ('drop_cache', 'name text', 'void', 'admin'),
     ('cache_table', '"table" regclass, cache name = NULL, ttl interval = NULL', 'void', 'admin'),
     -- tables
@@ -228,7 +230,7 @@ SELECT ok(NOT has_foreign_data_wrapper_privilege('contract_stranger', 'cachegrid
 SELECT is_empty($$SELECT p.oid::regprocedure FROM extension_function p
                   WHERE has_function_privilege('cachegrid_admin', p.oid, 'EXECUTE')
                     AND p.oid NOT IN (SELECT oid FROM kept_function WHERE oid IS NOT NULL)
-                    AND p.proname NOT IN ('capture', 'capture_statement', 'check_policy', 'mirror_status', 'mirror_progress',
+                    AND p.proname NOT IN ('capture', 'capture_statement', 'check_policy', 'check_choice', 'check_time', 'mirror_status', 'mirror_progress',
                                           'prepared_stamps')
                     AND p.proname NOT IN (SELECT name FROM promised_view)$$,
                 'no function may be called that is not promised, but what these stand on');

@@ -31,7 +31,7 @@ DECLARE
     hint text;
 BEGIN
     SELECT string_agg(CASE format_type(type, NULL)
-            WHEN 'text' THEN CASE WHEN p.proname IN ('create_cache', 'drop_cache') THEN '''fresh'''
+            WHEN 'text' THEN CASE WHEN p.proname IN ('create_cache', 'drop_cache', 'check_policy') THEN '''fresh'''
                 WHEN p.proname = 'alter_cache' THEN '''product''' ELSE '''product:1''' END
             WHEN 'text[]' THEN 'ARRAY[''product:1'']'
             WHEN 'interval' THEN '''1 hour''::interval'
@@ -39,6 +39,7 @@ BEGIN
             WHEN 'boolean' THEN 'true'
             WHEN 'regclass' THEN '''plain''::regclass'
             WHEN 'name' THEN '''product''::name'
+            WHEN 'cachegrid.cache' THEN '(SELECT c FROM cachegrid.cache AS c LIMIT 1)'
             WHEN 'name[]' THEN 'ARRAY[''id'']::name[]'
             ELSE '1' END, ', ' ORDER BY place)
         INTO arguments
@@ -59,7 +60,7 @@ $node->restart;
 # What reads and writes tables alone needs no memory: it works, or finds that
 # there is no such mirror.
 my %catalog_only = map { $_ => 1 }
-  qw(create_cache alter_cache drop_cache check_policy watched mirror_status mirror_progress stat_redis resync unmirror verify);
+  qw(create_cache alter_cache drop_cache check_policy check_choice check_time watched mirror_status mirror_progress stat_redis resync unmirror verify);
 
 my @functions = split(/\n/, $node->safe_psql('postgres', q{
 	SELECT p.oid::regprocedure || '|' || proname FROM pg_proc p

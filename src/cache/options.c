@@ -1,0 +1,129 @@
+/*-------------------------------------------------------------------------
+ *
+ * options.c
+ *	  The options of a cache: from a row of the table cachegrid.cache to a policy.
+ *
+ * What an option may be is checked by create_cache() and alter_cache(), and by the
+ * constraints of the table, for those who write it themselves.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "cache/cache_internal.h"
+
+/* Columns of cachegrid.cache. */
+enum
+{
+	COLUMN_NAME = 1,
+	COLUMN_TTL,
+	COLUMN_LOADER,
+	COLUMN_TRANSACTIONAL,
+	COLUMN_TTL_JITTER,
+	COLUMN_COMPRESS_ABOVE,
+	COLUMN_MAX_MEMORY,
+	COLUMN_PINNED,
+	COLUMN_WAIT_TIMEOUT,
+	COLUMN_ON_TIMEOUT,
+	COLUMN_LEASE_INTERVAL,
+	COLUMNS = COLUMN_LEASE_INTERVAL
+};
+
+/* A row, taken apart. */
+typedef struct Row
+{
+	Datum values[32];
+	bool nulls[32];
+} Row;
+
+/* The words of an option, in the order of its enum. */
+static const char *const timeout_answers[] = {
+	[ON_TIMEOUT_COMPUTE] = "compute",
+	[ON_TIMEOUT_ERROR] = "error",
+};
+
+const char *
+cg_options_name(HeapTuple row, TupleDesc descriptor)
+{
+	bool isnull;
+
+	return NameStr(*DatumGetName(heap_getattr(row, COLUMN_NAME, descriptor, &isnull)));
+}
+
+/* What holds for a cache that says nothing. */
+void
+cg_options_init(CachePolicy *policy)
+{
+	policy->transactional = true;
+	policy->ttl = CG_TTL_NEVER;
+	policy->ttl_jitter = 0;
+	policy->compress_above = -1;
+	policy->loader = NULL;
+	policy->loading = (CacheLoading){.wait_timeout = -1};
+	policy->limits = (StoreLimits){0};
+}
+
+/* Of a column that is an interval, in microseconds; otherwise where it is NULL. */
+static int64
+interval_of(const Row *row, int column, int64 otherwise)
+{
+	if (row->nulls[column - 1])
+		return otherwise;
+	return cg_microseconds(DatumGetIntervalP(row->values[column - 1]));
+}
+
+/* The place of a column's text among these words; the first, if it is none of them. */
+static int
+word_of(const Row *row, int column, const char *const *words, int count)
+{
+	char *word;
+
+	if (row->nulls[column - 1])
+		return 0;
+	word = TextDatumGetCString(row->values[column - 1]);
+	for (int i = 0; i < count; i++)
+		if (strcmp(word, words[i]) == 0)
+			return i;
+	return 0;
+}
+
+static void
+read_loading(const Row *row, CacheLoading *loading)
+{
+	loading->wait_timeout = interval_of(row, COLUMN_WAIT_TIMEOUT, -1);
+	loading->on_timeout =
+		word_of(row, COLUMN_ON_TIMEOUT, timeout_answers, lengthof(timeout_answers));
+	loading->lease_interval = interval_of(row, COLUMN_LEASE_INTERVAL, 0);
+}
+
+/* Read the row into the policy, whose texts are made in the context. */
+void
+cg_options_read(HeapTuple tuple, TupleDesc descriptor, MemoryContext context,
+				CachePolicy *policy)
+{
+	Row row;
+
+	Assert(descriptor->natts >= COLUMNS && descriptor->natts <= lengthof(row.values));
+	heap_deform_tuple(tuple, descriptor, row.values, row.nulls);
+	if (!row.nulls[COLUMN_TTL - 1])
+		policy->ttl =
+			cg_cache_ttl_from_interval(DatumGetIntervalP(row.values[COLUMN_TTL - 1]));
+	if (!row.nulls[COLUMN_LOADER - 1])
+		policy->loader = MemoryContextStrdup(
+			context, TextDatumGetCString(row.values[COLUMN_LOADER - 1]));
+	if (!row.nulls[COLUMN_TRANSACTIONAL - 1])
+		policy->transactional = DatumGetBool(row.values[COLUMN_TRANSACTIONAL - 1]);
+	if (!row.nulls[COLUMN_TTL_JITTER - 1])
+		policy->ttl_jitter = DatumGetFloat8(row.values[COLUMN_TTL_JITTER - 1]);
+	if (!row.nulls[COLUMN_COMPRESS_ABOVE - 1])
+		policy->compress_above = DatumGetInt32(row.values[COLUMN_COMPRESS_ABOVE - 1]);
+	if (!row.nulls[COLUMN_MAX_MEMORY - 1])
+		policy->limits.max_memory = DatumGetInt64(row.values[COLUMN_MAX_MEMORY - 1]);
+	if (!row.nulls[COLUMN_PINNED - 1])
+		policy->limits.pinned = DatumGetBool(row.values[COLUMN_PINNED - 1]);
+	read_loading(&row, &policy->loading);
+}
