@@ -162,7 +162,7 @@ AS 'MODULE_PATHNAME', 'cachegrid_fetch';
 
 COMMENT ON FUNCTION "fetch"(text, text, text[], interval, text[]) IS
 'The value of key: from the cache, or computed by query and kept. query: one SELECT with '
-'parameters $1, $2 ..., run with the rights of the caller. No row gives NULL, which is kept too; '
+'parameters $1, $2 ..., run with the rights of the caller. No row gives NULL, which is kept too, as long as null_ttl of the cache allows; '
 'one row with one column gives that column, with several an object; more rows are an error. '
 'args: the parameters as text, NULL elements are NULL. ttl: how long the value may live; NULL: as '
 'the cache says, and every table that is read must be watched. tags: names by which '
@@ -200,7 +200,7 @@ AS 'MODULE_PATHNAME', 'cachegrid_fill';
 COMMENT ON FUNCTION fill(text, text, text, interval, text[]) IS
 'Keep a value that was computed after lookup() gave the token. False: it was not kept, because key '
 'or a tag was invalidated meanwhile, a tag was not named to lookup(), or the token is NULL, not '
-'of this key, or of an earlier run of the server. value: NULL is kept as a known NULL. ttl: NULL: as the '
+'of this key, or of an earlier run of the server. value: NULL is kept as a known NULL, no longer than null_ttl of the key''s cache. ttl: NULL: as the '
 'cache says. tags: NULL: none. key must not be NULL. '
 'Example: SELECT cachegrid.fill(''page:home'', ''<html>...'', token, ''1 hour'', ''{products}'') '
 'FROM cachegrid.lookup(''page:home'', ''{products}'')';
@@ -260,7 +260,8 @@ CREATE TABLE cache (
     pinned        boolean NOT NULL DEFAULT false,
     wait_timeout  interval CHECK (wait_timeout >= interval '0'),
     on_timeout    text     NOT NULL DEFAULT 'compute' CHECK (on_timeout IN ('compute', 'error')),
-    lease_interval interval CHECK (lease_interval > interval '0')
+    lease_interval interval CHECK (lease_interval > interval '0'),
+    null_ttl      interval CHECK (null_ttl >= interval '0')
 );
 COMMENT ON TABLE cache IS
 'Named caches: policies for the keys whose part before the first colon is the name. Written by create_cache, alter_cache and drop_cache. Example: SELECT name, ttl FROM cachegrid.cache;';
@@ -274,6 +275,7 @@ COMMENT ON COLUMN cache.pinned IS 'do the cache''s entries stay while any of oth
 COMMENT ON COLUMN cache.wait_timeout IS 'how long to wait for another session that computes the same key; NULL: cachegrid.lease_timeout';
 COMMENT ON COLUMN cache.on_timeout IS 'what to do after that: compute or error';
 COMMENT ON COLUMN cache.lease_interval IS 'time from the start of a key''s computation within which no other begins; NULL: none';
+COMMENT ON COLUMN cache.null_ttl IS 'time to live of computed NULLs; 0: they are not kept; NULL: as of other values';
 SELECT pg_catalog.pg_extension_config_dump('cache', '');
 
 CREATE FUNCTION cache_changed() RETURNS trigger
@@ -287,13 +289,13 @@ CREATE FUNCTION create_cache(name text, ttl interval DEFAULT NULL, loader text D
                              ttl_jitter double precision DEFAULT 0, compress_above integer DEFAULT NULL,
                              max_memory text DEFAULT NULL, pinned boolean DEFAULT false,
                              wait_timeout interval DEFAULT NULL, on_timeout text DEFAULT 'compute',
-                             lease_interval interval DEFAULT NULL) RETURNS void
+                             lease_interval interval DEFAULT NULL, null_ttl interval DEFAULT NULL) RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     options cachegrid.cache := ROW(name::name, ttl, loader, transactional, ttl_jitter, compress_above, pg_size_bytes(max_memory), pinned,
-                                   wait_timeout, on_timeout, lease_interval);
+                                   wait_timeout, on_timeout, lease_interval, null_ttl);
 BEGIN
     PERFORM cachegrid.check_policy(create_cache.name, options);
     IF EXISTS (SELECT FROM cachegrid.cache AS c WHERE c.name = options.name) THEN
@@ -305,7 +307,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION create_cache IS
-'Creates a named cache: a policy for the keys whose part before the first colon is name (1 to 63 bytes, no colon). ttl: time to live of entries that are given none; NULL: they do not expire. loader: a SELECT that computes a key''s value, with $1, $2, ... for the parts of the key after its name, separated by colons. transactional: do set and delete take effect at commit (true) or at once. ttl_jitter: by how much of itself, 0 to 1, each time to live that an entry is given, the cache''s or another, is shortened at most, at random, so that what was put at once does not expire at once; ttl() and expires_at() tell what came of it. compress_above: values of more bytes than this, and of 32 at least, are compressed by lz4, if that saves at least an eighth, and decompressed when they are read; NULL: none are. The limit of 16 MB is for the value as it is put; view stat_cache tells ratio and time. max_memory: the memory that the cache''s entries may take, as text with a unit such as 64MB, or in bytes, at least 64kB: when it is full they make room for each other, and other caches lose nothing; NULL: no limit but cachegrid.memory. pinned: entries are not evicted while any entry of another cache that is not pinned can be; what nothing else can make room for, and max_memory, evict them all the same. wait_timeout: how long fetch waits for another session that computes the same value, 0 or more; NULL: as long as cachegrid.lease_timeout says. on_timeout: what it does then: compute, it computes the value, too; error, it raises one. lease_interval: after a session has begun to compute the value of a key, no other begins within this time, but waits; NULL: none. What cannot be kept, as its key is being changed, everybody computes for himself all the same. Entries with such keys that are there already end. A NULL name, transactional, ttl_jitter or pinned is an error. Example: SELECT cachegrid.create_cache(''product'', ttl => ''1 hour'', loader => ''SELECT to_jsonb(p) FROM product p WHERE id = $1'');';
+'Creates a named cache: a policy for the keys whose part before the first colon is name (1 to 63 bytes, no colon). ttl: time to live of entries that are given none; NULL: they do not expire. loader: a SELECT that computes a key''s value, with $1, $2, ... for the parts of the key after its name, separated by colons. transactional: do set and delete take effect at commit (true) or at once. ttl_jitter: by how much of itself, 0 to 1, each time to live that an entry is given, the cache''s or another, is shortened at most, at random, so that what was put at once does not expire at once; ttl() and expires_at() tell what came of it. compress_above: values of more bytes than this, and of 32 at least, are compressed by lz4, if that saves at least an eighth, and decompressed when they are read; NULL: none are. The limit of 16 MB is for the value as it is put; view stat_cache tells ratio and time. max_memory: the memory that the cache''s entries may take, as text with a unit such as 64MB, or in bytes, at least 64kB: when it is full they make room for each other, and other caches lose nothing; NULL: no limit but cachegrid.memory. pinned: entries are not evicted while any entry of another cache that is not pinned can be; what nothing else can make room for, and max_memory, evict them all the same. wait_timeout: how long fetch waits for another session that computes the same value, 0 or more; NULL: as long as cachegrid.lease_timeout says. on_timeout: what it does then: compute, it computes the value, too; error, it raises one. lease_interval: after a session has begun to compute the value of a key, no other begins within this time, but waits; NULL: none. What cannot be kept, as its key is being changed, everybody computes for himself all the same. null_ttl: how long a computed NULL may live, be it that of a missing row, if it is not to live shorter than that anyway; 0: it is not kept; NULL: as long as other values. Entries with such keys that are there already end. A NULL name, transactional, ttl_jitter or pinned is an error. Example: SELECT cachegrid.create_cache(''product'', ttl => ''1 hour'', loader => ''SELECT to_jsonb(p) FROM product p WHERE id = $1'');';
 
 CREATE FUNCTION check_choice(option text, value text, choices text[], what text) RETURNS void
     LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
@@ -409,7 +411,8 @@ BEGIN
     END IF;
     PERFORM cachegrid.check_time('wait_timeout', options.wait_timeout, true, 'Use 0 for not to wait, NULL for as long as cachegrid.lease_timeout says.'),
             cachegrid.check_choice('on_timeout', options.on_timeout, '{compute,error}', 'It says what a session does that has waited long enough.'),
-            cachegrid.check_time('lease_interval', options.lease_interval, false, 'Use NULL for none.');
+            cachegrid.check_time('lease_interval', options.lease_interval, false, 'Use NULL for none.'),
+            cachegrid.check_time('null_ttl', options.null_ttl, true, 'Use 0 for NULLs that are not kept, NULL for those that live as long as other values.');
 END
 $$;
 COMMENT ON FUNCTION check_policy IS 'Raises an error for options that create_cache and alter_cache refuse.';
@@ -418,15 +421,15 @@ CREATE FUNCTION alter_cache(name text, ttl interval DEFAULT NULL, loader text DE
                             ttl_jitter double precision DEFAULT NULL, compress_above integer DEFAULT NULL,
                             max_memory text DEFAULT NULL, pinned boolean DEFAULT NULL,
                             wait_timeout interval DEFAULT NULL, on_timeout text DEFAULT NULL,
-                            lease_interval interval DEFAULT NULL, reset text[] DEFAULT '{}') RETURNS void
+                            lease_interval interval DEFAULT NULL, null_ttl interval DEFAULT NULL, reset text[] DEFAULT '{}') RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    known CONSTANT text[] := '{ttl,loader,transactional,ttl_jitter,compress_above,max_memory,pinned,wait_timeout,on_timeout,lease_interval}';
+    known CONSTANT text[] := '{ttl,loader,transactional,ttl_jitter,compress_above,max_memory,pinned,wait_timeout,on_timeout,lease_interval,null_ttl}';
     options cachegrid.cache := ROW(NULL, ttl, loader, coalesce(transactional, true), coalesce(ttl_jitter, 0), compress_above,
                                    pg_size_bytes(max_memory), coalesce(pinned, false), wait_timeout, coalesce(on_timeout, 'compute'),
-                                   lease_interval);
+                                   lease_interval, null_ttl);
     unknown text;
 BEGIN
     PERFORM cachegrid.check_policy(alter_cache.name, options);
@@ -450,7 +453,8 @@ BEGIN
            pinned = CASE WHEN 'pinned' = ANY (reset) THEN false ELSE coalesce(alter_cache.pinned, c.pinned) END,
            wait_timeout = CASE WHEN 'wait_timeout' = ANY (reset) THEN NULL ELSE coalesce(alter_cache.wait_timeout, c.wait_timeout) END,
            on_timeout = CASE WHEN 'on_timeout' = ANY (reset) THEN 'compute' ELSE coalesce(alter_cache.on_timeout, c.on_timeout) END,
-           lease_interval = CASE WHEN 'lease_interval' = ANY (reset) THEN NULL ELSE coalesce(alter_cache.lease_interval, c.lease_interval) END
+           lease_interval = CASE WHEN 'lease_interval' = ANY (reset) THEN NULL ELSE coalesce(alter_cache.lease_interval, c.lease_interval) END,
+           null_ttl = CASE WHEN 'null_ttl' = ANY (reset) THEN NULL ELSE coalesce(alter_cache.null_ttl, c.null_ttl) END
      WHERE c.name = alter_cache.name::name;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'cache "%" does not exist', alter_cache.name
@@ -460,7 +464,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION alter_cache IS
-'Changes the options of the cache name: ttl, loader, transactional, ttl_jitter, compress_above, max_memory, pinned, wait_timeout, on_timeout and lease_interval, as for create_cache. Those that are NULL or left out stay, those named in reset go back to their defaults. The cache''s entries end. A NULL name is an error. Example: SELECT cachegrid.alter_cache(''product'', ttl => ''5 minutes'', reset => ''{loader}'');';
+'Changes the options of the cache name: ttl, loader, transactional, ttl_jitter, compress_above, max_memory, pinned, wait_timeout, on_timeout, lease_interval and null_ttl, as for create_cache. Those that are NULL or left out stay, those named in reset go back to their defaults. The cache''s entries end. A NULL name is an error. Example: SELECT cachegrid.alter_cache(''product'', ttl => ''5 minutes'', reset => ''{loader}'');';
 
 CREATE FUNCTION drop_cache(name text) RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE

@@ -39,6 +39,7 @@ typedef struct CacheLoading
 	int64 wait_timeout; /* for another session's value; -1: cachegrid.lease_timeout */
 	CacheOnTimeout on_timeout;
 	int64 lease_interval; /* from the start of a key's load to the next one's, 0: any */
+	int64 null_ttl;		  /* of a computed NULL, 0: is not kept; -1: as of other values */
 } CacheLoading;
 
 /*
@@ -138,7 +139,10 @@ extern bool cg_cache_fill_depend(CacheFill *fill, Dependency dependency);
 /* The tag's and its prefix's dependency, and the tag for entries(). */
 extern bool cg_cache_fill_tag(CacheFill *fill, const CacheKey *tag);
 extern bool cg_cache_fill_covers_tag(const CacheFill *fill, const CacheKey *tag);
-/* True if the value now stands in the store.  Ends the fill.  ttl: microseconds or CG_TTL_NEVER. */
+/*
+ * True if the value now stands in the store.  Ends the fill.  ttl: microseconds or
+ * CG_TTL_NEVER; a NULL lives no longer than its cache's null_ttl.
+ */
 extern bool cg_cache_fill_publish(CacheFill *fill, const CacheValue *value, int64 ttl);
 /* Give up.  After an error, the end of the (sub)transaction does it. */
 extern void cg_cache_fill_abandon(CacheFill *fill);

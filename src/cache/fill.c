@@ -286,6 +286,15 @@ may_publish(const CacheFill *fill, int64 ttl)
 		   gens_unmoved(&fill->builder);
 }
 
+/* The time that the computed value may live, of the one that it was given. */
+static int64
+ttl_of_value(const CachePolicy *policy, const CacheValue *value, int64 ttl)
+{
+	if (OidIsValid(value->type) || policy->loading.null_ttl < 0)
+		return ttl;
+	return Min(ttl, policy->loading.null_ttl);
+}
+
 bool
 cg_cache_fill_publish(CacheFill *fill, const CacheValue *value, int64 ttl)
 {
@@ -296,6 +305,14 @@ cg_cache_fill_publish(CacheFill *fill, const CacheValue *value, int64 ttl)
 	FlatValue flat;
 	bool published = false;
 
+	ttl = ttl_of_value(policy, value, ttl);
+	if (ttl == 0)
+	{
+		/* Nor is what was computed from it. */
+		fill->dead = true;
+		end_fill(fill);
+		return false;
+	}
 	fill->expires_at = Min(fill->expires_at, cg_policy_expiry(policy, ttl));
 	if (may_publish(fill, ttl))
 	{

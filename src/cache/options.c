@@ -16,6 +16,9 @@
 
 #include "cache/cache_internal.h"
 
+/* In microseconds, so that sums of some do not overflow: longer than any server runs. */
+#define LONGEST_TIME (PG_INT64_MAX / 8)
+
 /* Columns of cachegrid.cache. */
 enum
 {
@@ -30,7 +33,8 @@ enum
 	COLUMN_WAIT_TIMEOUT,
 	COLUMN_ON_TIMEOUT,
 	COLUMN_LEASE_INTERVAL,
-	COLUMNS = COLUMN_LEASE_INTERVAL
+	COLUMN_NULL_TTL,
+	COLUMNS = COLUMN_NULL_TTL
 };
 
 /* A row, taken apart. */
@@ -63,7 +67,7 @@ cg_options_init(CachePolicy *policy)
 	policy->ttl_jitter = 0;
 	policy->compress_above = -1;
 	policy->loader = NULL;
-	policy->loading = (CacheLoading){.wait_timeout = -1};
+	policy->loading = (CacheLoading){.wait_timeout = -1, .null_ttl = -1};
 	policy->limits = (StoreLimits){0};
 }
 
@@ -73,7 +77,7 @@ interval_of(const Row *row, int column, int64 otherwise)
 {
 	if (row->nulls[column - 1])
 		return otherwise;
-	return cg_microseconds(DatumGetIntervalP(row->values[column - 1]));
+	return Min(cg_microseconds(DatumGetIntervalP(row->values[column - 1])), LONGEST_TIME);
 }
 
 /* The place of a column's text among these words; the first, if it is none of them. */
@@ -98,6 +102,7 @@ read_loading(const Row *row, CacheLoading *loading)
 	loading->on_timeout =
 		word_of(row, COLUMN_ON_TIMEOUT, timeout_answers, lengthof(timeout_answers));
 	loading->lease_interval = interval_of(row, COLUMN_LEASE_INTERVAL, 0);
+	loading->null_ttl = interval_of(row, COLUMN_NULL_TTL, -1);
 }
 
 /* Read the row into the policy, whose texts are made in the context. */

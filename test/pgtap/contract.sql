@@ -54,10 +54,10 @@ INSERT INTO promised_function (name, arguments, result, may_call) VALUES
     -- policy
     ('create_cache', 'name text, ttl interval = NULL, loader text = NULL, transactional boolean = true, '
         'ttl_jitter double precision = 0, compress_above integer = NULL, max_memory text = NULL, pinned boolean = false, '
-        'wait_timeout interval = NULL, on_timeout text = ''compute'', lease_interval interval = NULL', 'void', 'admin'),
+        'wait_timeout interval = NULL, on_timeout text = ''compute'', lease_interval interval = NULL, null_ttl interval = NULL', 'void', 'admin'),
     ('alter_cache', 'name text, ttl interval = NULL, loader text = NULL, transactional boolean = NULL, '
         'ttl_jitter double precision = NULL, compress_above integer = NULL, max_memory text = NULL, pinned boolean = NULL, '
-        'wait_timeout interval = NULL, on_timeout text = NULL, lease_interval interval = NULL', 'void', 'admin'),
+        'wait_timeout interval = NULL, on_timeout text = NULL, lease_interval interval = NULL, null_ttl interval = NULL', 'void', 'admin'),
     ('drop_cache', 'name text', 'void', 'admin'),
     ('cache_table', '"table" regclass, cache name = NULL, ttl interval = NULL', 'void', 'admin'),
     -- tables

@@ -24,7 +24,7 @@ SELECT cachegrid.cache_table('product', ttl => '1 day');
 SELECT cachegrid.watch('product', ARRAY['product:{id}'], ARRAY['category:{category}']);
 SELECT cachegrid.create_cache('names', '1 hour', 'SELECT jsonb_agg(name ORDER BY id) FROM product WHERE category = $1');
 SELECT cachegrid.create_cache('counter', transactional => false);
-SELECT cachegrid.create_cache('optional', wait_timeout => '0', on_timeout => 'error', lease_interval => '10 s');
+SELECT cachegrid.create_cache('optional', wait_timeout => '0', on_timeout => 'error', lease_interval => '10 s', null_ttl => '1 min');
 SELECT cachegrid.fetch('product:1'), cachegrid.fetch('names:7');
 SQL
 
