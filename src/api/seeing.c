@@ -22,6 +22,7 @@
 #include "base/clock.h"
 #include "base/compat.h"
 #include "coherence/coherence.h"
+#include "load/load.h"
 #include "store/store.h"
 
 PG_FUNCTION_INFO_V1(cachegrid_entries);
@@ -144,11 +145,25 @@ sum_lookups(const int64 *lookups, int from, int to)
 	return sum;
 }
 
+/* How many loads have failed, why the last one did, and when. */
+static void
+put_failure(const CachePolicy *policy, int64 count, Datum *values, bool *nulls)
+{
+	LoadFailure failure;
+
+	values[0] = Int64GetDatum(count);
+	nulls[1] = nulls[2] = count == 0 || !cg_load_failure_read(policy, &failure);
+	if (nulls[1])
+		return;
+	values[1] = CStringGetTextDatum(failure.message);
+	values[2] = TimestampTzGetDatum(failure.at);
+}
+
 static void
 put_cache(ReturnSetInfo *result, const CachePolicy *policy)
 {
-	Datum values[27];
-	bool nulls[27] = {false};
+	Datum values[30];
+	bool nulls[30] = {false};
 	StoreCacheStat stat;
 	const int64 *lookups = &stat.counters[COUNT_LOOKUPS];
 	int64 hits, misses, bypasses, reads;
@@ -185,6 +200,7 @@ put_cache(ReturnSetInfo *result, const CachePolicy *policy)
 	/* The columns miss_... stand in the order of the outcomes. */
 	for (int outcome = CACHE_HIT + 1; outcome < CACHE_OUTCOMES; outcome++)
 		values[16 + outcome] = Int64GetDatum(lookups[outcome]);
+	put_failure(policy, stat.counters[COUNT_LOAD_ERRORS], &values[27], &nulls[27]);
 	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 }
 

@@ -33,6 +33,13 @@ typedef enum CacheOnTimeout
 	ON_TIMEOUT_ERROR
 } CacheOnTimeout;
 
+/* What becomes of a session whose load fails, or that must not try again yet. */
+typedef enum CacheOnError
+{
+	ON_ERROR_RAISE,
+	ON_ERROR_NULL /* it is given NULL, which is not kept */
+} CacheOnError;
+
 /* How a cache's values are computed on a miss.  Times are microseconds. */
 typedef struct CacheLoading
 {
@@ -40,6 +47,9 @@ typedef struct CacheLoading
 	CacheOnTimeout on_timeout;
 	int64 lease_interval; /* from the start of a key's load to the next one's, 0: any */
 	int64 null_ttl;		  /* of a computed NULL, 0: is not kept; -1: as of other values */
+	CacheOnError on_error;
+	int64 load_timeout;	 /* 0: none */
+	int64 error_backoff; /* after a first failed load of a key, 0: none */
 } CacheLoading;
 
 /*
@@ -146,6 +156,8 @@ extern bool cg_cache_fill_covers_tag(const CacheFill *fill, const CacheKey *tag)
 extern bool cg_cache_fill_publish(CacheFill *fill, const CacheValue *value, int64 ttl);
 /* Give up.  After an error, the end of the (sub)transaction does it. */
 extern void cg_cache_fill_abandon(CacheFill *fill);
+/* What is being computed uses what is no value to be kept: the innermost fill is dead. */
+extern void cg_cache_fill_spoil(void);
 /*
  * The token of lookup() stands for a fill; making it ends the fill.  A fill
  * made from a token cannot be added to.  NULL: malformed, of another key, or

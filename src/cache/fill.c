@@ -238,6 +238,13 @@ cg_fill_spoil(CacheFill *fill)
 	fill->dead = true;
 }
 
+void
+cg_cache_fill_spoil(void)
+{
+	if (current)
+		current->dead = true;
+}
+
 /* Take the fill off the stack, where one made from a token never was. */
 static void
 end_fill(CacheFill *fill)

@@ -34,7 +34,10 @@ enum
 	COLUMN_ON_TIMEOUT,
 	COLUMN_LEASE_INTERVAL,
 	COLUMN_NULL_TTL,
-	COLUMNS = COLUMN_NULL_TTL
+	COLUMN_ON_ERROR,
+	COLUMN_LOAD_TIMEOUT,
+	COLUMN_ERROR_BACKOFF,
+	COLUMNS = COLUMN_ERROR_BACKOFF
 };
 
 /* A row, taken apart. */
@@ -48,6 +51,11 @@ typedef struct Row
 static const char *const timeout_answers[] = {
 	[ON_TIMEOUT_COMPUTE] = "compute",
 	[ON_TIMEOUT_ERROR] = "error",
+};
+
+static const char *const error_answers[] = {
+	[ON_ERROR_RAISE] = "raise",
+	[ON_ERROR_NULL] = "null",
 };
 
 const char *
@@ -103,6 +111,10 @@ read_loading(const Row *row, CacheLoading *loading)
 		word_of(row, COLUMN_ON_TIMEOUT, timeout_answers, lengthof(timeout_answers));
 	loading->lease_interval = interval_of(row, COLUMN_LEASE_INTERVAL, 0);
 	loading->null_ttl = interval_of(row, COLUMN_NULL_TTL, -1);
+	loading->on_error =
+		word_of(row, COLUMN_ON_ERROR, error_answers, lengthof(error_answers));
+	loading->load_timeout = interval_of(row, COLUMN_LOAD_TIMEOUT, 0);
+	loading->error_backoff = interval_of(row, COLUMN_ERROR_BACKOFF, 0);
 }
 
 /* Read the row into the policy, whose texts are made in the context. */

@@ -31,6 +31,7 @@
 #include "cache/cache.h"
 #include "coherence/coherence.h"
 #include "load/dependencies.h"
+#include "load/guard.h"
 #include "load/lease.h"
 #include "load/load.h"
 #include "load/query.h"
@@ -47,9 +48,13 @@ typedef struct Load
 	bool leased;  /* held here */
 	int64 ttl;
 	CacheLoading options; /* of the key's cache */
+	NameData cache;
+	uint16 cache_number;
 	LoadTarget target;
 	CacheFill *fill; /* NULL: compute only */
 	bool fruitless;	 /* computed, and not published */
+	bool failed;
+	CacheValue value; /* computed */
 	struct Load *outer;
 } Load;
 
@@ -112,6 +117,8 @@ init_load(Load *load, const LoadRequest *request, uint64 identity)
 	load->lease = cg_hash(ids, sizeof(ids), 0) | 1;
 	load->ttl = request->ttl ? cg_cache_ttl_from_interval(request->ttl) : policy->ttl;
 	load->options = policy->loading;
+	load->cache = policy->name;
+	load->cache_number = policy->number;
 	load->target.key = &request->key;
 	set_tags(&load->target, request->tags);
 	load->outer = current_load;
@@ -156,8 +163,13 @@ check_recursion(const Load *load)
 static void
 release_lease(Load *load)
 {
+	LeaseEnd end = load->failed		 ? LEASE_END_FAILED
+				   : load->fruitless ? LEASE_END_FRUITLESS
+									 : LEASE_END_QUIET;
+
 	if (load->leased)
-		cg_load_lease_release(load->lease, load->fruitless);
+		cg_load_lease_release(load->lease, end,
+							  load->options.error_backoff / MICROSECONDS_IN_MS);
 	load->leased = false;
 }
 
@@ -185,11 +197,19 @@ wait_deadline(const Load *load)
 		   (timeout < 0 ? cg_lease_timeout : timeout / MICROSECONDS_IN_MS);
 }
 
+/* What is to be done for a value that was not there. */
+typedef enum Begun
+{
+	BEGUN_LOAD,	 /* compute it */
+	BEGUN_FOUND, /* it is there now */
+	BEGUN_OFF	 /* do without: it has failed, and is not to be tried again yet */
+} Begun;
+
 /*
- * Begin the fill, holding the lease where one is to be had.  True if
- * another session published the value meanwhile: then there is nothing to fill.
+ * Begin the fill, holding the lease where one is to be had; if another session
+ * publishes the value meanwhile, there is nothing to fill.
  */
-static bool
+static Begun
 begin_fill(Load *load, CacheValue *value)
 {
 	int64 deadline = wait_deadline(load);
@@ -205,24 +225,26 @@ begin_fill(Load *load, CacheValue *value)
 			/* Nobody can publish now: let all compute at once. */
 			load->fruitless = true;
 			release_lease(load);
-			return false;
+			return BEGUN_LOAD;
 		}
 		if (load->leased)
-			return false;
+			return BEGUN_LOAD;
 		lease = cg_load_lease_take(load->lease,
 								   load->options.lease_interval / MICROSECONDS_IN_MS);
 		load->leased = lease == LEASE_TAKEN;
 		if (lease == LEASE_NONE || (lease == LEASE_BUSY && waited != LEASE_ENDED))
-			return false;
+			return BEGUN_LOAD;
 
 		/* Who has waited, and who has the lease, looks whether it is there now. */
 		cg_cache_fill_abandon(load->fill);
 		load->fill = NULL;
+		if (lease == LEASE_OFF)
+			return BEGUN_OFF;
 		if (!load->leased)
 			waited = cg_load_lease_wait(load->lease, deadline);
 		if (cg_cache_lookup_again(&load->request->key, load->identity, value) ==
 			CACHE_HIT)
-			return true;
+			return BEGUN_FOUND;
 		if (waited == LEASE_TIMEOUT && load->options.on_timeout == ON_TIMEOUT_ERROR)
 			refuse_to_wait(load);
 	}
@@ -290,14 +312,17 @@ compute(Load *load)
 static bool
 publish(Load *load, const CacheValue *value)
 {
-	if (!load->fill)
+	CacheFill *fill = load->fill;
+
+	if (!fill)
 		return false;
+	load->fill = NULL;
 	if (OidIsValid(value->type) && VARSIZE_ANY_EXHDR(value->datum) > CG_VALUE_MAX_BYTES)
 	{
-		cg_cache_fill_abandon(load->fill);
+		cg_cache_fill_abandon(fill);
 		return false;
 	}
-	return cg_cache_fill_publish(load->fill, value, load->ttl);
+	return cg_cache_fill_publish(fill, value, load->ttl);
 }
 
 /* The policy anew: the table may have been read again meanwhile. */
@@ -312,25 +337,85 @@ count_load(const Load *load, instr_time start)
 						INSTR_TIME_GET_MICROSEC(duration));
 }
 
+/* Compute and publish; what a guard runs. */
+static void
+run_load(void *argument)
+{
+	Load *load = argument;
+	instr_time start;
+
+	INSTR_TIME_SET_CURRENT(start);
+	load->value = compute(load);
+	load->fruitless = !publish(load, &load->value);
+	count_load(load, start);
+}
+
+static void
+refuse_to_try(const Load *load)
+{
+	const CacheKey *key = &load->request->key;
+
+	ereport(ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			errmsg("key \"%.*s\" could not be computed lately", key->size, key->data),
+			errdetail("Its loader has failed, and is not run again before the cache's "
+					  "\"error_backoff\" has passed."),
+			errhint("View cachegrid.stat_cache shows the last error of the cache."));
+}
+
+/* NULL in stead of a value that could not be computed. */
+static CacheValue
+give_nothing(void)
+{
+	cg_cache_fill_spoil();
+	return (CacheValue){InvalidOid, (Datum) 0};
+}
+
+/* The value computed, or what the cache has in stead if that fails. */
+static CacheValue
+compute_guarded(Load *load)
+{
+	LoadGuard guard = {
+		.key = &load->request->key,
+		.cache = load->cache,
+		.number = load->cache_number,
+		.role = GetUserId(),
+		.timeout = load->options.load_timeout,
+		.survive = load->options.on_error != ON_ERROR_RAISE,
+		.run = run_load,
+		.argument = load,
+	};
+
+	current_load = load;
+	if (cg_load_guarded(&guard, &load->failed))
+		return load->value;
+	if (load->fill)
+		cg_cache_fill_abandon(load->fill);
+	load->fill = NULL;
+	return give_nothing();
+}
+
 static CacheValue
 load_value(const LoadRequest *request, uint64 identity)
 {
-	CacheValue value;
+	CacheValue value = {InvalidOid, (Datum) 0};
 	Load load;
 
 	init_load(&load, request, identity);
 	check_recursion(&load);
 	PG_TRY();
 	{
-		if (!begin_fill(&load, &value))
+		switch (begin_fill(&load, &value))
 		{
-			instr_time start;
-
-			INSTR_TIME_SET_CURRENT(start);
-			current_load = &load;
-			value = compute(&load);
-			load.fruitless = !publish(&load, &value);
-			count_load(&load, start);
+			case BEGUN_LOAD:
+				value = compute_guarded(&load);
+				break;
+			case BEGUN_FOUND:
+				break;
+			case BEGUN_OFF:
+				if (load.options.on_error == ON_ERROR_RAISE)
+					refuse_to_try(&load);
+				value = give_nothing();
+				break;
 		}
 	}
 	PG_FINALLY();

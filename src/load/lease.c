@@ -35,12 +35,14 @@
 #include "base/clock.h"
 #include "base/compat.h"
 #include "cache/cache.h"
+#include "load/failures.h"
 #include "load/lease.h"
 #include "load/load.h"
 
 #define LEASE_GROUPS	 1024 /* a power of two */
 #define LEASES_IN_GROUP	 8
 #define MAX_LEASES_HELD	 16	   /* by one session: nested loads */
+#define BACKOFF_DOUBLES	 6	   /* so often, and no more */
 #define CIRCLE_STEPS	 64	   /* of a longer chain nobody waits for the end */
 #define LONGEST_SLEEP_MS 60000 /* a condition variable knows no long ones */
 
@@ -53,6 +55,7 @@ typedef struct Lease
 	int64 not_before; /* until then it is not given to anybody, 0: at any time */
 	int holder;		  /* number of the process that computes, or NOBODY */
 	bool fruitless;	  /* the last computation left no value */
+	uint8 failures;	  /* in a row, that are followed by a pause */
 } Lease;
 
 /* In shared memory; on cache lines of its own. */
@@ -102,7 +105,7 @@ leases_size(void)
 void
 cg_load_shmem_request(void)
 {
-	RequestAddinShmemSpace(leases_size());
+	RequestAddinShmemSpace(add_size(leases_size(), cg_load_failures_size()));
 }
 
 static void
@@ -120,6 +123,7 @@ cg_load_shmem_init(void)
 {
 	bool found;
 
+	cg_load_failures_init();
 	leases = ShmemInitStruct("leases of cachegrid", leases_size(), &found);
 	if (found)
 		return;
@@ -186,7 +190,7 @@ release_all(int code, Datum argument)
 {
 	pg_atomic_write_u64(&leases->waits_for[cg_my_proc_number()], 0);
 	while (held_count > 0)
-		cg_load_lease_release(held[held_count - 1], false);
+		cg_load_lease_release(held[held_count - 1], LEASE_END_QUIET, 0);
 }
 
 static void
@@ -214,9 +218,11 @@ cg_load_lease_take(uint64 id, int64 interval)
 	SpinLockAcquire(&group->lock);
 	lease = find_locked(group, id);
 	if (lease && (lease->holder != NOBODY || lease->not_before > now))
-		outcome = LEASE_BUSY;
+		outcome = lease->holder == NOBODY && lease->failures > 0 ? LEASE_OFF : LEASE_BUSY;
 	else if (lease || (lease = make_room_locked(group)) != NULL)
 	{
+		if (lease->id != id)
+			lease->failures = 0;
 		lease->id = id;
 		lease->holder = cg_my_proc_number();
 		lease->not_before = interval > 0 ? now + interval : 0;
@@ -230,19 +236,33 @@ cg_load_lease_take(uint64 id, int64 interval)
 	return outcome;
 }
 
+/* The caller holds the group's lock. */
+static void
+note_end_locked(Lease *lease, LeaseEnd end, int64 backoff, int64 now)
+{
+	lease->holder = NOBODY;
+	lease->fruitless = end == LEASE_END_FRUITLESS;
+	if (end != LEASE_END_FAILED)
+		lease->failures = 0;
+	else if (backoff > 0)
+	{
+		lease->not_before = Max(lease->not_before,
+								now + (backoff << Min(lease->failures, BACKOFF_DOUBLES)));
+		lease->failures = Min(lease->failures + 1, PG_UINT8_MAX);
+	}
+}
+
 void
-cg_load_lease_release(uint64 id, bool fruitless)
+cg_load_lease_release(uint64 id, LeaseEnd end, int64 backoff)
 {
 	LeaseGroup *group = group_of(id);
+	int64 now = cg_clock_ms();
 	Lease *lease;
 
 	SpinLockAcquire(&group->lock);
 	lease = find_locked(group, id);
 	if (lease)
-	{
-		lease->holder = NOBODY;
-		lease->fruitless = fruitless;
-	}
+		note_end_locked(lease, end, backoff, now);
 	SpinLockRelease(&group->lock);
 	ConditionVariableBroadcast(&group->released);
 
@@ -304,7 +324,7 @@ sleep_until_free(LeaseGroup *group, uint64 id, int64 deadline)
 
 		if (lease.holder == NOBODY && lease.fruitless)
 			return LEASE_FRUITLESS;
-		if (lease.holder == NOBODY && lease.not_before <= now)
+		if (lease.holder == NOBODY && (lease.not_before <= now || lease.failures > 0))
 			return LEASE_ENDED;
 		if (now >= deadline)
 			return LEASE_TIMEOUT;

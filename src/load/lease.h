@@ -17,7 +17,17 @@ typedef enum LeaseOutcome
 	LEASE_TAKEN, /* compute, then release it */
 	LEASE_BUSY,	 /* another session computes, or has lately: wait for it */
 	LEASE_NONE,	 /* compute, without a lease */
+	LEASE_OFF,	 /* it has failed, and is not to be tried again yet */
 } LeaseOutcome;
+
+/* How a computation has ended. */
+typedef enum LeaseEnd
+{
+	LEASE_END_QUIET,	 /* with a value in the cache, or cancelled */
+	LEASE_END_FRUITLESS, /* with a value that could not be published: who waited need
+						  * not wait for the next in turn */
+	LEASE_END_FAILED
+} LeaseEnd;
 
 typedef enum LeaseWait
 {
@@ -41,10 +51,11 @@ extern LeaseOutcome cg_load_lease_take(uint64 id, int64 interval);
  */
 extern LeaseWait cg_load_lease_wait(uint64 id, int64 deadline);
 /*
- * Release it and wake who waits.  Fruitless: the value was computed but could
- * not be published, so who waited need not wait for the next in turn.
+ * Release it and wake who waits.  backoff: after so many milliseconds a failed
+ * computation may be tried again, after twice as many if it fails then, and so on, up to
+ * 64 times as many; 0: at once.
  */
-extern void cg_load_lease_release(uint64 id, bool fruitless);
+extern void cg_load_lease_release(uint64 id, LeaseEnd end, int64 backoff);
 /* A random number of this server's run; raises an error if not preloaded. */
 extern uint64 cg_load_secret(void);
 

@@ -12,7 +12,7 @@
 #include "datatype/timestamp.h"
 #include "utils/array.h"
 
-#include "base/key.h"
+#include "cache/cache.h"
 
 /*
  * What is to be fetched, and how it is computed on a miss.  Everything
@@ -44,6 +44,20 @@ extern Datum cg_load_fetch_by_loader(const CacheKey *key, bool *isnull);
 
 /* Which computation by whom; another identity's value is never served. */
 extern uint64 cg_load_identity(const LoadRequest *request);
+
+/* Functions in failures.c */
+
+/*
+ * The last error of a load of the cache: false if there was none since the server
+ * started.  The text is palloc'd or constant; it is shown to the role that ran the
+ * load and to those who may read all statistics.
+ */
+typedef struct LoadFailure
+{
+	TimestampTz at;
+	const char *message;
+} LoadFailure;
+extern bool cg_load_failure_read(const CachePolicy *policy, LoadFailure *failure);
 
 /* Functions in lease.c */
 extern void cg_load_shmem_request(void);

@@ -22,6 +22,9 @@
 #define CG_STORE_VALUE_MAX (16 * 1024 * 1024)
 #define CG_STORE_META_MAX  4096
 
+/* Numbers of caches are below it. */
+#define CG_STORE_CACHES_MAX 256
+
 /* Times are microseconds of a clock that never steps. */
 typedef int64 StoreTime;
 #define CG_STORE_NEVER PG_INT64_MAX
@@ -144,6 +147,7 @@ typedef enum StoreCounter
 	COUNT_PLAIN_BYTES,	  /* of values that were to be compressed ... */
 	COUNT_STORED_BYTES,	  /* ... and what was made of them */
 	COUNT_COMPRESS_TICKS, /* there and back */
+	COUNT_LOAD_ERRORS,
 	STORE_COUNTERS
 } StoreCounter;
 

@@ -51,7 +51,7 @@
 #define CELL_BITS	   8 /* of a reference: the cell's place in its page */
 #define CLASS_MAX	   64
 #define PARTITIONS_MAX 64
-#define MAX_CACHES	   256
+#define MAX_CACHES	   CG_STORE_CACHES_MAX
 
 typedef uint32 ItemRef;
 

@@ -160,6 +160,13 @@ is($answers, 99, 'when the loader fails one of a hundred has the error');
 is($crowd->runs, 2, '... and one of the others computes');
 cmp_ok($longest, '<=', 1200, '... without a pause in between');
 
+# The loader is broken: those who wait learn it of the one who tried.
+$crowd->sql(q{SELECT cachegrid.create_cache('broken', error_backoff => '1 hour')});
+$crowd->begin(1000);
+($answers, $longest) = $crowd->finish_crowd($crowd->start_crowd(fetching('broken:1', 'SELECT slow(1, 0.5)')));
+is($answers, 0, 'when a broken loader is not to be tried again all have an error');
+is($crowd->runs, 1, '... after one run');
+
 foreach my $function ('pg_cancel_backend', 'pg_terminate_backend')
 {
 	$crowd->begin;

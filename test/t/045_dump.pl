@@ -24,7 +24,8 @@ SELECT cachegrid.cache_table('product', ttl => '1 day');
 SELECT cachegrid.watch('product', ARRAY['product:{id}'], ARRAY['category:{category}']);
 SELECT cachegrid.create_cache('names', '1 hour', 'SELECT jsonb_agg(name ORDER BY id) FROM product WHERE category = $1');
 SELECT cachegrid.create_cache('counter', transactional => false);
-SELECT cachegrid.create_cache('optional', wait_timeout => '0', on_timeout => 'error', lease_interval => '10 s', null_ttl => '1 min');
+SELECT cachegrid.create_cache('optional', wait_timeout => '0', on_timeout => 'error', lease_interval => '10 s', null_ttl => '1 min', on_error => 'null',
+	load_timeout => '1 s', error_backoff => '2 s');
 SELECT cachegrid.fetch('product:1'), cachegrid.fetch('names:7');
 SQL
 
