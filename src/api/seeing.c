@@ -97,7 +97,7 @@ put_entry(ReturnSetInfo *result, const StoreKey *key, const StoreEntry *entry,
 	nulls[2] = !OidIsValid(entry->type);
 	values[3] = Int64GetDatum((int64) entry->value_size);
 	values[4] = TimestampTzGetDatum(wall_clock(entry->created_at));
-	values[5] = TimestampTzGetDatum(wall_clock(entry->expires_at));
+	values[5] = TimestampTzGetDatum(wall_clock(info->expires_at));
 	values[6] = tag_array(info);
 	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 }
@@ -162,8 +162,8 @@ put_failure(const CachePolicy *policy, int64 count, Datum *values, bool *nulls)
 static void
 put_cache(ReturnSetInfo *result, const CachePolicy *policy)
 {
-	Datum values[30];
-	bool nulls[30] = {false};
+	Datum values[31];
+	bool nulls[31] = {false};
 	StoreCacheStat stat;
 	const int64 *lookups = &stat.counters[COUNT_LOOKUPS];
 	int64 hits, misses, bypasses, reads;
@@ -201,6 +201,7 @@ put_cache(ReturnSetInfo *result, const CachePolicy *policy)
 	for (int outcome = CACHE_HIT + 1; outcome < CACHE_OUTCOMES; outcome++)
 		values[16 + outcome] = Int64GetDatum(lookups[outcome]);
 	put_failure(policy, stat.counters[COUNT_LOAD_ERRORS], &values[27], &nulls[27]);
+	values[30] = Int64GetDatum(stat.counters[COUNT_STALE]);
 	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 }
 

@@ -30,14 +30,16 @@
 typedef enum CacheOnTimeout
 {
 	ON_TIMEOUT_COMPUTE, /* it computes the value, too */
-	ON_TIMEOUT_ERROR
+	ON_TIMEOUT_ERROR,
+	ON_TIMEOUT_STALE /* it is given a stale value, if there is one, or computes */
 } CacheOnTimeout;
 
 /* What becomes of a session whose load fails, or that must not try again yet. */
 typedef enum CacheOnError
 {
 	ON_ERROR_RAISE,
-	ON_ERROR_NULL /* it is given NULL, which is not kept */
+	ON_ERROR_NULL, /* it is given NULL, which is not kept */
+	ON_ERROR_STALE /* it is given a stale value, if there is one */
 } CacheOnError;
 
 /* How a cache's values are computed on a miss.  Times are microseconds. */
@@ -48,8 +50,10 @@ typedef struct CacheLoading
 	int64 lease_interval; /* from the start of a key's load to the next one's, 0: any */
 	int64 null_ttl;		  /* of a computed NULL, 0: is not kept; -1: as of other values */
 	CacheOnError on_error;
-	int64 load_timeout;	 /* 0: none */
-	int64 error_backoff; /* after a first failed load of a key, 0: none */
+	int64 load_timeout;		 /* 0: none */
+	int64 soft_load_timeout; /* where there is a stale value, 0: none */
+	int64 stale_ttl;		 /* kept so much longer than it is a hit */
+	int64 error_backoff;	 /* after a first failed load of a key, 0: none */
 } CacheLoading;
 
 /*
@@ -122,6 +126,14 @@ typedef struct CacheFill CacheFill;
 extern CacheOutcome cg_cache_lookup(const CacheKey *key, uint64 identity,
 									CacheValue *value);
 
+/*
+ * The same for who may do with a stale value: where there is no hit and *stale_until is
+ * not 0, *value has passed its time to live, may be given until then, and is apart from that
+ * what the snapshot would have read.
+ */
+extern CacheOutcome cg_cache_lookup_or_stale(const CacheKey *key, uint64 identity,
+											 CacheValue *value, StoreTime *stale_until);
+
 /* The same for many keys, any identity, in less time than one after the other. */
 extern void cg_cache_lookup_many(const CacheKey *keys, int count, CacheValue *values,
 								 CacheOutcome *outcomes);
@@ -133,8 +145,9 @@ extern CacheOutcome cg_cache_lookup_again(const CacheKey *key, uint64 identity,
 /* As lookup, but not counted; *info says more about a hit.  value may be NULL. */
 typedef struct CacheInfo
 {
-	uint64 version;		/* the entry's id; 0: set by this transaction, not committed */
-	int64 microseconds; /* left to live, or CG_TTL_NEVER */
+	uint64 version;		   /* the entry's id; 0: set by this transaction, not committed */
+	int64 microseconds;	   /* left to live, or CG_TTL_NEVER */
+	StoreTime stale_until; /* not 0: no hit, but a value that may be given till then */
 	bool derived;
 } CacheInfo;
 extern CacheOutcome cg_cache_inspect(const CacheKey *key, CacheValue *value,
@@ -220,7 +233,8 @@ extern bool cg_cache_entry_is_dead(const StoreKey *key, const StoreEntry *entry)
 /* Functions in listing.c */
 typedef struct CacheEntryInfo
 {
-	const char *cache; /* its name */
+	const char *cache;	  /* its name */
+	StoreTime expires_at; /* when it is no hit any more */
 	int tag_count;
 	CacheKey *tags; /* palloc'd, pointing into the entry's meta */
 } CacheEntryInfo;

@@ -5,11 +5,15 @@
  *
  * An entry's meta, as the store keeps it for us:
  *
- *	EntryMeta | gens: DependencyGen[gen_count] | tags: (size, bytes)...
+ *	EntryMeta | EntryGrace | gens: DependencyGen[gen_count] | tags: (size, bytes)...
  *
  * The gens are of everything the entry depends on but its own key: the key's
  * prefix first, then (in the default cache) the cache, then tags, their
  * prefixes, relations.
+ *
+ * Most entries have no grace: when they expire they are gone.  A computed one whose
+ * cache has a stale_ttl is kept for that much longer.  It is a miss then for all, but
+ * fetch() may give it in stead of the value that is being computed.
  *
  * A plain entry without tags has no meta.  It depends on its home alone, the
  * prefix and perhaps the cache, and its id is the time when it was put: it is
@@ -36,8 +40,16 @@ typedef struct EntryMeta
 	uint32 shape;	 /* of a composite type when it was put, else 0 */
 	uint16 gen_count;
 	uint16 tag_count;
-	uint32 tag_bytes;
+	uint16 tag_bytes;
+	uint16 flags;
 } EntryMeta;
+
+#define META_GRACE 0x01 /* an EntryGrace follows */
+
+typedef struct EntryGrace
+{
+	StoreTime fresh_until;
+} EntryGrace;
 
 /* A flattened value, ready for the store. */
 typedef struct FlatValue
@@ -54,6 +66,7 @@ typedef struct FlatValue
 typedef struct MetaBuilder
 {
 	EntryMeta meta;
+	EntryGrace grace; /* if the meta's flags say so */
 	MemoryContext context;
 	int gen_size; /* allocated */
 	DependencyGen *gens;
@@ -63,7 +76,19 @@ typedef struct MetaBuilder
 static inline const DependencyGen *
 meta_gens(const EntryMeta *meta)
 {
-	return (const DependencyGen *) (meta + 1);
+	const char *after = (const char *) (meta + 1);
+
+	return (const DependencyGen *) (after +
+									(meta->flags & META_GRACE ? sizeof(EntryGrace) : 0));
+}
+
+/* Until when an entry with this meta that expires then is a hit. */
+static inline StoreTime
+meta_fresh_until(const EntryMeta *meta, StoreTime expires_at)
+{
+	if ((meta->flags & META_GRACE) == 0)
+		return expires_at;
+	return Min(((const EntryGrace *) (meta + 1))->fresh_until, expires_at);
 }
 
 static inline const char *

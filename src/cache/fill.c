@@ -40,8 +40,10 @@ struct CacheFill
 	uint16 key_size;
 	Snapshot snapshot; /* active as long as the fill lasts; NULL: from a token */
 	bool dead;
-	bool from_plain;	  /* a plain entry was read: for a ttl only */
-	StoreTime expires_at; /* not later than what the value was computed from */
+	bool from_plain; /* a plain entry was read: for a ttl only */
+	/* Neither is later than that of what the value was computed from. */
+	StoreTime fresh_until;
+	StoreTime expires_at;
 	MetaBuilder builder;
 };
 
@@ -69,6 +71,7 @@ make_fill(const CacheKey *key, Dependency dependency, uint64 identity)
 	fill->key = dependency;
 	memcpy(fill->key_data, key->data, key->size);
 	fill->key_size = key->size;
+	fill->fresh_until = CG_STORE_NEVER;
 	fill->expires_at = CG_STORE_NEVER;
 	cg_meta_init(&fill->builder, TopTransactionContext, identity, GetUserId());
 	return fill;
@@ -205,6 +208,7 @@ cg_fill_inherit(CacheFill *fill, Dependency key, uint64 key_gen, const EntryMeta
 {
 	const DependencyGen *gens = meta_gens(meta);
 
+	fill->fresh_until = Min(fill->fresh_until, meta_fresh_until(meta, expires_at));
 	fill->expires_at = Min(fill->expires_at, expires_at);
 	cg_meta_add_gen(&fill->builder, key, key_gen);
 	for (int i = 0; i < meta->gen_count; i++)
@@ -217,6 +221,7 @@ hand_on(const CacheFill *fill, CacheFill *outer)
 {
 	outer->dead |= fill->dead;
 	outer->from_plain |= fill->from_plain;
+	outer->fresh_until = Min(outer->fresh_until, fill->fresh_until);
 	outer->expires_at = Min(outer->expires_at, fill->expires_at);
 	cg_meta_add_gen(&outer->builder, fill->key, fill->key_gen);
 	for (int i = 0; i < fill->builder.meta.gen_count; i++)
@@ -302,6 +307,25 @@ ttl_of_value(const CachePolicy *policy, const CacheValue *value, int64 ttl)
 	return Min(ttl, policy->loading.null_ttl);
 }
 
+/*
+ * How long the value is fresh, and how much longer it is kept.  What was filled by a
+ * token is not: fetch(), which alone gives stale values, is not given such ones.
+ */
+static void
+limit_life(CacheFill *fill, const CachePolicy *policy, int64 ttl)
+{
+	int64 grace = fill->builder.meta.identity != 0 ? policy->loading.stale_ttl : 0;
+
+	fill->fresh_until = Min(fill->fresh_until, cg_policy_expiry(policy, ttl));
+	if (fill->fresh_until == CG_STORE_NEVER)
+		return;
+	fill->expires_at = Min(fill->expires_at, fill->fresh_until + grace);
+	if (grace == 0)
+		return;
+	fill->builder.meta.flags |= META_GRACE;
+	fill->builder.grace.fresh_until = fill->fresh_until;
+}
+
 bool
 cg_cache_fill_publish(CacheFill *fill, const CacheValue *value, int64 ttl)
 {
@@ -320,7 +344,7 @@ cg_cache_fill_publish(CacheFill *fill, const CacheValue *value, int64 ttl)
 		end_fill(fill);
 		return false;
 	}
-	fill->expires_at = Min(fill->expires_at, cg_policy_expiry(policy, ttl));
+	limit_life(fill, policy, ttl);
 	if (may_publish(fill, ttl))
 	{
 		cg_value_flatten(value, &flat);

@@ -26,6 +26,24 @@ typedef struct Condition
 	Oid role; /* who asks */
 } Condition;
 
+/* When a present entry is no hit any more. */
+static inline StoreTime
+fresh_until(const StoreEntry *present)
+{
+	if (present->meta_size == 0)
+		return present->expires_at;
+	return meta_fresh_until((const EntryMeta *) present->meta, present->expires_at);
+}
+
+/* A computed entry of this role, which is not stale? */
+static bool
+is_computed_for(const StoreEntry *present, Oid role)
+{
+	return ((const EntryMeta *) present->meta)->role == role &&
+		   (fresh_until(present) == CG_STORE_NEVER ||
+			fresh_until(present) > cg_store_now());
+}
+
 /*
  * Is it more than a shell, nothing it depends on having been stamped since, and
  * not what another role has computed?  That is none of ours, as for a read: or
@@ -35,8 +53,7 @@ static inline bool
 is_ours(const StoreKey *key, const StoreEntry *present, Oid role)
 {
 	return present != NULL && cg_meta_is_current(key, present) &&
-		   ((present->flags & STORE_DERIVED) == 0 ||
-			((const EntryMeta *) present->meta)->role == role);
+		   ((present->flags & STORE_DERIVED) == 0 || is_computed_for(present, role));
 }
 
 typedef struct Removal
@@ -189,7 +206,7 @@ judge_increment(const StoreEntry *present, StoreEntry *next, void *arg)
 		increment->not_a_number = !integer_of(present, &number);
 		if (increment->not_a_number)
 			return STORE_LEAVE;
-		next->expires_at = present->expires_at;
+		next->expires_at = fresh_until(present);
 	}
 	increment->overflow = pg_add_s64_overflow(number, increment->by, &increment->result);
 	if (increment->overflow)

@@ -28,6 +28,9 @@ cg_cache_entry_info(const StoreKey *key, const StoreEntry *entry, CacheEntryInfo
 		database != MyDatabaseId || cg_cache_entry_is_dead(key, entry))
 		return false;
 
+	info->expires_at = entry->expires_at;
+	if (entry->meta_size > 0)
+		info->expires_at = meta_fresh_until(meta, entry->expires_at);
 	info->tag_count = 0;
 	info->tags = NULL;
 	if (entry->meta_size == 0)

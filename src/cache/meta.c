@@ -129,7 +129,9 @@ cg_meta_covers(const MetaBuilder *builder, Dependency dependency)
 Size
 cg_meta_size(const MetaBuilder *builder)
 {
-	return sizeof(EntryMeta) + builder->meta.gen_count * sizeof(DependencyGen) +
+	Size grace = builder->meta.flags & META_GRACE ? sizeof(EntryGrace) : 0;
+
+	return sizeof(EntryMeta) + grace + builder->meta.gen_count * sizeof(DependencyGen) +
 		   builder->meta.tag_bytes;
 }
 
@@ -140,10 +142,17 @@ cg_meta_finish(const MetaBuilder *builder)
 	Size gens = builder->meta.gen_count * sizeof(DependencyGen);
 	char *meta = palloc(cg_meta_size(builder));
 
+	char *to = meta + sizeof(EntryMeta);
+
 	memcpy(meta, &builder->meta, sizeof(EntryMeta));
-	memcpy(meta + sizeof(EntryMeta), builder->gens, gens);
+	if (builder->meta.flags & META_GRACE)
+	{
+		memcpy(to, &builder->grace, sizeof(EntryGrace));
+		to += sizeof(EntryGrace);
+	}
+	memcpy(to, builder->gens, gens);
 	if (builder->meta.tag_bytes > 0)
-		memcpy(meta + sizeof(EntryMeta) + gens, builder->tags, builder->meta.tag_bytes);
+		memcpy(to + gens, builder->tags, builder->meta.tag_bytes);
 	return meta;
 }
 

@@ -37,7 +37,9 @@ enum
 	COLUMN_ON_ERROR,
 	COLUMN_LOAD_TIMEOUT,
 	COLUMN_ERROR_BACKOFF,
-	COLUMNS = COLUMN_ERROR_BACKOFF
+	COLUMN_STALE_TTL,
+	COLUMN_SOFT_LOAD_TIMEOUT,
+	COLUMNS = COLUMN_SOFT_LOAD_TIMEOUT
 };
 
 /* A row, taken apart. */
@@ -51,11 +53,13 @@ typedef struct Row
 static const char *const timeout_answers[] = {
 	[ON_TIMEOUT_COMPUTE] = "compute",
 	[ON_TIMEOUT_ERROR] = "error",
+	[ON_TIMEOUT_STALE] = "stale",
 };
 
 static const char *const error_answers[] = {
 	[ON_ERROR_RAISE] = "raise",
 	[ON_ERROR_NULL] = "null",
+	[ON_ERROR_STALE] = "stale",
 };
 
 const char *
@@ -115,6 +119,8 @@ read_loading(const Row *row, CacheLoading *loading)
 		word_of(row, COLUMN_ON_ERROR, error_answers, lengthof(error_answers));
 	loading->load_timeout = interval_of(row, COLUMN_LOAD_TIMEOUT, 0);
 	loading->error_backoff = interval_of(row, COLUMN_ERROR_BACKOFF, 0);
+	loading->stale_ttl = interval_of(row, COLUMN_STALE_TTL, 0);
+	loading->soft_load_timeout = interval_of(row, COLUMN_SOFT_LOAD_TIMEOUT, 0);
 }
 
 /* Read the row into the policy, whose texts are made in the context. */

@@ -7,6 +7,9 @@
  * and a newer fill could slip in between, and the copy would be of a value
  * that the reader's snapshot does not see.
  *
+ * A stale value is judged as any other, and is past its time to live.  So it is what
+ * the reader's snapshot sees of all that is watched.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -146,9 +149,26 @@ judge(const StoreCopy *copy, Dependency dependency, uint64 identity)
 		return CACHE_OTHER_QUERY;
 
 	outcome = judge_derived(meta, dependency, &key_gen);
+	if (outcome == CACHE_HIT && (meta->flags & META_GRACE) &&
+		meta_fresh_until(meta, copy->entry.expires_at) <= cg_store_now())
+		return CACHE_EXPIRED;
 	if (outcome == CACHE_HIT && outer)
 		cg_fill_inherit(outer, dependency, key_gen, meta, copy->entry.expires_at);
 	return outcome;
+}
+
+/* stale: its value may do in stead of a fresh one. */
+static void
+describe(const StoreCopy *copy, bool stale, CacheInfo *info)
+{
+	StoreTime expires_at = copy->entry.expires_at;
+
+	info->stale_until = stale ? expires_at : 0;
+	if (copy->entry.meta_size > 0)
+		expires_at = meta_fresh_until((const EntryMeta *) copy->meta, expires_at);
+	info->version = copy->entry.id;
+	info->derived = (copy->entry.flags & STORE_DERIVED) != 0;
+	info->microseconds = time_left(expires_at);
 }
 
 static CacheOutcome
@@ -162,6 +182,7 @@ look(const CachePolicy *policy, const CacheKey *key, const StoreKey *store_key,
 	Dependency home[2];
 	int home_count = cg_policy_home(policy, key, home);
 	uint32 shape = 0;
+	bool stale;
 
 	memset(info, 0, sizeof(*info));
 	switch (cg_own_lookup(key, dependency, value, &expires_at))
@@ -188,27 +209,28 @@ look(const CachePolicy *policy, const CacheKey *key, const StoreKey *store_key,
 		outcome = judge(&copy, dependency, identity);
 		shape = ((EntryMeta *) copy.meta)->shape;
 	}
-	if (outcome == CACHE_HIT && !cg_value_restore(store_key->cache, &copy, shape, value))
+	stale = outcome == CACHE_EXPIRED && identity != 0;
+	if ((outcome == CACHE_HIT || stale) &&
+		!cg_value_restore(store_key->cache, &copy, shape, value))
+	{
 		outcome = CACHE_SUPERSEDED;
-
-	expires_at = copy.entry.expires_at;
-	info->version = copy.entry.id;
-	info->derived = (copy.entry.flags & STORE_DERIVED) != 0;
-	info->microseconds = time_left(expires_at);
+		stale = false;
+	}
+	describe(&copy, stale, info);
 	if (copy.meta != copy.meta_inline)
 		pfree(copy.meta);
-	if (outcome != CACHE_HIT || value == NULL || (copy.entry.flags & STORE_ENCODED) != 0)
+	if ((outcome != CACHE_HIT && !stale) || value == NULL ||
+		(copy.entry.flags & STORE_ENCODED) != 0)
 		cg_store_free_value(&copy);
 	return outcome;
 }
 
 static CacheOutcome
 look_and_count(const CachePolicy *policy, const CacheKey *key, const StoreKey *store_key,
-			   uint64 identity, CacheValue *value)
+			   uint64 identity, CacheValue *value, CacheInfo *info)
 {
 	uint16 number = policy->number;
-	CacheInfo info;
-	CacheOutcome outcome = look(policy, key, store_key, identity, value, &info);
+	CacheOutcome outcome = look(policy, key, store_key, identity, value, info);
 
 	if (outcome == CACHE_ABSENT)
 		outcome = why_absent(store_key, identity);
@@ -225,10 +247,23 @@ store_key_of(const CachePolicy *policy, const CacheKey *key)
 CacheOutcome
 cg_cache_lookup(const CacheKey *key, uint64 identity, CacheValue *value)
 {
+	StoreTime stale_until;
+
+	return cg_cache_lookup_or_stale(key, identity, value, &stale_until);
+}
+
+CacheOutcome
+cg_cache_lookup_or_stale(const CacheKey *key, uint64 identity, CacheValue *value,
+						 StoreTime *stale_until)
+{
 	const CachePolicy *policy = cg_cache_policy(key);
 	StoreKey store_key = store_key_of(policy, key);
+	CacheInfo info;
+	CacheOutcome outcome =
+		look_and_count(policy, key, &store_key, identity, value, &info);
 
-	return look_and_count(policy, key, &store_key, identity, value);
+	*stale_until = info.stale_until;
+	return outcome;
 }
 
 /*
@@ -240,6 +275,7 @@ cg_cache_lookup_many(const CacheKey *keys, int count, CacheValue *values,
 					 CacheOutcome *outcomes)
 {
 	StoreKey *store_keys = palloc(Max(count, 1) * sizeof(StoreKey));
+	CacheInfo info;
 
 	for (int i = 0; i < count + 2 * KEYS_AHEAD; i++)
 	{
@@ -255,7 +291,7 @@ cg_cache_lookup_many(const CacheKey *keys, int count, CacheValue *values,
 			cg_store_prefetch_item(&store_keys[ahead]);
 		if (now >= 0)
 			outcomes[now] = look_and_count(cg_cache_policy(&keys[now]), &keys[now],
-										   &store_keys[now], 0, &values[now]);
+										   &store_keys[now], 0, &values[now], &info);
 	}
 	pfree(store_keys);
 }

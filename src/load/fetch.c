@@ -19,7 +19,6 @@
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "portability/instr_time.h"
-#include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/timestamp.h"
@@ -35,6 +34,7 @@
 #include "load/lease.h"
 #include "load/load.h"
 #include "load/query.h"
+#include "load/refuse.h"
 
 #define MICROSECONDS_IN_MS 1000
 
@@ -54,33 +54,14 @@ typedef struct Load
 	CacheFill *fill; /* NULL: compute only */
 	bool fruitless;	 /* computed, and not published */
 	bool failed;
-	CacheValue value; /* computed */
+	CacheValue value;	   /* computed */
+	CacheValue stale;	   /* what is there in stead, ... */
+	StoreTime stale_until; /* ... which may be given till then; 0: nothing is */
 	struct Load *outer;
 } Load;
 
 /* Backend-local: the innermost load under way. */
 static Load *current_load = NULL;
-
-/*
- * What somebody put may be of a type whose cast to json is a function of his:
- * the reader's rights are not lent to that, such a value counts as its text.
- */
-static Datum
-value_to_jsonb(const CacheValue *value, bool *isnull)
-{
-	Oid output;
-	bool is_varlena;
-
-	*isnull = value->type == InvalidOid;
-	if (*isnull || value->type == JSONBOID)
-		return value->datum;
-	if (cg_load_type_is_json_by_itself(value->type))
-		return cg_load_to_jsonb(value->datum, value->type);
-
-	getTypeOutputInfo(value->type, &output, &is_varlena);
-	return cg_load_to_jsonb(
-		CStringGetTextDatum(OidOutputFunctionCall(output, value->datum)), TEXTOID);
-}
 
 static void
 set_tags(LoadTarget *target, ArrayType *tags)
@@ -173,20 +154,6 @@ release_lease(Load *load)
 	load->leased = false;
 }
 
-static void
-refuse_to_wait(const Load *load)
-{
-	const CacheKey *key = &load->request->key;
-
-	ereport(
-		ERROR, errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-		errmsg("key \"%.*s\" is still being computed", key->size, key->data),
-		errdetail("Another session computes it, or has done so lately, and the cache's "
-				  "\"wait_timeout\" has passed."),
-		errhint("Try again, or give the cache a longer \"wait_timeout\" or another "
-				"\"on_timeout\"."));
-}
-
 /* When to stop waiting for another session, by cg_clock_ms(). */
 static int64
 wait_deadline(const Load *load)
@@ -202,8 +169,16 @@ typedef enum Begun
 {
 	BEGUN_LOAD,	 /* compute it */
 	BEGUN_FOUND, /* it is there now */
+	BEGUN_STALE, /* another session computes it: do with the stale one */
 	BEGUN_OFF	 /* do without: it has failed, and is not to be tried again yet */
 } Begun;
+
+/* Is there a stale value that may be given now? */
+static bool
+has_stale(const Load *load)
+{
+	return load->stale_until != 0 && load->stale_until > cg_store_now();
+}
 
 /*
  * Begin the fill, holding the lease where one is to be had; if another session
@@ -225,7 +200,7 @@ begin_fill(Load *load, CacheValue *value)
 			/* Nobody can publish now: let all compute at once. */
 			load->fruitless = true;
 			release_lease(load);
-			return BEGUN_LOAD;
+			return has_stale(load) ? BEGUN_STALE : BEGUN_LOAD;
 		}
 		if (load->leased)
 			return BEGUN_LOAD;
@@ -239,14 +214,19 @@ begin_fill(Load *load, CacheValue *value)
 		cg_cache_fill_abandon(load->fill);
 		load->fill = NULL;
 		if (lease == LEASE_OFF)
-			return BEGUN_OFF;
+			return has_stale(load) ? BEGUN_STALE : BEGUN_OFF;
+		if (lease == LEASE_BUSY && load->options.on_timeout != ON_TIMEOUT_STALE &&
+			has_stale(load))
+			return BEGUN_STALE;
 		if (!load->leased)
 			waited = cg_load_lease_wait(load->lease, deadline);
 		if (cg_cache_lookup_again(&load->request->key, load->identity, value) ==
 			CACHE_HIT)
 			return BEGUN_FOUND;
+		if (waited == LEASE_TIMEOUT && has_stale(load))
+			return BEGUN_STALE;
 		if (waited == LEASE_TIMEOUT && load->options.on_timeout == ON_TIMEOUT_ERROR)
-			refuse_to_wait(load);
+			cg_load_refuse_to_wait(&load->request->key);
 	}
 }
 
@@ -350,24 +330,40 @@ run_load(void *argument)
 	count_load(load, start);
 }
 
-static void
-refuse_to_try(const Load *load)
-{
-	const CacheKey *key = &load->request->key;
-
-	ereport(ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			errmsg("key \"%.*s\" could not be computed lately", key->size, key->data),
-			errdetail("Its loader has failed, and is not run again before the cache's "
-					  "\"error_backoff\" has passed."),
-			errhint("View cachegrid.stat_cache shows the last error of the cache."));
-}
-
 /* NULL in stead of a value that could not be computed. */
 static CacheValue
 give_nothing(void)
 {
 	cg_cache_fill_spoil();
 	return (CacheValue){InvalidOid, (Datum) 0};
+}
+
+static CacheValue
+give_stale(const Load *load)
+{
+	cg_store_count(load->cache_number, COUNT_STALE, 1);
+	return load->stale;
+}
+
+/*
+ * How long it may take, and what is survived.  It is the present that decides: a stale
+ * value whose time ends meanwhile is not given any more.
+ */
+static void
+limit_guard(const Load *load, LoadGuard *guard)
+{
+	const CacheLoading *options = &load->options;
+	bool stale = has_stale(load);
+
+	guard->timeout = options->load_timeout;
+	guard->survive_error = options->on_error == ON_ERROR_NULL ||
+						   (options->on_error == ON_ERROR_STALE && stale);
+	guard->survive_timeout = guard->survive_error;
+	if (!stale || options->soft_load_timeout == 0)
+		return;
+	guard->survive_timeout = true;
+	if (guard->timeout == 0 || options->soft_load_timeout < guard->timeout)
+		guard->timeout = options->soft_load_timeout;
 }
 
 /* The value computed, or what the cache has in stead if that fails. */
@@ -379,28 +375,41 @@ compute_guarded(Load *load)
 		.cache = load->cache,
 		.number = load->cache_number,
 		.role = GetUserId(),
-		.timeout = load->options.load_timeout,
-		.survive = load->options.on_error != ON_ERROR_RAISE,
 		.run = run_load,
 		.argument = load,
 	};
 
+	LoadEnd end;
+
+	limit_guard(load, &guard);
 	current_load = load;
-	if (cg_load_guarded(&guard, &load->failed))
+	end = cg_load_guarded(&guard, &load->failed);
+	if (end == LOAD_DONE)
 		return load->value;
 	if (load->fill)
 		cg_cache_fill_abandon(load->fill);
 	load->fill = NULL;
+	if (has_stale(load) &&
+		(load->options.on_error == ON_ERROR_STALE ||
+		 (end == LOAD_TIMED_OUT && load->options.soft_load_timeout > 0)))
+		return give_stale(load);
+	if (load->options.on_error != ON_ERROR_NULL)
+		cg_load_refuse_without_stale(&load->request->key);
 	return give_nothing();
 }
 
+/* stale, where stale_until is not 0: what may be given in stead, until then. */
 static CacheValue
-load_value(const LoadRequest *request, uint64 identity)
+load_value(const LoadRequest *request, uint64 identity, const CacheValue *stale,
+		   StoreTime stale_until)
 {
 	CacheValue value = {InvalidOid, (Datum) 0};
 	Load load;
 
 	init_load(&load, request, identity);
+	load.stale = *stale;
+	/* What is computed from a stale value would be stale from the start. */
+	load.stale_until = load.outer ? 0 : stale_until;
 	check_recursion(&load);
 	PG_TRY();
 	{
@@ -411,9 +420,12 @@ load_value(const LoadRequest *request, uint64 identity)
 				break;
 			case BEGUN_FOUND:
 				break;
+			case BEGUN_STALE:
+				value = give_stale(&load);
+				break;
 			case BEGUN_OFF:
-				if (load.options.on_error == ON_ERROR_RAISE)
-					refuse_to_try(&load);
+				if (load.options.on_error != ON_ERROR_NULL)
+					cg_load_refuse_to_try(&load.request->key);
 				value = give_nothing();
 				break;
 		}
@@ -431,11 +443,13 @@ Datum
 cg_load_fetch(const LoadRequest *request, bool *isnull)
 {
 	uint64 identity = cg_load_identity(request);
-	CacheValue value;
+	CacheValue value = {InvalidOid, (Datum) 0};
+	StoreTime stale_until;
 
-	if (cg_cache_lookup(&request->key, identity, &value) != CACHE_HIT)
-		value = load_value(request, identity);
-	return value_to_jsonb(&value, isnull);
+	if (cg_cache_lookup_or_stale(&request->key, identity, &value, &stale_until) !=
+		CACHE_HIT)
+		value = load_value(request, identity, &value, stale_until);
+	return cg_load_value_to_jsonb(&value, isnull);
 }
 
 Datum

@@ -150,17 +150,20 @@ note_failure(const LoadGuard *guard, const ErrorData *error, bool timed_out, boo
 		return false;
 	*failed = true;
 	cg_load_failure_note(guard, message);
-	return timed_out || (error->sqlerrcode != ERRCODE_ASSERT_FAILURE &&
-						 error->sqlerrcode != ERRCODE_STATEMENT_TOO_COMPLEX);
+	if (timed_out)
+		return guard->survive_timeout;
+	return guard->survive_error && error->sqlerrcode != ERRCODE_ASSERT_FAILURE &&
+		   error->sqlerrcode != ERRCODE_STATEMENT_TOO_COMPLEX;
 }
 
-bool
+LoadEnd
 cg_load_guarded(const LoadGuard *guard, bool *failed)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
-	const bool survive = guard->survive && !IsInParallelMode();
-	volatile bool done = true;
+	const bool survive =
+		(guard->survive_error || guard->survive_timeout) && !IsInParallelMode();
+	volatile LoadEnd end = LOAD_DONE;
 	Watch watch;
 
 	*failed = false;
@@ -193,8 +196,8 @@ cg_load_guarded(const LoadGuard *guard, bool *failed)
 		if (!go_on)
 			ReThrowError(error);
 		FreeErrorData(error);
-		done = false;
+		end = timed_out ? LOAD_TIMED_OUT : LOAD_FAILED;
 	}
 	PG_END_TRY();
-	return done;
+	return end;
 }

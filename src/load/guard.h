@@ -16,21 +16,30 @@ typedef struct LoadGuard
 	const CacheKey *key;
 	NameData cache; /* the key's, and its number; after an error nobody can be asked */
 	uint16 number;
-	Oid role;	   /* who runs it */
-	int64 timeout; /* microseconds, 0: none */
-	bool survive;  /* go on if it fails */
+	Oid role;			  /* who runs it */
+	int64 timeout;		  /* microseconds, 0: none */
+	bool survive_error;	  /* go on if it fails ... */
+	bool survive_timeout; /* ... or takes too long */
 	void (*run)(void *argument);
 	void *argument;
 } LoadGuard;
 
+/* What became of it. */
+typedef enum LoadEnd
+{
+	LOAD_DONE,
+	LOAD_FAILED,
+	LOAD_TIMED_OUT
+} LoadEnd;
+
 /* Functions in guard.c */
 
 /*
- * Run it.  False: it has failed, and what it did is rolled back.  Raises the error
+ * Run it.  Unless it is done, what it did is rolled back.  Raises the error
  * where the guard does not survive it, and always if it is a cancelled query or a
  * circle of keys.  All errors but cancels are counted and noted.  *failed is set when
  * one was, before anything is raised.
  */
-extern bool cg_load_guarded(const LoadGuard *guard, bool *failed);
+extern LoadEnd cg_load_guarded(const LoadGuard *guard, bool *failed);
 
 #endif /* CACHEGRID_GUARD_H */

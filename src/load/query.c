@@ -29,6 +29,7 @@
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/hsearch.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
@@ -347,6 +348,27 @@ cg_load_to_jsonb(Datum value, Oid type)
 											 COERCE_EXPLICIT_CALL),
 					   &function);
 	return FunctionCall1(&function, value);
+}
+
+/*
+ * What somebody put may be of a type whose cast to json is a function of his:
+ * the reader's rights are not lent to that, such a value counts as its text.
+ */
+Datum
+cg_load_value_to_jsonb(const CacheValue *value, bool *isnull)
+{
+	Oid output;
+	bool is_varlena;
+
+	*isnull = value->type == InvalidOid;
+	if (*isnull || value->type == JSONBOID)
+		return value->datum;
+	if (cg_load_type_is_json_by_itself(value->type))
+		return cg_load_to_jsonb(value->datum, value->type);
+
+	getTypeOutputInfo(value->type, &output, &is_varlena);
+	return cg_load_to_jsonb(
+		CStringGetTextDatum(OidOutputFunctionCall(output, value->datum)), TEXTOID);
 }
 
 /* The one row of a result, as jsonb. */

@@ -13,7 +13,7 @@
 #include "utils/array.h"
 #include "utils/snapshot.h"
 
-#include "base/key.h"
+#include "cache/cache.h"
 
 /*
  * A prepared query.  Backend-local, owned by the kept queries of query.c;
@@ -49,6 +49,8 @@ extern LoadQuery *cg_load_query_prepare_anew(const LoadQuery *query);
 extern Datum cg_load_query_run(LoadQuery *query, const LoadArguments *arguments,
 							   MemoryContext context, bool *isnull);
 extern Datum cg_load_to_jsonb(Datum value, Oid type);
+/* A value of whatever type as jsonb, for a reader with no more rights than he has. */
+extern Datum cg_load_value_to_jsonb(const CacheValue *value, bool *isnull);
 
 /* Functions in arguments.c */
 extern LoadArguments *cg_load_arguments_from_array(const LoadQuery *query,

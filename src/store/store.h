@@ -148,6 +148,7 @@ typedef enum StoreCounter
 	COUNT_STORED_BYTES,	  /* ... and what was made of them */
 	COUNT_COMPRESS_TICKS, /* there and back */
 	COUNT_LOAD_ERRORS,
+	COUNT_STALE, /* stale values that were given */
 	STORE_COUNTERS
 } StoreCounter;
 

@@ -19,8 +19,8 @@ Checker - traffic that compares every cached value with the table
 
 =head1 DESCRIPTION
 
-Readers under READ COMMITTED and REPEATABLE READ fetch rows by key, lists by tag
-and sums over the table, and compute the same in the same statement, so under
+Readers under READ COMMITTED and REPEATABLE READ fetch rows by key, hits and stale
+values, lists by tag and sums over the table, and compute the same in the same statement, so under
 the same snapshot: any difference is an error, which ends that reader. Writers
 update, delete and insert, with savepoints, rollbacks, deadlocks, prepared
 transactions and changes of many rows, and check what they read in between.
@@ -43,7 +43,10 @@ my $tables = <<'SQL';
 CREATE TABLE product (id int PRIMARY KEY, category int NOT NULL, n bigint NOT NULL, filler text);
 INSERT INTO product SELECT i, i % 10, i, repeat(i || ' ', i * WIDTH / 1200) FROM generate_series(1, 300) i;
 SELECT cachegrid.cache_table('product');
-SELECT cachegrid.watch('product', ARRAY['product:{id}'], ARRAY['category:{category}']);
+SELECT cachegrid.watch('product', ARRAY['product:{id}', 'old:{id}'], ARRAY['category:{category}']);
+-- Past their time to live almost at once, and given for a second before they are computed anew.
+SELECT cachegrid.create_cache('old', ttl => '1 ms', stale_ttl => '1 hour', lease_interval => '1 s', wait_timeout => '0',
+    loader => 'SELECT to_jsonb(p) FROM product p WHERE id = $1');
 
 CREATE FUNCTION differ(what text, cached jsonb, computed jsonb) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
@@ -58,6 +61,8 @@ SELECT differ('product:' || :id, cached, computed) FROM (SELECT
     (SELECT to_jsonb(p) FROM product p WHERE id = :id) AS computed) both_ways
 WHERE cached IS DISTINCT FROM computed;
 SQL
+
+$check_row .= $check_row =~ s/'product:'/'old:'/gr;
 
 my $check_list = <<'SQL';
 SELECT differ('list:' || :category, cached, computed) FROM (SELECT

@@ -162,11 +162,12 @@ SCRIPT
 	return \%crowd;
 }
 
-# Waits for their end: how many got an answer, and after how many milliseconds the last.
+# Waits for their end: how many got an answer, after how many milliseconds the last, and the
+# last but one.
 sub finish_crowd
 {
 	my ($self, $crowd) = @_;
-	my ($answers, $longest) = (0, 0);
+	my @latencies;
 
 	$crowd->{run}->finish;
 	foreach my $log (glob "$crowd->{folder}/log.*")
@@ -176,11 +177,11 @@ sub finish_crowd
 			my (undef, $transaction, $latency) = split / /, $line;
 
 			next unless $transaction == 3;
-			$answers++;
-			$longest = $latency / 1000 if $latency / 1000 > $longest;
+			push @latencies, $latency / 1000;
 		}
 	}
-	return ($answers, $longest);
+	@latencies = sort { $b <=> $a } @latencies;
+	return (scalar(@latencies), $latencies[0] // 0, $latencies[1] // 0);
 }
 
 1;

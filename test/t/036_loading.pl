@@ -160,6 +160,30 @@ is($answers, 99, 'when the loader fails one of a hundred has the error');
 is($crowd->runs, 2, '... and one of the others computes');
 cmp_ok($longest, '<=', 1200, '... without a pause in between');
 
+# Past the time to live: one computes, the others have the old value at once, or wait for
+# as long as the cache says.
+$crowd->sql(q{SELECT cachegrid.create_cache('stale', ttl => '1 ms', stale_ttl => '1 hour', loader => 'SELECT slow($1, 3)'),
+	cachegrid.create_cache('waits', ttl => '1 ms', stale_ttl => '1 hour', on_timeout => 'stale', wait_timeout => '1 s', loader => 'SELECT slow($1, 3)')});
+$crowd->sql(q{SELECT cachegrid.fetch('stale:1'), cachegrid.fetch('waits:1')});
+$crowd->begin;
+my $refresher = $crowd->start(q{SELECT cachegrid.fetch('stale:1')});
+$crowd->poll(1, 0);
+($answers, undef, my $next) = $crowd->finish_crowd($crowd->start_crowd(q{SELECT cachegrid.fetch('stale:1')}));
+$crowd->finish($refresher);
+is($answers, 100, 'past the time to live a hundred sessions have a value');
+cmp_ok($next, '<', 1000, 'past the time to live none of a hundred waits');
+cmp_ok($crowd->sql(q{SELECT stale FROM cachegrid.stat_cache WHERE cache = 'stale'}),
+	'>=', 98, '... as they are given the stale one');
+cmp_ok($crowd->runs, '<=', 2, '... while one computes');
+$crowd->begin;
+$refresher = $crowd->start(q{SELECT cachegrid.fetch('waits:1')});
+$crowd->poll(1, 0);
+$began = time;
+is($crowd->sql(q{SELECT cachegrid.fetch('waits:1')}), 1, 'who is to wait first has the stale value');
+cmp_ok(time - $began, '>=', 1, '... when the wait has ended');
+$crowd->finish($refresher);
+is($crowd->runs, 1, '... and does not compute it');
+
 # The loader is broken: those who wait learn it of the one who tried.
 $crowd->sql(q{SELECT cachegrid.create_cache('broken', error_backoff => '1 hour')});
 $crowd->begin(1000);

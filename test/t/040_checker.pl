@@ -20,6 +20,8 @@ cmp_ok($checker->hit_ratio('product'), '>=', 0.3, 'rows are mostly hits');
 cmp_ok($checker->hit_ratio('default'), '>=', 0.02, 'some lists and sums are hits');
 cmp_ok($checker->query('SELECT sum(hits) FROM cachegrid.stat_cache'),
 	'>=', 500 * $seconds, 'enough hits were compared');
+cmp_ok($checker->query(q{SELECT stale FROM cachegrid.stat_cache WHERE cache = 'old'}),
+	'>=', 100 * $seconds, 'enough stale values were compared');
 note($checker->query(q{SELECT string_agg(s::text, ' ') FROM cachegrid.stat_cache s}));
 note($checker->{out});
 

@@ -25,7 +25,8 @@ SELECT cachegrid.watch('product', ARRAY['product:{id}'], ARRAY['category:{catego
 SELECT cachegrid.create_cache('names', '1 hour', 'SELECT jsonb_agg(name ORDER BY id) FROM product WHERE category = $1');
 SELECT cachegrid.create_cache('counter', transactional => false);
 SELECT cachegrid.create_cache('optional', wait_timeout => '0', on_timeout => 'error', lease_interval => '10 s', null_ttl => '1 min', on_error => 'null',
-	load_timeout => '1 s', error_backoff => '2 s');
+	load_timeout => '1 s', error_backoff => '2 s',
+	stale_ttl => '3 s', soft_load_timeout => '4 s');
 SELECT cachegrid.fetch('product:1'), cachegrid.fetch('names:7');
 SQL
 
