@@ -15,9 +15,7 @@
  * It is also the one who begins and ends to log stamps for standbys.
  *
  * The sweep gives back the memory of entries that have expired or that nobody
- * will be served again, a part of the store each round.  Where it finds some it
- * works in bursts that are shorter than a slice of a processor: who is preempted
- * with a partition locked keeps others waiting for milliseconds.
+ * will be served again, a part of the store each round.
  *
  *-------------------------------------------------------------------------
  */
@@ -48,9 +46,7 @@
 #define ROUND_MS				 1000
 #define LAUNCHER_RESTART_SECONDS 1
 #define WORKER_RETRY_MS			 3000
-#define SWEEP_PAGES				 4000 /* a round: some 30 ms of work */
-#define BURST_PAGES				 100
-#define BURST_REST_US			 1000
+#define SWEEP_PAGES				 4000 /* a round: some 30 ms of work, more if all of it is garbage */
 
 /* The databases that are still to be looked into, in TopMemoryContext. */
 static List *unknown = NIL;
@@ -192,17 +188,6 @@ adopt_orphans(void)
 	}
 }
 
-/* A round's part of the store; a small one whole, and more than once. */
-static void
-sweep(void)
-{
-	for (int pages = 0; pages < SWEEP_PAGES; pages += BURST_PAGES)
-	{
-		if (cg_store_sweep(BURST_PAGES, cg_cache_entry_is_dead) > 0)
-			cg_worker_nap(BURST_REST_US);
-	}
-}
-
 /* A standby has nothing else to do, until it is promoted. */
 static void
 sweep_in_recovery(void)
@@ -210,7 +195,7 @@ sweep_in_recovery(void)
 	while (RecoveryInProgress())
 	{
 		cg_worker_begin_round();
-		sweep();
+		(void) cg_store_sweep(SWEEP_PAGES, cg_cache_entry_is_dead);
 		cg_worker_rest(ROUND_MS);
 	}
 }
@@ -230,7 +215,7 @@ cg_worker_launcher_main(Datum argument)
 		cg_coherence_log_round();
 		explore();
 		adopt_orphans();
-		sweep();
+		(void) cg_store_sweep(SWEEP_PAGES, cg_cache_entry_is_dead);
 		cg_worker_rest(scout ? 50 : ROUND_MS);
 	}
 }
