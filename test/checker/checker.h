@@ -23,7 +23,7 @@
 #include "../shared/server.h"
 
 #define NAME_SIZE	 64
-#define SQL_SIZE	 16384
+#define SQL_SIZE	 131072 /* the longest is a page of all items */
 #define MAX_STEPS	 24
 #define MAX_KEPT	 4
 #define MAX_SESSIONS 64
