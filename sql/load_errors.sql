@@ -86,7 +86,9 @@ SELECT cachegrid.fetch('work:shorter', 'SELECT work(''shorter'')');
 SELECT cachegrid.alter_cache('work', on_error => 'null');
 SELECT cachegrid.alter_cache('strict', on_error => 'null', load_timeout => '10 min');
 SELECT cachegrid.fetch('strict:around', 'SELECT coalesce(cachegrid.fetch(''work:long'', ''SELECT work(''''long'''', 60)'') ->> 0, ''without'')');
+SET statement_timeout = '20 s'; -- who has forgotten his time would end by this
 SELECT cachegrid.fetch('work:around', 'SELECT coalesce(cachegrid.fetch(''strict:long'', ''SELECT work(''''long'''', 60)'') ->> 0, ''without'')') IS NULL AS null;
+RESET statement_timeout;
 SELECT cachegrid.fetch('work:shortest', 'SELECT work(''shortest'')');
 -- The time of the statement is another matter.
 SET statement_timeout = '20 ms';
