@@ -101,7 +101,7 @@ typedef struct Talk
 extern double side_talk(Bench *bench, const void *what);
 
 /* The rate of single-row updates on a table, as a share of that on one_bare. */
-extern double compare_updates(Bench *bench, const char *table);
+extern double compare_updates(Bench *bench, int clients, const char *table);
 
 /* The time of updating a whole table at once, in times of that of all_bare. */
 extern double compare_bulk(Bench *bench, const char *table);
@@ -111,6 +111,7 @@ extern double row_memory(Bench *bench);
 extern double row_mget_key(Bench *bench);
 extern double row_herd(Bench *bench);
 extern double row_update_watched(Bench *bench);
+extern double row_update_watched_alone(Bench *bench);
 extern double row_update_mirrored_alone(Bench *bench);
 extern double row_update_mirrored(Bench *bench);
 extern double row_update_through(Bench *bench);

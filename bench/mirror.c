@@ -116,7 +116,7 @@ row_update_mirrored_alone(Bench *bench)
 
 	if (!ensure_mirror(bench, "one_mirrored") || !signal_worker(bench, SIGSTOP))
 		return NAN;
-	share = compare_updates(bench, "one_mirrored");
+	share = compare_updates(bench, 2, "one_mirrored");
 	signal_worker(bench, SIGCONT);
 	return isnan(wait_for_mirror(bench)) ? NAN : share;
 }
@@ -124,15 +124,16 @@ row_update_mirrored_alone(Bench *bench)
 double
 row_update_mirrored(Bench *bench)
 {
-	return ensure_mirror(bench, "one_mirrored") ? compare_updates(bench, "one_mirrored")
-												: NAN;
+	return ensure_mirror(bench, "one_mirrored")
+			   ? compare_updates(bench, 2, "one_mirrored")
+			   : NAN;
 }
 
 double
 row_update_through(Bench *bench)
 {
 	return ensure_mirror_with(bench, "one_through", ", mode => 'write-through'")
-			   ? compare_updates(bench, "one_through")
+			   ? compare_updates(bench, 2, "one_through")
 			   : NAN;
 }
 
@@ -141,7 +142,7 @@ row_update_waiting(Bench *bench)
 {
 	return ensure_mirror_with(bench, "one_waiting",
 							  ", mode => 'write-through', strict => false")
-			   ? compare_updates(bench, "one_waiting")
+			   ? compare_updates(bench, 2, "one_waiting")
 			   : NAN;
 }
 

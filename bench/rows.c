@@ -90,10 +90,10 @@ row_herd(Bench *bench)
 }
 
 double
-compare_updates(Bench *bench, const char *table)
+compare_updates(Bench *bench, int clients, const char *table)
 {
 	char statement[128];
-	Talk bare = {.clients = 2,
+	Talk bare = {.clients = clients,
 				 .statement = "UPDATE one_bare SET n = n + 1 WHERE id = $1",
 				 .by_id = true};
 	Talk ours = bare;
@@ -107,7 +107,13 @@ compare_updates(Bench *bench, const char *table)
 double
 row_update_watched(Bench *bench)
 {
-	return compare_updates(bench, "one_watched");
+	return compare_updates(bench, 2, "one_watched");
+}
+
+double
+row_update_watched_alone(Bench *bench)
+{
+	return compare_updates(bench, 1, "one_watched");
 }
 
 /* A side: update every row of a table in one statement, on a clean table. */
