@@ -13,7 +13,7 @@
  *
  * Most entries have no grace: when they expire they are gone.  A computed one whose
  * cache has a stale_ttl is kept for that much longer.  It is a miss then for all, but
- * fetch() may give it in stead of the value that is being computed.
+ * fetch() may give it instead of the value that is being computed.
  *
  * A plain entry without tags has no meta.  It depends on its home alone, the
  * prefix and perhaps the cache, and its id is the time when it was put: it is

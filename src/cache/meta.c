@@ -141,7 +141,6 @@ cg_meta_finish(const MetaBuilder *builder)
 {
 	Size gens = builder->meta.gen_count * sizeof(DependencyGen);
 	char *meta = palloc(cg_meta_size(builder));
-
 	char *to = meta + sizeof(EntryMeta);
 
 	memcpy(meta, &builder->meta, sizeof(EntryMeta));

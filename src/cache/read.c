@@ -157,7 +157,7 @@ judge(const StoreCopy *copy, Dependency dependency, uint64 identity)
 	return outcome;
 }
 
-/* stale: its value may do in stead of a fresh one. */
+/* stale: its value may do instead of a fresh one. */
 static void
 describe(const StoreCopy *copy, bool stale, CacheInfo *info)
 {

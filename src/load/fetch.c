@@ -55,7 +55,7 @@ typedef struct Load
 	bool fruitless;	 /* computed, and not published */
 	bool failed;
 	CacheValue value;	   /* computed */
-	CacheValue stale;	   /* what is there in stead, ... */
+	CacheValue stale;	   /* what is there instead, ... */
 	StoreTime stale_until; /* ... which may be given till then; 0: nothing is */
 	struct Load *outer;
 } Load;
@@ -330,7 +330,7 @@ run_load(void *argument)
 	count_load(load, start);
 }
 
-/* NULL in stead of a value that could not be computed. */
+/* NULL instead of a value that could not be computed. */
 static CacheValue
 give_nothing(void)
 {
@@ -366,7 +366,7 @@ limit_guard(const Load *load, LoadGuard *guard)
 		guard->timeout = options->soft_load_timeout;
 }
 
-/* The value computed, or what the cache has in stead if that fails. */
+/* The value computed, or what the cache has instead if that fails. */
 static CacheValue
 compute_guarded(Load *load)
 {
@@ -378,7 +378,6 @@ compute_guarded(Load *load)
 		.run = run_load,
 		.argument = load,
 	};
-
 	LoadEnd end;
 
 	limit_guard(load, &guard);
@@ -398,7 +397,7 @@ compute_guarded(Load *load)
 	return give_nothing();
 }
 
-/* stale, where stale_until is not 0: what may be given in stead, until then. */
+/* stale, where stale_until is not 0: what may be given instead, until then. */
 static CacheValue
 load_value(const LoadRequest *request, uint64 identity, const CacheValue *stale,
 		   StoreTime stale_until)

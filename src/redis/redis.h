@@ -24,8 +24,9 @@
  * Waiting is done on MyLatch and the sockets, in the wait events
  * CachegridRedisConnect, CachegridRedisReply and, for a replica to catch up,
  * CachegridRedisReplica; never longer than cachegrid.redis_connect_timeout for a
- * connection and cachegrid.redis_timeout without a byte from a node that owes one.  (Only the lookup of a host name is
- * the system's, as in libpq.)  MyLatch is left set if somebody set it meanwhile.
+ * connection and cachegrid.redis_timeout without a byte from a node that owes one.
+ * (Only the lookup of a host name is the system's, as in libpq.)  MyLatch is left set
+ * if somebody set it meanwhile.
  *
  * The caller keeps at most one command per key in flight: one that is redirected
  * may be overtaken by a later one for the same key.
