@@ -62,6 +62,14 @@ extern void cg_layout_view(ItemRef ref, ItemView *view);
 extern uint64 cg_layout_hash(const Partition *partition, const ItemView *view);
 extern void cg_layout_describe(const ItemView *view, StoreEntry *entry);
 
+/* Have the buckets in which a key may stand on their way to the processor. */
+static inline void
+prefetch_buckets(uint64 hash)
+{
+	__builtin_prefetch(first_bucket(hash));
+	__builtin_prefetch(second_bucket(hash));
+}
+
 /* The hash's bits that a ghost keeps beside the tag. */
 static inline uint32
 ghost_hash(uint64 hash)

@@ -476,8 +476,7 @@ cg_lookup_prefetch(const StoreKey *key)
 	const Bucket *buckets[] = {first_bucket(key->hash), second_bucket(key->hash)};
 	bool any = false;
 
-	for (int i = 0; i < lengthof(buckets); i++)
-		__builtin_prefetch(buckets[i]);
+	prefetch_buckets(key->hash);
 	for (int i = 0; i < lengthof(buckets); i++)
 		any |= prefetch_matches(buckets[i], tag_of(key->hash));
 	return any;

@@ -18,8 +18,8 @@
 #include "store/store_internal.h"
 
 /* So often it is tried, and in between nothing is done for so many pauses. */
-#define LOCK_TRIES	8
-#define LOCK_PAUSES 20
+#define LOCK_TRIES	64
+#define LOCK_PAUSES 4
 
 /* Lock the partition exclusively. */
 void

@@ -6,8 +6,8 @@
  * It also throws out what caches have beyond a quota that was lowered.
  *
  * The sweep visits page after page and looks at each entry without a lock, as readers
- * do.  Only where it finds garbage it takes the partition's lock, for one page of cells,
- * looks again, and frees it: so where nothing has expired nobody waits for the sweep.
+ * do.  Only where it finds garbage it takes the partition's lock, for a few cells at a
+ * time, looks again, and frees it: so where nothing has expired nobody waits for the sweep.
  *
  * To ask whether what an entry depends on was stamped since takes many times as long as
  * to see whether it has expired.  That is asked on one page of some, each time on others.
@@ -21,23 +21,18 @@
 /* On one page of so many the sweep asks who is dead. */
 #define ASK_EVERY 8
 
-/* Cells of a page, a bit each. */
-typedef struct CellSet
-{
-	uint64 bits[(1 << CELL_BITS) / 64];
-} CellSet;
+/*
+ * So many entries are freed under one hold of the lock: sessions that want it wait for
+ * less time than they spin, and do not go to sleep.
+ */
+#define SWEEP_CELLS 8
 
-static inline void
-add_cell(CellSet *set, int cell)
+/* Cells of a page whose entries look like garbage: as many as are freed in one go. */
+typedef struct Garbage
 {
-	set->bits[cell / 64] |= UINT64CONST(1) << cell % 64;
-}
-
-static inline bool
-has_cell(const CellSet *set, int cell)
-{
-	return (set->bits[cell / 64] >> cell % 64 & 1) != 0;
-}
+	int count;
+	uint8 cells[SWEEP_CELLS];
+} Garbage;
 
 /* Is nobody served it again?  Asks is_dead if there is one. */
 static bool
@@ -78,29 +73,30 @@ looks_like_garbage(const Partition *partition, uint32 number, uint32 stamp,
 	view.meta += copy - (const char *) item;
 	view.key += copy - (const char *) item;
 	pg_read_barrier();
-	return (pg_atomic_read_u32(version) & ~VERSION_READ) == before &&
-		   item->id_high == id_high &&
-		   pg_atomic_read_u32(&store_stamps[number]) == stamp &&
-		   view.meta_size <= CG_STORE_META_MAX && is_garbage(partition, &view, is_dead);
+	if ((pg_atomic_read_u32(version) & ~VERSION_READ) != before ||
+		item->id_high != id_high || pg_atomic_read_u32(&store_stamps[number]) != stamp ||
+		view.meta_size > CG_STORE_META_MAX || !is_garbage(partition, &view, is_dead))
+		return false;
+	prefetch_buckets(cg_layout_hash(partition, &view));
+	return true;
 }
 
-/* Find the cells of the page whose entries look like garbage; how many are there? */
-static int
+/*
+ * Find the next entries of the page that look like garbage, from the cell at *next on,
+ * and move that.  What the index has of them is on its way to the processor then, or
+ * waiting for it would be most of the time for which the lock is held.
+ */
+static void
 find_garbage(const Partition *partition, uint32 number, uint32 stamp, StoreIsDead is_dead,
-			 CellSet *found)
+			 int *next, Garbage *found)
 {
 	uint32 cell_bytes = store->class_bytes[stamp & 0xff];
-	int count = 0;
 
-	memset(found, 0, sizeof(*found));
-	for (int i = 0; i < PAGE_BYTES / cell_bytes; i++)
+	found->count = 0;
+	for (; *next < PAGE_BYTES / cell_bytes && found->count < SWEEP_CELLS; (*next)++)
 		if (looks_like_garbage(partition, number, stamp,
-							   cell_address(number, i, cell_bytes), is_dead))
-		{
-			add_cell(found, i);
-			count++;
-		}
-	return count;
+							   cell_address(number, *next, cell_bytes), is_dead))
+			found->cells[found->count++] = *next;
 }
 
 /* Free the entry at ref if nobody will be served it again. */
@@ -122,22 +118,20 @@ sweep_item_locked(Partition *partition, ItemRef ref, StoreIsDead is_dead)
 
 /* Free the dead ones among the entries in these cells of the page; returns how many. */
 static int
-sweep_page_locked(Partition *partition, uint32 number, uint32 stamp, StoreIsDead is_dead,
-				  const CellSet *cells)
+free_garbage_locked(Partition *partition, uint32 number, uint32 stamp,
+					StoreIsDead is_dead, const Garbage *garbage)
 {
-	uint32 cell_bytes = store->class_bytes[stamp & 0xff];
 	int freed = 0;
 
-	for (int i = 0; i < PAGE_BYTES / cell_bytes; i++)
+	for (int i = 0; i < garbage->count; i++)
 	{
-		const Item *item = cell_address(number, i, cell_bytes);
+		ItemRef ref = make_ref(number, garbage->cells[i]);
 
 		/* It was cut anew; and the last entry of a page gives it back. */
 		if (pg_atomic_read_u32(&store_stamps[number]) != stamp)
 			break;
-		if (has_cell(cells, i) &&
-			is_entry(pg_atomic_read_u32((pg_atomic_uint32 *) &item->version)))
-			freed += sweep_item_locked(partition, make_ref(number, i), is_dead);
+		if (is_entry(pg_atomic_read_u32(ref_address(ref))))
+			freed += sweep_item_locked(partition, ref, is_dead);
 	}
 	return freed;
 }
@@ -149,20 +143,24 @@ sweep_page(uint32 number, StoreIsDead is_dead)
 	uint32 stamp = pg_atomic_read_u32(&store_stamps[number]);
 	uint16 owner = page->partition;
 	Partition *partition;
-	CellSet garbage;
+	Garbage garbage;
+	int next = 0;
 	int freed = 0;
 
 	pg_read_barrier();
 	if (owner == NO_PARTITION || (stamp & 0xff) >= store->class_count)
 		return 0;
 	partition = &store_partitions[owner];
-	if (find_garbage(partition, number, stamp, is_dead, &garbage) == 0)
-		return 0;
-	cg_partition_lock(partition);
-	if (page->partition == owner)
-		freed = sweep_page_locked(partition, number, stamp, is_dead, &garbage);
-	LWLockRelease(partition->lock);
-	return freed;
+	for (;;)
+	{
+		find_garbage(partition, number, stamp, is_dead, &next, &garbage);
+		if (garbage.count == 0)
+			return freed;
+		cg_partition_lock(partition);
+		if (page->partition == owner)
+			freed += free_garbage_locked(partition, number, stamp, is_dead, &garbage);
+		LWLockRelease(partition->lock);
+	}
 }
 
 /*

@@ -47,6 +47,8 @@
 #define LAUNCHER_RESTART_SECONDS 1
 #define WORKER_RETRY_MS			 3000
 #define SWEEP_PAGES				 4000 /* a round: some 30 ms of work, more if all of it is garbage */
+#define SWEEP_BURST				 16 /* pages: less than a third of a millisecond of garbage */
+#define SWEEP_REST_MS			 1
 
 /* The databases that are still to be looked into, in TopMemoryContext. */
 static List *unknown = NIL;
@@ -188,6 +190,19 @@ adopt_orphans(void)
 	}
 }
 
+/*
+ * Sweep a part of the store; where there is garbage, in bursts much shorter than a time
+ * slice of the system's scheduler.  One who goes on until his slice ends loses the
+ * processor in the middle of something, and half the time with a lock in his hand.
+ */
+static void
+sweep(void)
+{
+	for (int pages = 0; pages < SWEEP_PAGES; pages += SWEEP_BURST)
+		if (cg_store_sweep(SWEEP_BURST, cg_cache_entry_is_dead) > 0)
+			cg_worker_rest(SWEEP_REST_MS);
+}
+
 /* A standby has nothing else to do, until it is promoted. */
 static void
 sweep_in_recovery(void)
@@ -195,7 +210,7 @@ sweep_in_recovery(void)
 	while (RecoveryInProgress())
 	{
 		cg_worker_begin_round();
-		(void) cg_store_sweep(SWEEP_PAGES, cg_cache_entry_is_dead);
+		sweep();
 		cg_worker_rest(ROUND_MS);
 	}
 }
@@ -215,7 +230,7 @@ cg_worker_launcher_main(Datum argument)
 		cg_coherence_log_round();
 		explore();
 		adopt_orphans();
-		(void) cg_store_sweep(SWEEP_PAGES, cg_cache_entry_is_dead);
+		sweep();
 		cg_worker_rest(scout ? 50 : ROUND_MS);
 	}
 }
