@@ -151,6 +151,7 @@ extern double row_crowd(Bench *bench, const void *what);
 
 /* Milliseconds that the longest call takes longer when a million entries expire. */
 extern double row_expiry(Bench *bench);
+extern double row_listing(Bench *bench);
 
 /* Print the time of a call at numbers of entries; false and bench->why. */
 extern bool bench_scale(Bench *bench);

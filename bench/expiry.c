@@ -1,9 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * expiry.c
- *	  The row of the bench about a million entries that expire at once: how
- *	  long the longest call of other sessions takes until they are swept,
- *	  beside the same with entries that stay.
+ *	  The rows of the bench about what goes through the whole store: a million
+ *	  entries that expire at once and are swept, or that are listed again and
+ *	  again.  How long do the slowest calls of other sessions take meanwhile,
+ *	  beside the same with entries that are left alone?
  *
  *-------------------------------------------------------------------------
  */
@@ -15,10 +16,17 @@
 
 #define MEMORY	   192
 #define OWN_KEYS   100000 /* of the sessions that are measured */
-#define EXPIRING   1000000
+#define OTHERS	   1000000
 #define SESSIONS   2 /* one gets, one sets */
 #define SWEEP_TIME 7 /* seconds in which all is swept */
-#define SIDES	   2 /* nothing expires, or a million entries do */
+
+/* What happens to the others. */
+typedef enum Fate
+{
+	LEFT_ALONE,
+	EXPIRED,
+	LISTED
+} Fate;
 
 /* What bench_stalls returns, of all sessions together. */
 typedef struct Stalls
@@ -28,7 +36,9 @@ typedef struct Stalls
 	double slow_kept;	 /* ... though the machine left it the processor */
 	double longest_kept; /* microseconds */
 	double longest;
-	double most_below; /* 99.99 % of all calls take less */
+	double most_below; /* microseconds: 99.99 % of all calls take less */
+	double
+		in_a_million; /* ... all calls that kept their processor, but for one in so many */
 } Stalls;
 
 /* Have two sessions call the cache until some time. */
@@ -54,8 +64,9 @@ watch_calls(Bench *bench, double until, Stalls *stalls)
 		Stalls one;
 
 		if (!bench_receive(bench, bench->clients[i], text, sizeof(text)) ||
-			sscanf(text, "%lf %lf %lf %lf %lf %lf", &one.calls, &one.slow, &one.slow_kept,
-				   &one.longest_kept, &one.longest, &one.most_below) != 6)
+			sscanf(text, "%lf %lf %lf %lf %lf %lf %lf", &one.calls, &one.slow,
+				   &one.slow_kept, &one.longest_kept, &one.longest, &one.most_below,
+				   &one.in_a_million) != 7)
 			return false;
 		stalls->calls += one.calls;
 		stalls->slow += one.slow;
@@ -63,13 +74,42 @@ watch_calls(Bench *bench, double until, Stalls *stalls)
 		stalls->longest_kept = fmax(stalls->longest_kept, one.longest_kept);
 		stalls->longest = fmax(stalls->longest, one.longest);
 		stalls->most_below = fmax(stalls->most_below, one.most_below);
+		stalls->in_a_million = fmax(stalls->in_a_million, one.in_a_million);
+	}
+	return good;
+}
+
+/* Have a third session list all entries until some time. */
+static bool
+list_entries(Bench *bench, double until)
+{
+	char sql[256];
+
+	snprintf(sql, sizeof(sql),
+			 "DO $$ BEGIN WHILE clock_timestamp() < to_timestamp(%.6f) LOOP"
+			 " PERFORM count(*) FROM cachegrid.entries(); END LOOP; END $$",
+			 until);
+	return PQsendQuery(bench->conn, sql) == 1;
+}
+
+/* Wait until it has done so. */
+static bool
+end_listing(Bench *bench)
+{
+	bool good = true;
+	PGresult *result;
+
+	while ((result = PQgetResult(bench->conn)) != NULL)
+	{
+		good &= PQresultStatus(result) == PGRES_COMMAND_OK;
+		PQclear(result);
 	}
 	return good;
 }
 
 /* One run, of a server with nothing else in it. */
 static bool
-run_side(Bench *bench, bool expire, Stalls *stalls)
+run_fate(Bench *bench, Fate fate, Stalls *stalls)
 {
 	double began;
 	double moment;
@@ -86,53 +126,70 @@ run_side(Bench *bench, bool expire, Stalls *stalls)
 	 * More than the time that it takes to put them, by the clock: the machine may be busy.
 	 * Those that are put later all the same expire at once.
 	 */
-	moment = bench_now() + 4.0 * EXPIRING / OWN_KEYS * (bench_now() - began) + 1;
+	moment = bench_now() + 4.0 * OTHERS / OWN_KEYS * (bench_now() - began) + 1;
 	snprintf(sql, sizeof(sql), "SELECT bench_fill(%d, %d, 100, %.6f)", OWN_KEYS,
-			 OWN_KEYS + EXPIRING - 1, expire ? moment : 0.0);
-	if (!bench_run(bench, sql) || !watch_calls(bench, moment + SWEEP_TIME, stalls))
+			 OWN_KEYS + OTHERS - 1, fate == EXPIRED ? moment : 0.0);
+	if (!bench_run(bench, sql) ||
+		(fate == LISTED && !list_entries(bench, moment + SWEEP_TIME)) ||
+		!watch_calls(bench, moment + SWEEP_TIME, stalls) ||
+		(fate == LISTED && !end_listing(bench)))
 		return false;
 	swept = bench_number(
 		bench, "SELECT expirations FROM cachegrid.stat_cache WHERE cache = 'now'");
-	if (swept == (expire ? EXPIRING : 0))
+	if (swept == (fate == EXPIRED ? OTHERS : 0))
 		return true;
 	snprintf(sql, sizeof(sql), "%.0f", swept);
 	bench_fail(bench, "entries that have expired and were swept", sql);
 	return false;
 }
 
-double
-row_expiry(Bench *bench)
+/* Both fates in turns; returns milliseconds of the slowest call but one in a million. */
+static double
+row_stalls(Bench *bench, Fate fate, const char *title)
 {
-	static const char *const titles[SIDES] = {"without", "with"};
+	const Fate fates[] = {LEFT_ALONE, fate};
+	const char *const titles[] = {"left alone", title};
 	int rounds = bench->rounds < FULL_ROUNDS ? 1 : 3;
-	double longest[SIDES][MAX_ROUNDS];
-	double below[SIDES][MAX_ROUNDS];
-	Stalls sums[SIDES] = {0};
+	double slowest[2][MAX_ROUNDS];
+	double below[2][MAX_ROUNDS];
+	Stalls sums[2] = {0};
 	size_t used = 0;
 
 	for (int round = 0; round < rounds; round++)
-		for (int turn = 0; turn < SIDES; turn++)
+		for (int turn = 0; turn < 2; turn++)
 		{
-			int side = (round + turn) % SIDES;
+			int i = (round + turn) % 2;
 			Stalls stalls;
 
-			if (!run_side(bench, side == 1, &stalls))
+			if (!run_fate(bench, fates[i], &stalls))
 				return NAN;
-			longest[side][round] = stalls.longest_kept / 1000;
-			below[side][round] = stalls.most_below;
-			sums[side].calls += stalls.calls;
-			sums[side].slow += stalls.slow;
-			sums[side].slow_kept += stalls.slow_kept;
-			sums[side].longest = fmax(sums[side].longest, stalls.longest / 1000);
+			slowest[i][round] = stalls.in_a_million / 1000;
+			below[i][round] = stalls.most_below;
+			sums[i].calls += stalls.calls;
+			sums[i].slow += stalls.slow;
+			sums[i].slow_kept += stalls.slow_kept;
+			sums[i].longest = fmax(sums[i].longest, stalls.longest / 1000);
+			sums[i].longest_kept = fmax(sums[i].longest_kept, stalls.longest_kept / 1000);
 		}
-	for (int side = 0; side < SIDES; side++)
-		used += snprintf(bench->note + used, sizeof(bench->note) - used,
-						 "%s%s: p99.99 %.0f µs; of %.1f million calls %.0f above 1 ms, "
-						 "%.0f of them not"
-						 " preempted; longest %.1f ms, %.1f",
-						 side ? "\n    " : "", titles[side],
-						 bench_middle(below[side], rounds), sums[side].calls / 1e6,
-						 sums[side].slow, sums[side].slow_kept, sums[side].longest,
-						 bench_middle(longest[side], rounds));
-	return bench_middle(longest[1], rounds) - bench_middle(longest[0], rounds);
+	for (int i = 0; i < 2; i++)
+		used +=
+			snprintf(bench->note + used, sizeof(bench->note) - used,
+					 "%s%s: p99.99 %.0f µs, p99.9999 %.2f ms; of %.1f million calls %.0f"
+					 " above 1 ms, %.0f of them not preempted; longest %.1f ms, %.1f",
+					 i ? "\n    " : "", titles[i], bench_middle(below[i], rounds),
+					 bench_middle(slowest[i], rounds), sums[i].calls / 1e6, sums[i].slow,
+					 sums[i].slow_kept, sums[i].longest, sums[i].longest_kept);
+	return bench_middle(slowest[1], rounds);
+}
+
+double
+row_expiry(Bench *bench)
+{
+	return row_stalls(bench, EXPIRED, "expired and swept");
+}
+
+double
+row_listing(Bench *bench)
+{
+	return row_stalls(bench, LISTED, "listed by entries()");
 }
