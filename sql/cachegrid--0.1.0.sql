@@ -179,17 +179,23 @@ COMMENT ON FUNCTION "fetch"(text) IS
 'the key after its prefix, split at each '':'', are the loader''s $1, $2 ...; the last takes the '
 'rest. key must not be NULL. Example: SELECT cachegrid.fetch(''product:42'')';
 
-CREATE FUNCTION lookup(key text, tags text[] DEFAULT NULL,
+CREATE FUNCTION lookup(key text, tags text[] DEFAULT NULL, lease interval DEFAULT NULL,
     OUT value text, OUT token text, OUT must_load boolean)
 LANGUAGE c VOLATILE PARALLEL RESTRICTED
 AS 'MODULE_PATHNAME', 'cachegrid_lookup';
 
-COMMENT ON FUNCTION lookup(text, text[]) IS
+COMMENT ON FUNCTION lookup(text, text[], interval) IS
 'For values that are computed outside of SQL. A hit gives value, as text, and must_load false. A '
 'miss gives must_load true and a token: compute the value after this call, then give it to fill() '
 'with the token; it is kept only if nothing it depends on was invalidated meanwhile. A NULL token '
-'says that the value cannot be kept now. tags: all that fill() will name; NULL: none. key must '
-'not be NULL. Example: SELECT * FROM cachegrid.lookup(''page:home'', ''{products}'')';
+'says that the value cannot be kept now. tags: all that fill() will name; NULL: none. lease: how '
+'long the computation may take. Meanwhile whoever looks the key up with a lease waits, as for '
+'another session''s fetch() (wait_timeout and on_timeout of the cache), until fill() or give_up() '
+'is called with the token, from whatever session, or until this session ends or the time has '
+'passed; then one of them goes on. A session does not wait for what it has a lease for itself, '
+'nor has it more than 16; roles do not wait for each other, as they are given none of each '
+'other''s values. NULL: no lease, and no waiting: each who misses computes. key must '
+'not be NULL. Example: SELECT * FROM cachegrid.lookup(''page:home'', ''{products}'', lease => ''10 seconds'')';
 
 CREATE FUNCTION fill(key text, value text, token text, ttl interval DEFAULT NULL,
     tags text[] DEFAULT NULL)
@@ -215,6 +221,16 @@ COMMENT ON FUNCTION fill(text, anyelement, text, interval, text[]) IS
 'As fill() of a text, for a value of any type, which it keeps. '
 'Example: SELECT cachegrid.fill(''page:home'', ''{"a": 1}''::jsonb, token) FROM cachegrid.lookup(''page:home'')';
 
+CREATE FUNCTION give_up(key text, token text)
+RETURNS boolean
+LANGUAGE c VOLATILE PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'cachegrid_give_up';
+
+COMMENT ON FUNCTION give_up(text, text) IS
+'End the lease that lookup() gave with the token, as its value could not be computed: one of those who '
+'wait goes on at once. False: there is no such lease, or none any more, or the token is NULL. key '
+'must not be NULL. Example: SELECT cachegrid.give_up(''page:home'', token) FROM cachegrid.lookup(''page:home'', lease => ''10 seconds'')';
+
 CREATE FUNCTION invalidate(VARIADIC keys text[])
 RETURNS void
 LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
@@ -236,7 +252,8 @@ COMMENT ON FUNCTION invalidate_tags(text[]) IS
 
 GRANT EXECUTE ON FUNCTION
     "fetch"(text),
-    lookup(text, text[])
+    lookup(text, text[], interval),
+    give_up(text, text)
 TO cachegrid_reader;
 
 GRANT EXECUTE ON FUNCTION

@@ -37,7 +37,7 @@ CREATE FUNCTION said(calls text[], bad text[]) RETURNS TABLE (argument text, cod
 $$;
 SELECT * FROM said('{get(%s),get(%s\, 1),"mget(ARRAY[NULL, %s])","delete(''k'', %s)",exists(%s),gets(%s),ttl(%s),expires_at(%s),"set(%s, ''x'')","set(%s, 1)",
                      "add(%s, ''x'')","add(%s, 1)","replace(%s, ''x'')","replace(%s, 1)","cas(%s, ''x'', 1)","cas(%s, 1, 1)",incr(%s),decr(%s),"expire(%s, ''1 hour'')",
-                     fetch(%s),"fetch(%s, ''SELECT 1'')",lookup(%s),"fill(%s, ''x'', ''token'')","fill(%s, 1, ''token'')","invalidate(''k'', %s)"}'::text[],
+                     fetch(%s),"fetch(%s, ''SELECT 1'')",lookup(%s),"give_up(%s, ''x'')","fill(%s, ''x'', ''token'')","fill(%s, 1, ''token'')","invalidate(''k'', %s)"}'::text[],
                    ARRAY['NULL::text', $$''$$, $$repeat('k', 513)$$]);
 SELECT * FROM said('{"set(''k'', ''x'', tags => ARRAY[''t'', %s])","set(''k'', 1, tags => ARRAY[''t'', %s])","add(''k'', ''x'', tags => ARRAY[''t'', %s])",
                      "replace(''k'', ''x'', tags => ARRAY[''t'', %s])","fetch(''k'', ''SELECT 1'', tags => ARRAY[''t'', %s])","lookup(''k'', ARRAY[''t'', %s])",

@@ -129,3 +129,19 @@ SELECT cachegrid.fill(NULL, 'x', 'y');
 SELECT cachegrid.fill('k', 'x', :'token', ttl => '0');
 SELECT cachegrid.fill('k', 'x', :'token', tags => '{NULL}');
 DROP TABLE t;
+
+-- A lease: its token has a grant, which changes nothing of what is kept, nor does one that is none.
+SELECT token AS plain FROM cachegrid.lookup('page:14') \gset
+SELECT token, must_load, value, split_part(token, '.', 1) = :'plain' AS same_fill FROM cachegrid.lookup('page:14', lease => '1 minute') \gset
+SELECT :'must_load' AS must_load, :'same_fill' AS same_fill, length(split_part(:'token', '.', 2)) AS digits;
+SELECT cachegrid.give_up('page:14', :'plain'), cachegrid.give_up('page:14', NULL), cachegrid.give_up('page:15', :'token'), cachegrid.give_up('page:14', :'plain' || '.0'),
+       cachegrid.give_up('page:14', :'plain' || '.00000000000000ff'), cachegrid.give_up('page:14', ''), cachegrid.give_up('page:14', '.');
+SELECT cachegrid.give_up('page:14', :'token'), cachegrid.give_up('page:14', :'token');
+SELECT cachegrid.fill('page:14', 'x', :'token'), cachegrid.give_up('page:14', :'token');
+SELECT value, token, must_load FROM cachegrid.lookup('page:14', lease => '1 minute');
+SELECT token FROM cachegrid.lookup('page:15', lease => '1 minute') \gset
+SELECT cachegrid.fill('page:15', 'x', :'token' || '0'), cachegrid.fill('page:15', 'x', '.' || split_part(:'token', '.', 2));
+SELECT cachegrid.fill('page:15', 'x', :'token'), cachegrid.give_up('page:15', :'token');
+SELECT cachegrid.lookup('page:16', lease => '0');
+SELECT cachegrid.lookup('page:14', lease => '-1 s');
+SELECT cachegrid.give_up(NULL, 'x');

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * loading.c
- *	  Computing on a miss: fetch, lookup and fill, invalidate.
+ *	  Computing on a miss: fetch; lookup, fill and give_up; invalidate.
  *
  *-------------------------------------------------------------------------
  */
@@ -21,6 +21,7 @@ PG_FUNCTION_INFO_V1(cachegrid_fetch);
 PG_FUNCTION_INFO_V1(cachegrid_fetch_by_loader);
 PG_FUNCTION_INFO_V1(cachegrid_lookup);
 PG_FUNCTION_INFO_V1(cachegrid_fill);
+PG_FUNCTION_INFO_V1(cachegrid_give_up);
 PG_FUNCTION_INFO_V1(cachegrid_invalidate);
 PG_FUNCTION_INFO_V1(cachegrid_invalidate_tags);
 
@@ -65,52 +66,36 @@ cachegrid_fetch_by_loader(PG_FUNCTION_ARGS)
 	PG_RETURN_DATUM(value);
 }
 
-/* A fill's token that covers the tags, or NULL if there is nothing to fill. */
-static text *
-make_token(const CacheKey *key, const CacheKey *tags, int tag_count)
-{
-	CacheFill *fill = cg_cache_fill_begin(key, 0);
-
-	for (int i = 0; fill && i < tag_count; i++)
-		if (!cg_cache_fill_tag(fill, &tags[i]))
-		{
-			cg_cache_fill_abandon(fill);
-			fill = NULL;
-		}
-	if (!fill)
-		return NULL;
-	return cstring_to_text(cg_cache_fill_to_token(fill));
-}
-
-/* lookup(key, tags, OUT value, OUT token, OUT must_load) */
+/* lookup(key, tags, lease, OUT value, OUT token, OUT must_load) */
 Datum
 cachegrid_lookup(PG_FUNCTION_ARGS)
 {
 	Datum values[3] = {0};
 	bool nulls[3] = {true, true, false};
-	CacheKey key = cg_api_key(fcinfo, 0);
+	OutsideRequest request = {0};
 	CacheKey *tags;
-	int tag_count = cg_api_names(fcinfo, 1, true, &tags);
 	CacheValue value;
 	TupleDesc desc;
-	text *token;
+	char *token;
+	bool found;
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 
-	if (cg_cache_lookup(&key, 0, &value) == CACHE_HIT)
-	{
-		nulls[0] = value.type == InvalidOid;
-		if (!nulls[0])
-			values[0] = PointerGetDatum(cg_api_value_to_text(&value));
-	}
-	else
-	{
-		token = make_token(&key, tags, tag_count);
-		nulls[1] = token == NULL;
-		values[1] = PointerGetDatum(token);
-		values[2] = BoolGetDatum(true);
-	}
+	request.key = cg_api_key(fcinfo, 0);
+	request.tag_count = cg_api_names(fcinfo, 1, true, &tags);
+	request.tags = tags;
+	if (!PG_ARGISNULL(2))
+		request.lease = PG_GETARG_INTERVAL_P(2);
+
+	found = cg_load_lookup(&request, &value, &token);
+	nulls[0] = !found || value.type == InvalidOid;
+	if (!nulls[0])
+		values[0] = PointerGetDatum(cg_api_value_to_text(&value));
+	nulls[1] = token == NULL;
+	if (token)
+		values[1] = CStringGetTextDatum(token);
+	values[2] = BoolGetDatum(!found);
 	PG_RETURN_DATUM(
 		HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
 }
@@ -123,26 +108,29 @@ Datum
 cachegrid_fill(PG_FUNCTION_ARGS)
 {
 	CacheValue value = {InvalidOid, (Datum) 0};
-	CacheKey key = cg_api_key(fcinfo, 0);
-	int64 ttl = cg_api_ttl(fcinfo, 3, &key);
+	OutsideRequest request = {.key = cg_api_key(fcinfo, 0)};
+	int64 ttl = cg_api_ttl(fcinfo, 3, &request.key);
 	CacheKey *tags;
-	int tag_count = cg_api_names(fcinfo, 4, true, &tags);
-	CacheFill *fill;
 
+	request.tag_count = cg_api_names(fcinfo, 4, true, &tags);
+	request.tags = tags;
 	if (!PG_ARGISNULL(1))
 		cg_api_value(fcinfo, 1, &value);
 	if (PG_ARGISNULL(2))
 		PG_RETURN_BOOL(false);
-	fill = cg_cache_fill_from_token(&key, text_to_cstring(PG_GETARG_TEXT_PP(2)));
-	if (!fill)
+	PG_RETURN_BOOL(
+		cg_load_fill(&request, &value, text_to_cstring(PG_GETARG_TEXT_PP(2)), ttl));
+}
+
+/* give_up(key, token) */
+Datum
+cachegrid_give_up(PG_FUNCTION_ARGS)
+{
+	CacheKey key = cg_api_key(fcinfo, 0);
+
+	if (PG_ARGISNULL(1))
 		PG_RETURN_BOOL(false);
-	for (int i = 0; i < tag_count; i++)
-		if (!cg_cache_fill_covers_tag(fill, &tags[i]))
-		{
-			cg_cache_fill_abandon(fill);
-			PG_RETURN_BOOL(false);
-		}
-	PG_RETURN_BOOL(cg_cache_fill_publish(fill, &value, ttl));
+	PG_RETURN_BOOL(cg_load_give_up(&key, text_to_cstring(PG_GETARG_TEXT_PP(1))));
 }
 
 /* invalidate(VARIADIC keys) */

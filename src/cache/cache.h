@@ -225,6 +225,7 @@ extern void cg_cache_policy_created(const char *name, const StoreLimits *limits)
 extern void cg_cache_policy_dropped(const char *name);
 
 /* Functions in ttl.c */
+extern int64 cg_cache_microseconds(const Interval *interval);
 extern int64 cg_cache_ttl_from_interval(const Interval *ttl); /* raises errors */
 
 /* For the sweep: nobody will be served it again.  May be called under a partition lock. */

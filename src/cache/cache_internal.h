@@ -141,7 +141,6 @@ extern void cg_options_read(HeapTuple row, TupleDesc descriptor, MemoryContext c
 							CachePolicy *policy);
 
 /* Functions in ttl.c */
-extern int64 cg_microseconds(const Interval *interval);
 extern StoreTime cg_policy_expiry(const CachePolicy *policy, int64 ttl);
 
 /* Functions in fill.c */

@@ -89,7 +89,8 @@ interval_of(const Row *row, int column, int64 otherwise)
 {
 	if (row->nulls[column - 1])
 		return otherwise;
-	return Min(cg_microseconds(DatumGetIntervalP(row->values[column - 1])), LONGEST_TIME);
+	return Min(cg_cache_microseconds(DatumGetIntervalP(row->values[column - 1])),
+			   LONGEST_TIME);
 }
 
 /* The place of a column's text among these words; the first, if it is none of them. */

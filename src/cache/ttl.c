@@ -15,7 +15,7 @@
 
 /* Microseconds; a month counts as 30 days.  The nearest that there is, if it is too long. */
 int64
-cg_microseconds(const Interval *interval)
+cg_cache_microseconds(const Interval *interval)
 {
 	int64 days = (int64) interval->month * DAYS_PER_MONTH + interval->day;
 	int64 microseconds;
@@ -33,7 +33,7 @@ cg_microseconds(const Interval *interval)
 int64
 cg_cache_ttl_from_interval(const Interval *ttl)
 {
-	int64 microseconds = cg_microseconds(ttl);
+	int64 microseconds = cg_cache_microseconds(ttl);
 
 	if (microseconds > PG_INT64_MAX / 4)
 		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),

@@ -16,6 +16,13 @@
  * A lease is released when its computation ends, with a value or an error,
  * and at the latest when its session exits.
  *
+ * A lease may be lent to a program that computes outside of this server, and so outlive
+ * the call that it was taken in.  It lapses after a time, or when the session exits; and it
+ * is returned by its grant, a number that no other lease of its group ever had: by any
+ * session, for the program may have several, but never when it has lapsed and is somebody
+ * else's.  To the session that it was lent to it is lent again: one connection may serve
+ * several programs, and who waits on it keeps the others from returning what they have.
+ *
  * A session may wait for one lease while it holds others, for a query may
  * fetch.  Each tells what it waits for before it asks who holds that, what he
  * waits for, and so on: so of those who would wait in a circle one at least sees
@@ -42,6 +49,7 @@
 #define LEASE_GROUPS	 1024 /* a power of two */
 #define LEASES_IN_GROUP	 8
 #define MAX_LEASES_HELD	 16	   /* by one session: nested loads */
+#define MAX_LEASES_LENT	 16	   /* to one session, besides */
 #define BACKOFF_DOUBLES	 6	   /* so often, and no more */
 #define CIRCLE_STEPS	 64	   /* of a longer chain nobody waits for the end */
 #define LONGEST_SLEEP_MS 60000 /* a condition variable knows no long ones */
@@ -53,6 +61,8 @@ typedef struct Lease
 {
 	uint64 id;		  /* 0: the place was never used */
 	int64 not_before; /* until then it is not given to anybody, 0: at any time */
+	int64 lapses_at;  /* it is lent till then; 0: held as long as its holder computes */
+	uint64 grant;	  /* tells this holder's from others' */
 	int holder;		  /* number of the process that computes, or NOBODY */
 	bool fruitless;	  /* the last computation left no value */
 	uint8 failures;	  /* in a row, that are followed by a pause */
@@ -61,7 +71,8 @@ typedef struct Lease
 /* In shared memory; on cache lines of its own. */
 typedef struct LeaseGroup
 {
-	slock_t lock; /* guards the leases */
+	slock_t lock;  /* guards grants and leases */
+	uint64 grants; /* how many leases were taken */
 	Lease leases[LEASES_IN_GROUP];
 	ConditionVariable released; /* synchronises itself */
 } LeaseGroup;
@@ -69,10 +80,10 @@ typedef struct LeaseGroup
 typedef union PaddedLeaseGroup
 {
 	LeaseGroup group;
-	char padding[2 * PG_CACHE_LINE_SIZE];
+	char padding[3 * PG_CACHE_LINE_SIZE];
 } PaddedLeaseGroup;
 
-StaticAssertDecl(sizeof(PaddedLeaseGroup) == 2 * PG_CACHE_LINE_SIZE,
+StaticAssertDecl(sizeof(PaddedLeaseGroup) == 3 * PG_CACHE_LINE_SIZE,
 				 "a group of leases fills cache lines");
 
 /* In shared memory. */
@@ -83,9 +94,17 @@ typedef struct SharedLeases
 	pg_atomic_uint64 waits_for[FLEXIBLE_ARRAY_MEMBER]; /* id by process, 0: nothing */
 } SharedLeases;
 
+/* A lease of this session.  Backend-local. */
+typedef struct HeldLease
+{
+	uint64 id;
+	uint64 grant;
+	int64 lapses_at; /* 0: it is not lent */
+} HeldLease;
+
 /* Backend-local: a pointer to shared memory, and the leases held here. */
 static SharedLeases *leases = NULL;
-static uint64 held[MAX_LEASES_HELD];
+static HeldLease held[MAX_LEASES_HELD + MAX_LEASES_LENT];
 static int held_count = 0;
 
 /* Every process that can compute. */
@@ -152,6 +171,13 @@ group_of(uint64 id)
 	return &leases->groups[id & (LEASE_GROUPS - 1)].group;
 }
 
+/* The caller holds the group's lock, or has a copy of the lease. */
+static bool
+is_held(const Lease *lease, int64 now)
+{
+	return lease->holder != NOBODY && (lease->lapses_at == 0 || lease->lapses_at > now);
+}
+
 /* The caller holds the group's lock.  NULL: there is no such place. */
 static Lease *
 find_locked(LeaseGroup *group, uint64 id)
@@ -167,7 +193,7 @@ find_locked(LeaseGroup *group, uint64 id)
  * forgotten.  The caller holds the group's lock.  NULL: all are held.
  */
 static Lease *
-make_room_locked(LeaseGroup *group)
+make_room_locked(LeaseGroup *group, int64 now)
 {
 	Lease *best = NULL;
 
@@ -177,63 +203,11 @@ make_room_locked(LeaseGroup *group)
 
 		if (lease->id == 0)
 			return lease;
-		if (lease->holder == NOBODY &&
+		if (!is_held(lease, now) &&
 			(best == NULL || lease->not_before < best->not_before))
 			best = lease;
 	}
 	return best;
-}
-
-/* A session that ends in the middle of a load must not leave others waiting. */
-static void
-release_all(int code, Datum argument)
-{
-	pg_atomic_write_u64(&leases->waits_for[cg_my_proc_number()], 0);
-	while (held_count > 0)
-		cg_load_lease_release(held[held_count - 1], LEASE_END_QUIET, 0);
-}
-
-static void
-register_exit(void)
-{
-	static bool exit_registered = false;
-
-	if (!exit_registered)
-		before_shmem_exit(release_all, (Datum) 0);
-	exit_registered = true;
-}
-
-LeaseOutcome
-cg_load_lease_take(uint64 id, int64 interval)
-{
-	LeaseGroup *group = group_of(id);
-	LeaseOutcome outcome = LEASE_NONE;
-	int64 now = cg_clock_ms();
-	Lease *lease;
-
-	if (held_count == MAX_LEASES_HELD)
-		return LEASE_NONE;
-	register_exit();
-
-	SpinLockAcquire(&group->lock);
-	lease = find_locked(group, id);
-	if (lease && (lease->holder != NOBODY || lease->not_before > now))
-		outcome = lease->holder == NOBODY && lease->failures > 0 ? LEASE_OFF : LEASE_BUSY;
-	else if (lease || (lease = make_room_locked(group)) != NULL)
-	{
-		if (lease->id != id)
-			lease->failures = 0;
-		lease->id = id;
-		lease->holder = cg_my_proc_number();
-		lease->not_before = interval > 0 ? now + interval : 0;
-		lease->fruitless = false;
-		outcome = LEASE_TAKEN;
-	}
-	SpinLockRelease(&group->lock);
-
-	if (outcome == LEASE_TAKEN)
-		held[held_count++] = id;
-	return outcome;
 }
 
 /* The caller holds the group's lock. */
@@ -252,23 +226,167 @@ note_end_locked(Lease *lease, LeaseEnd end, int64 backoff, int64 now)
 	}
 }
 
-void
-cg_load_lease_release(uint64 id, LeaseEnd end, int64 backoff)
+/* False: it has lapsed, or was returned before. */
+static bool
+end_grant(uint64 id, uint64 grant, LeaseEnd end, int64 backoff)
 {
 	LeaseGroup *group = group_of(id);
 	int64 now = cg_clock_ms();
 	Lease *lease;
+	bool ended;
 
 	SpinLockAcquire(&group->lock);
 	lease = find_locked(group, id);
-	if (lease)
+	ended = lease && lease->grant == grant && is_held(lease, now);
+	if (ended)
 		note_end_locked(lease, end, backoff, now);
 	SpinLockRelease(&group->lock);
-	ConditionVariableBroadcast(&group->released);
+	if (ended)
+		ConditionVariableBroadcast(&group->released);
+	return ended;
+}
 
-	for (int i = 0; i < held_count; i++)
-		if (held[i] == id)
-			held[i--] = held[--held_count];
+/* The caller has seen that there is such a one. */
+static void
+end_held(int place, LeaseEnd end, int64 backoff)
+{
+	HeldLease lease = held[place];
+
+	held[place] = held[--held_count];
+	(void) end_grant(lease.id, lease.grant, end, backoff);
+}
+
+/* A session that ends in the middle of a load must not leave others waiting. */
+static void
+release_all(int code, Datum argument)
+{
+	pg_atomic_write_u64(&leases->waits_for[cg_my_proc_number()], 0);
+	while (held_count > 0)
+		end_held(held_count - 1, LEASE_END_QUIET, 0);
+}
+
+static void
+register_exit(void)
+{
+	static bool exit_registered = false;
+
+	if (!exit_registered)
+		before_shmem_exit(release_all, (Datum) 0);
+	exit_registered = true;
+}
+
+/*
+ * Give the lease to this session, for lapses_at as in Lease; *grant is set if it is
+ * taken.  The caller holds the group's lock.
+ */
+static LeaseOutcome
+take_locked(LeaseGroup *group, uint64 id, int64 interval, int64 lapses_at, uint64 *grant)
+{
+	Lease *lease = find_locked(group, id);
+	int64 now = cg_clock_ms();
+	bool again = lease && lapses_at != 0 && lease->holder == cg_my_proc_number();
+
+	if (lease && !again && is_held(lease, now))
+		return LEASE_BUSY;
+	if (lease && !again && lease->not_before > now)
+		return lease->failures > 0 ? LEASE_OFF : LEASE_BUSY;
+	if (!lease && (lease = make_room_locked(group, now)) == NULL)
+		return LEASE_NONE;
+
+	if (lease->id != id)
+		lease->failures = 0;
+	lease->id = id;
+	lease->holder = cg_my_proc_number();
+	lease->not_before = interval > 0 ? now + interval : 0;
+	lease->lapses_at = lapses_at;
+	lease->grant = ++group->grants;
+	lease->fruitless = false;
+	*grant = lease->grant;
+	return LEASE_TAKEN;
+}
+
+/* Forget what was lent here and has lapsed; how many leases that are lent remain. */
+static int
+count_lent(int64 now)
+{
+	int count = 0;
+
+	for (int i = held_count - 1; i >= 0; i--)
+	{
+		if (held[i].lapses_at == 0)
+			continue;
+		if (held[i].lapses_at > now)
+			count++;
+		else
+			held[i] = held[--held_count];
+	}
+	return count;
+}
+
+/* Forget what was lent here under this id: it is lent anew. */
+static void
+forget(uint64 id)
+{
+	for (int i = held_count - 1; i >= 0; i--)
+		if (held[i].id == id)
+			held[i] = held[--held_count];
+}
+
+static LeaseOutcome
+take(uint64 id, int64 interval, int64 lapses_at, uint64 *grant)
+{
+	LeaseGroup *group = group_of(id);
+	LeaseOutcome outcome;
+
+	register_exit();
+	SpinLockAcquire(&group->lock);
+	outcome = take_locked(group, id, interval, lapses_at, grant);
+	SpinLockRelease(&group->lock);
+
+	if (outcome == LEASE_TAKEN)
+	{
+		forget(id);
+		held[held_count++] = (HeldLease){id, *grant, lapses_at};
+	}
+	return outcome;
+}
+
+LeaseOutcome
+cg_load_lease_take(uint64 id, int64 interval)
+{
+	int lent = count_lent(cg_clock_ms());
+	uint64 grant;
+
+	if (held_count - lent == MAX_LEASES_HELD)
+		return LEASE_NONE;
+	return take(id, interval, 0, &grant);
+}
+
+LeaseOutcome
+cg_load_lease_lend(uint64 id, int64 interval, int64 duration, uint64 *grant)
+{
+	int64 now = cg_clock_ms();
+
+	if (count_lent(now) == MAX_LEASES_LENT)
+		return LEASE_NONE;
+	return take(id, interval, now + duration, grant);
+}
+
+void
+cg_load_lease_release(uint64 id, LeaseEnd end, int64 backoff)
+{
+	for (int i = held_count - 1; i >= 0; i--)
+		if (held[i].id == id)
+			end_held(i, end, backoff);
+}
+
+bool
+cg_load_lease_return(uint64 id, uint64 grant, LeaseEnd end)
+{
+	for (int i = held_count - 1; i >= 0; i--)
+		if (held[i].id == id && held[i].grant == grant)
+			held[i] = held[--held_count];
+	return end_grant(id, grant, end, 0);
 }
 
 /* The lease as it is now; all zeros, and held by nobody, if nothing is known of it. */
@@ -284,6 +402,8 @@ read_lease(uint64 id)
 	if (lease)
 		copy = *lease;
 	SpinLockRelease(&group->lock);
+	if (!is_held(&copy, cg_clock_ms()))
+		copy.holder = NOBODY;
 	return copy;
 }
 
@@ -330,6 +450,8 @@ sleep_until_free(LeaseGroup *group, uint64 id, int64 deadline)
 			return LEASE_TIMEOUT;
 		if (lease.holder == NOBODY)
 			until = Min(until, lease.not_before);
+		else if (lease.lapses_at != 0)
+			until = Min(until, lease.lapses_at);
 		(void) ConditionVariableTimedSleep(
 			&group->released, (long) Min(until - now, LONGEST_SLEEP_MS), wait_event);
 	}

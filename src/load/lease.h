@@ -46,6 +46,18 @@ typedef enum LeaseWait
  */
 extern LeaseOutcome cg_load_lease_take(uint64 id, int64 interval);
 /*
+ * The same for a program that computes outside of this server: the lease outlives the
+ * call.  It lapses after duration milliseconds, or when the session exits, if it is not
+ * returned before, with what is stored in *grant.
+ */
+extern LeaseOutcome cg_load_lease_lend(uint64 id, int64 interval, int64 duration,
+									   uint64 *grant);
+/*
+ * Return a lease that was lent, from whatever session, and wake who waits.  False: it has
+ * lapsed, was returned before, or there never was such a one.
+ */
+extern bool cg_load_lease_return(uint64 id, uint64 grant, LeaseEnd end);
+/*
  * Sleep until nobody holds the lease and it may be taken, or until the deadline;
  * interruptible.
  */

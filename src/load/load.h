@@ -40,6 +40,33 @@ extern Datum cg_load_fetch(const LoadRequest *request, bool *isnull);
 /* The same by the loader of the key's cache; raises an error if it has none. */
 extern Datum cg_load_fetch_by_loader(const CacheKey *key, bool *isnull);
 
+/* Functions in outside.c */
+
+/* What a program that computes outside of this server asks for; only read. */
+typedef struct OutsideRequest
+{
+	CacheKey key;
+	const CacheKey *tags; /* all that the value will be given */
+	int tag_count;
+	const Interval *lease; /* how long its computation may take; NULL: no lease */
+} OutsideRequest;
+
+/*
+ * True: a hit, *value is set.  False: *token, palloc'd, is for cg_load_fill, or NULL if
+ * nothing may be filled now.  With a lease it may wait for another session that has it,
+ * as the key's cache says, and raise an error in the end.
+ */
+extern bool cg_load_lookup(const OutsideRequest *request, CacheValue *value,
+						   char **token);
+/*
+ * True if the value, with these tags for ttl microseconds or CG_TTL_NEVER, now stands in
+ * the store.  Ends the token's lease.
+ */
+extern bool cg_load_fill(const OutsideRequest *request, const CacheValue *value,
+						 const char *token, int64 ttl);
+/* End the token's lease without a value; false if it has none, or none any more. */
+extern bool cg_load_give_up(const CacheKey *key, const char *token);
+
 /* Functions in identity.c */
 
 /* Which computation by whom; another identity's value is never served. */

@@ -44,11 +44,12 @@ INSERT INTO promised_function (name, arguments, result, may_call) VALUES
     ('fetch', 'key text, query text, args text[] = ''{}'', ttl interval = NULL, tags text[] = NULL',
         'jsonb', 'writer'),
     ('fetch', 'key text', 'jsonb', 'reader'),
-    ('lookup', 'key text, tags text[] = NULL', '(value text, token text, must_load boolean)', 'reader'),
+    ('lookup', 'key text, tags text[] = NULL, lease interval = NULL', '(value text, token text, must_load boolean)', 'reader'),
     ('fill', 'key text, value text, token text, ttl interval = NULL, tags text[] = NULL',
         'boolean', 'writer'),
     ('fill', 'key text, value anyelement, token text, ttl interval = NULL, tags text[] = NULL',
         'boolean', 'writer'),
+    ('give_up', 'key text, token text', 'boolean', 'reader'),
     ('invalidate', 'VARIADIC keys text[]', 'void', 'writer'),
     ('invalidate_tags', 'VARIADIC tags text[]', 'void', 'writer'),
     -- policy
