@@ -184,4 +184,63 @@ sub finish_crowd
 	return (scalar(@latencies), $latencies[0] // 0, $latencies[1] // 0);
 }
 
+# Has a hundred sessions fetch the key at one moment, whose loader takes so many seconds: how
+# many got an answer; after how many milliseconds the last of them, by the clock of its own
+# call, as it is the machine's affair when its processors come round to a session; and how
+# long the load took.  Before, each has called what it calls then, and rested; and after that it
+# rests again, to leave the processors to the others.
+sub race
+{
+	my ($self, $key, $seconds) = @_;
+	my $node = $self->{node};
+	my $script = $node->basedir . '/race' . ++$self->{crowds};
+	my ($out, $err) = ('', '');
+
+	$self->sql(<<'SQL') unless $self->{raced}++;
+CREATE TABLE race (key text, ms float8);
+CREATE FUNCTION race(key text, seconds float8, start float8) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+	query text := 'SELECT slow(1, $1)';
+	began timestamptz;
+	value jsonb;
+	ms float8;
+BEGIN
+	IF start < extract(epoch FROM clock_timestamp()) THEN
+		RAISE 'too late for the race';
+	END IF;
+	PERFORM pg_sleep(start - extract(epoch FROM clock_timestamp()));
+	began := clock_timestamp();
+	value := cachegrid.fetch(key, query, ARRAY[seconds::text], ttl => '1 hour');
+	ms := extract(epoch FROM clock_timestamp() - began) * 1000;
+	PERFORM pg_sleep(1);
+	IF value::int = 1 THEN
+		INSERT INTO race VALUES (key, ms);
+	END IF;
+END $$;
+SQL
+	append_to_file($script, <<"SCRIPT");
+\\set round :round + 1
+\\if :round = 1
+SELECT race('warm:' || pg_backend_pid(), 0, extract(epoch FROM clock_timestamp()) + 0.1);
+\\else
+SELECT race('$key', $seconds, :start);
+\\endif
+SCRIPT
+	my $run = IPC::Run::start(
+		[
+			'pgbench', '--no-vacuum', '--client=100', '--transactions=2', '--define=round=0',
+			'--define=start=' . (time + 6), '-f', $script, $node->connstr('postgres')
+		],
+		'>', \$out, '2>', \$err);
+	$node->poll_query_until('postgres', q{SELECT count(*) FROM race WHERE key LIKE 'warm:%'}, 100)
+	  or die "sessions do not come to the race: $err";
+	$self->begin;
+	my $load_ms = $self->sql('SELECT sum(load_ms) FROM cachegrid.stat_cache');
+	$run->finish;
+	my @answers = split(/\|/, $self->sql(qq{SELECT count(*), max(ms),
+		(SELECT sum(load_ms) - $load_ms FROM cachegrid.stat_cache) FROM race WHERE key = '$key'}));
+	$self->sql('TRUNCATE race');
+	return @answers;
+}
+
 1;

@@ -154,6 +154,20 @@ is($answers, 100, 'a hundred sessions get a value that takes a second');
 is($crowd->runs, 1, '... which is computed once');
 cmp_ok($longest, '<=', 1200, '... and none waits for more than 1.2 times as long');
 
+# A tenth of a second, of which a fifth is little more than a busy machine takes to wake a
+# hundred sessions: one of some rounds will do for the time, but in none is it computed twice.
+my ($load, @longest);
+foreach my $round (1 .. 5)
+{
+	($answers, $longest, $load) = $crowd->race("race:$round", 0.1);
+	push @longest, sprintf('%.0f of %.0f', $longest, $load);
+	last if $crowd->runs != 1 or ($answers == 100 and $longest <= 1.2 * $load);
+}
+is($answers, 100, 'a hundred sessions get a value that takes a tenth of a second');
+is($crowd->runs, 1, '... which is computed once');
+cmp_ok($longest, '<=', 1.2 * $load, '... and none waits for more than 1.2 times as long');
+note 'the last answers came after ' . join(', ', @longest) . ' ms';
+
 $crowd->begin(1);
 ($answers, $longest) = $crowd->finish_crowd($crowd->start_crowd(crowd_query(0.5)));
 is($answers, 99, 'when the loader fails one of a hundred has the error');
