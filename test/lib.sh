@@ -35,6 +35,7 @@ PGPORT=5432           # within PGHOST, a folder that no other run uses
 PGHOST=               # set by start_server
 REDIS_PORTS=()        # set by start_redis_cluster
 SERVERS=()            # data folders of the servers started
+NODE_PATH=            # set by find_node_postgres
 
 say()
 {
@@ -77,7 +78,7 @@ SERVER_PACKAGES="postgresql-$PG_MAJOR"
 REDIS_PACKAGES="redis-server"
 # shellcheck disable=SC2034
 TEST_PACKAGES="perl libipc-run-perl libpq-dev postgresql-$PG_MAJOR-pgtap
-    libtap-parser-sourcehandler-pgtap-perl"
+    libtap-parser-sourcehandler-pgtap-perl python3-psycopg2 nodejs"
 
 # Prints those of the packages that are not installed.
 missing_packages()
@@ -176,6 +177,47 @@ calm_services_end()
     clusters_saved=
 }
 
+# find_node_postgres
+#
+# Has node-pg, for the example in JavaScript: installs it, or unpacks it into
+# $RUN/node where the machine's nodejs is not Debian's, with which it does not go.
+# Sets NODE_PATH, which as_user hands on.  Where this release has no such package
+# it says so, and the example is not run.
+find_node_postgres()
+{
+    NODE_PATH=/usr/share/nodejs:/usr/lib/nodejs
+    [ -n "$(missing_packages node-pg)" ] || return 0
+    if [ "$(id -u)" = 0 ] && ! apt-cache show node-pg >/dev/null 2>&1
+    then
+        apt-get -q update >/dev/null 2>&1
+    fi
+    if ! apt-cache show node-pg >/dev/null 2>&1
+    then
+        say "this release has no package node-pg: the example in JavaScript is not run"
+    elif apt-get -qq -s --no-install-recommends install node-pg >/dev/null 2>&1
+    then
+        install_missing node-pg
+    else
+        unpack node-pg node-split2
+        NODE_PATH=$RUN/node/usr/share/nodejs:$NODE_PATH
+    fi
+}
+
+# unpack PACKAGE...: their files, without installing them, to $RUN/node
+unpack()
+{
+    local file
+
+    as_user mkdir -p node
+    (
+        cd "$RUN/node" && apt-get -q download "$@" >"$RUN/log/unpack.log" 2>&1 || exit
+        for file in *.deb
+        do
+            dpkg-deb -x "$file" . || exit
+        done
+    ) || { cat "$RUN/log/unpack.log" >&2; die "apt could not download $*"; }
+}
+
 # The run -------------------------------------------------------------------
 
 # begin_run NAME
@@ -230,7 +272,7 @@ as_user()
             HOME="$RUN/home" TMPDIR="$RUN/tmp" LANG=C.UTF-8 TERM="${TERM:-dumb}" \
             PG_CONFIG="$PG_CONFIG" PGHOST="$PGHOST" PGPORT="$PGPORT" \
             PGUSER=postgres PGDATABASE=postgres \
-            ${COPT:+COPT="$COPT"} ${SEED:+SEED="$SEED"} "$@"
+            ${NODE_PATH:+NODE_PATH="$NODE_PATH"} ${COPT:+COPT="$COPT"} ${SEED:+SEED="$SEED"} "$@"
     )
 }
 
