@@ -54,7 +54,7 @@ EXTRA_CLEAN = demo/replay bench/bench bench/inside.so test/checker/checker test/
 STORE_TESTS = 002_memory 003_store_race 003_stress 004_limits 004_store_accounts 005_store_failures
 
 # These goals need no PostgreSQL at hand: they find or install one, or none.
-SCRIPTED = test test-long test-sanitized test-valgrind matrix demo bench bench-scale check-model \
+SCRIPTED = test test-long test-sanitized test-valgrind matrix demo bench bench-scale bench-stampede check-model \
 	check-consistency check-mirror mutants format format-check floors-check
 
 ifneq ($(filter-out $(SCRIPTED),$(or $(MAKECMDGOALS),all)),)
@@ -139,6 +139,10 @@ bench:
 # draws docs/scale.svg and docs/contention.svg.
 bench-scale:
 	@bench/run $(if $(QUICK),--quick) --curves
+
+# What the database is asked when a thousand keys expire at once; draws docs/stampede.svg.
+bench-stampede:
+	@bench/run --stampede
 
 # Makes one mistake after the other, to see the tests fail; ONLY names some.
 mutants:

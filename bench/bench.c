@@ -5,8 +5,8 @@
  *	  run, and prints a row for each.
  *
  *	  bench ROUNDS KEYS CALLS BULK [WORDS]: all rows, or those whose names hold
- *	  the words; --curves: what there are pictures of, instead.  Connects as libpq's environment says;
- *	  REDIS_SOCKET is a single Redis, REDIS_PORTS are the masters of a
+ *	  the words; --curves, --stampede: what there are pictures of, instead.
+ *	  Connects as libpq's environment says; REDIS_SOCKET is a single Redis, REDIS_PORTS are the masters of a
  *	  cluster.  Exit status 1 if a row could not be measured; a row that
  *	  falls short is no failure.
  *
@@ -300,6 +300,16 @@ print_curves(Bench *bench)
 	return print_rows(bench, "32 sessions");
 }
 
+/* Many keys that expire at once. */
+static bool
+print_stampede(Bench *bench)
+{
+	if (bench_connect(bench) && bench_stampede(bench))
+		return true;
+	fprintf(stderr, "bench: %s\n", bench->why);
+	return false;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -307,7 +317,8 @@ main(int argc, char **argv)
 
 	if (argc < 5)
 	{
-		fprintf(stderr, "usage: bench ROUNDS KEYS CALLS BULK [WORDS | --curves]\n");
+		fprintf(stderr,
+				"usage: bench ROUNDS KEYS CALLS BULK [WORDS | --curves | --stampede]\n");
 		return 1;
 	}
 	bench.rounds = atoi(argv[1]);
@@ -316,6 +327,8 @@ main(int argc, char **argv)
 	bench.bulk = atoi(argv[4]);
 	if (argc > 5 && strcmp(argv[5], "--curves") == 0)
 		return print_curves(&bench) ? 0 : 1;
+	if (argc > 5 && strcmp(argv[5], "--stampede") == 0)
+		return print_stampede(&bench) ? 0 : 1;
 	if (!prepare(&bench))
 	{
 		fprintf(stderr, "bench: %s\n", bench.why);

@@ -156,4 +156,10 @@ extern double row_listing(Bench *bench);
 /* Print the time of a call at numbers of entries; false and bench->why. */
 extern bool bench_scale(Bench *bench);
 
+/*
+ * Print what the database is asked when many keys expire at once, for each answer to that;
+ * false and bench->why.
+ */
+extern bool bench_stampede(Bench *bench);
+
 #endif
