@@ -172,6 +172,22 @@ extern void cg_cache_fill_abandon(CacheFill *fill);
 /* What is being computed uses what is no value to be kept: the innermost fill is dead. */
 extern void cg_cache_fill_spoil(void);
 /*
+ * For one query that computes many values: take the fill, the innermost one, off the
+ * stack; it goes on, is ended as any other, and hands on what it depends on to the fill
+ * that is the innermost one then.
+ */
+extern void cg_cache_fill_set_aside(CacheFill *fill);
+/*
+ * While that query runs, collect what it reads; then share it out to each of the fills,
+ * and end.  After an error, the end of the (sub)transaction does it.
+ */
+extern CacheFill *cg_cache_fill_begin_shared(void);
+extern void cg_cache_fill_share(const CacheFill *shared, CacheFill *fill);
+extern void cg_cache_fill_end_shared(CacheFill *shared);
+
+/* Functions in token.c */
+
+/*
  * The token of lookup() stands for a fill; making it ends the fill.  A fill
  * made from a token cannot be added to.  NULL: malformed, of another key, or
  * without what every entry of the key depends on.

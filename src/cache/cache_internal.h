@@ -26,6 +26,8 @@
 
 #include "access/htup.h"
 #include "access/tupdesc.h"
+#include "lib/ilist.h"
+#include "utils/snapshot.h"
 
 #include "cache/cache.h"
 #include "store/store.h"
@@ -72,6 +74,30 @@ typedef struct MetaBuilder
 	DependencyGen *gens;
 	char *tags; /* (uint16 size, bytes)... */
 } MetaBuilder;
+
+/*
+ * A fill under way, in the memory of the top-level transaction.  Backend-local.
+ */
+struct CacheFill
+{
+	CacheFill *outer;
+	int level; /* of the subtransaction that began it */
+	Dependency key;
+	uint64 key_gen;
+	uint64 entry_id; /* of the present entry, 0: none */
+	char key_data[CG_KEY_MAX_BYTES];
+	uint16 key_size; /* 0: shared by others, and published never */
+	Snapshot
+		snapshot; /* active as long as the fill lasts; NULL: from a token, or shared */
+	bool dead;
+	bool from_plain; /* a plain entry was read: for a ttl only */
+	bool is_aside;	 /* not within another: on the list of those */
+	dlist_node place_aside;
+	/* Neither is later than that of what the value was computed from. */
+	StoreTime fresh_until;
+	StoreTime expires_at;
+	MetaBuilder builder;
+};
 
 static inline const DependencyGen *
 meta_gens(const EntryMeta *meta)
@@ -145,6 +171,10 @@ extern StoreTime cg_policy_expiry(const CachePolicy *policy, int64 ttl);
 
 /* Functions in fill.c */
 extern CacheFill *cg_fill_current(void);
+extern CacheFill *cg_fill_make(const CacheKey *key, Dependency dependency,
+							   uint64 identity);
+extern void cg_fill_end(CacheFill *fill);
+extern void cg_fill_free(CacheFill *fill);
 extern void cg_fill_inherit(CacheFill *fill, Dependency key, uint64 key_gen,
 							const EntryMeta *meta, StoreTime expires_at);
 extern void cg_fill_inherit_plain(CacheFill *fill);

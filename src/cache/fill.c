@@ -17,38 +17,24 @@
  * those depend on, the outer fill depends on, too; and if an inner one could
  * not be sampled, the outer one is dead.
  *
+ * One query may compute the values of many keys.  Their fills are not within each
+ * other: each is set aside when it has begun.  While the query runs, a fill without a key
+ * collects what it reads, which is then shared out to all of them.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "access/xact.h"
 #include "miscadmin.h"
-#include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
 #include "cache/cache_internal.h"
 
-struct CacheFill
-{
-	CacheFill *outer;
-	int level; /* of the subtransaction that began it */
-	Dependency key;
-	uint64 key_gen;
-	uint64 entry_id; /* of the present entry, 0: none */
-	char key_data[CG_KEY_MAX_BYTES];
-	uint16 key_size;
-	Snapshot snapshot; /* active as long as the fill lasts; NULL: from a token */
-	bool dead;
-	bool from_plain; /* a plain entry was read: for a ttl only */
-	/* Neither is later than that of what the value was computed from. */
-	StoreTime fresh_until;
-	StoreTime expires_at;
-	MetaBuilder builder;
-};
-
-/* Backend-local: the innermost fill under way. */
+/* Backend-local: the innermost fill under way, and those that were set aside. */
 static CacheFill *current = NULL;
+static dlist_head aside = DLIST_STATIC_INIT(aside);
 
 CacheFill *
 cg_fill_current(void)
@@ -62,8 +48,8 @@ count_refused(const CacheKey *key)
 	cg_store_count(cg_cache_policy(key)->number, COUNT_REFUSED, 1);
 }
 
-static CacheFill *
-make_fill(const CacheKey *key, Dependency dependency, uint64 identity)
+CacheFill *
+cg_fill_make(const CacheKey *key, Dependency dependency, uint64 identity)
 {
 	CacheFill *fill = MemoryContextAllocZero(TopTransactionContext, sizeof(CacheFill));
 
@@ -77,9 +63,11 @@ make_fill(const CacheKey *key, Dependency dependency, uint64 identity)
 	return fill;
 }
 
-static void
-free_fill(CacheFill *fill)
+void
+cg_fill_free(CacheFill *fill)
 {
+	if (fill->is_aside)
+		dlist_delete(&fill->place_aside);
 	cg_meta_free(&fill->builder);
 	pfree(fill);
 }
@@ -88,12 +76,21 @@ free_fill(CacheFill *fill)
 void
 cg_fill_forget(int level)
 {
+	dlist_mutable_iter iterator;
+
 	while (current && current->level >= level)
 	{
 		CacheFill *fill = current;
 
 		current = fill->outer;
-		free_fill(fill);
+		cg_fill_free(fill);
+	}
+	dlist_foreach_modify(iterator, &aside)
+	{
+		CacheFill *fill = dlist_container(CacheFill, place_aside, iterator.cur);
+
+		if (fill->level >= level)
+			cg_fill_free(fill);
 	}
 }
 
@@ -149,7 +146,7 @@ cg_cache_fill_begin(const CacheKey *key, uint64 identity)
 	if (snapshot != NULL && !TransactionIdIsValid(GetTopTransactionIdIfAny()) &&
 		cg_coherence_catalog_current())
 	{
-		fill = make_fill(key, cg_dependency_of_key(key), identity);
+		fill = cg_fill_make(key, cg_dependency_of_key(key), identity);
 		fill->snapshot = snapshot;
 		if (sample(fill, key))
 		{
@@ -157,7 +154,7 @@ cg_cache_fill_begin(const CacheKey *key, uint64 identity)
 			current = fill;
 			return fill;
 		}
-		free_fill(fill);
+		cg_fill_free(fill);
 	}
 	count_refused(key);
 	if (current)
@@ -223,7 +220,8 @@ hand_on(const CacheFill *fill, CacheFill *outer)
 	outer->from_plain |= fill->from_plain;
 	outer->fresh_until = Min(outer->fresh_until, fill->fresh_until);
 	outer->expires_at = Min(outer->expires_at, fill->expires_at);
-	cg_meta_add_gen(&outer->builder, fill->key, fill->key_gen);
+	if (fill->key_size > 0)
+		cg_meta_add_gen(&outer->builder, fill->key, fill->key_gen);
 	for (int i = 0; i < fill->builder.meta.gen_count; i++)
 		cg_meta_add_gen(&outer->builder, fill->builder.gens[i].dependency,
 						fill->builder.gens[i].gen);
@@ -251,16 +249,50 @@ cg_cache_fill_spoil(void)
 }
 
 /* Take the fill off the stack, where one made from a token never was. */
-static void
-end_fill(CacheFill *fill)
+void
+cg_fill_end(CacheFill *fill)
 {
-	if (current == fill)
+	if (current == fill || fill->is_aside)
 	{
-		current = fill->outer;
+		if (!fill->is_aside)
+			current = fill->outer;
 		if (current)
 			hand_on(fill, current);
 	}
-	free_fill(fill);
+	cg_fill_free(fill);
+}
+
+void
+cg_cache_fill_set_aside(CacheFill *fill)
+{
+	Assert(current == fill);
+	current = fill->outer;
+	fill->outer = NULL;
+	fill->is_aside = true;
+	dlist_push_tail(&aside, &fill->place_aside);
+}
+
+CacheFill *
+cg_cache_fill_begin_shared(void)
+{
+	const CacheKey nothing = {.data = ""};
+	CacheFill *fill = cg_fill_make(&nothing, 0, 0);
+
+	fill->outer = current;
+	current = fill;
+	return fill;
+}
+
+void
+cg_cache_fill_share(const CacheFill *shared, CacheFill *fill)
+{
+	hand_on(shared, fill);
+}
+
+void
+cg_cache_fill_end_shared(CacheFill *shared)
+{
+	cg_fill_end(shared);
 }
 
 /*
@@ -341,7 +373,7 @@ cg_cache_fill_publish(CacheFill *fill, const CacheValue *value, int64 ttl)
 	{
 		/* Nor is what was computed from it. */
 		fill->dead = true;
-		end_fill(fill);
+		cg_fill_end(fill);
 		return false;
 	}
 	limit_life(fill, policy, ttl);
@@ -361,7 +393,7 @@ cg_cache_fill_publish(CacheFill *fill, const CacheValue *value, int64 ttl)
 	}
 	if (!published)
 		cg_store_count(policy->number, COUNT_REFUSED, 1);
-	end_fill(fill);
+	cg_fill_end(fill);
 	return published;
 }
 
@@ -372,92 +404,5 @@ cg_cache_fill_abandon(CacheFill *fill)
 
 	if (fill->dead)
 		count_refused(&key);
-	end_fill(fill);
-}
-
-/*
- * A token: key, its gen, entry's id, dead or not, then dependencies and gens,
- * in hexadecimal.  Written for programs outside to give back, not to read.
- * Gens start at random, so no token survives a restart.
- */
-#define TOKEN_WORDS_FIXED 5
-
-char *
-cg_cache_fill_to_token(CacheFill *fill)
-{
-	int count = fill->builder.meta.gen_count;
-	uint64 words[TOKEN_WORDS_FIXED] = {fill->key, fill->key_gen, fill->entry_id,
-									   fill->dead ? 1 : 0, count};
-	Size fixed = sizeof(words);
-	Size gens = count * sizeof(DependencyGen);
-	char *bytes = palloc(fixed + gens);
-	char *token = palloc(2 * (fixed + gens) + 1);
-
-	memcpy(bytes, words, fixed);
-	memcpy(bytes + fixed, fill->builder.gens, gens);
-	token[hex_encode(bytes, fixed + gens, token)] = '\0';
-	end_fill(fill);
-	return token;
-}
-
-/* Every hexadecimal digit in pairs, and room for the fixed words. */
-static bool
-token_is_wellformed(const char *token, Size length)
-{
-	return length % (2 * sizeof(uint64)) == 0 &&
-		   length >= 2 * TOKEN_WORDS_FIXED * sizeof(uint64) &&
-		   length <= 4 * CG_STORE_META_MAX && strspn(token, "0123456789abcdef") == length;
-}
-
-/* No dependency is of kind 0. */
-static bool
-token_names_dependencies(const uint64 *words)
-{
-	for (uint64 i = 0; i < words[4]; i++)
-		if (cg_dependency_kind(words[TOKEN_WORDS_FIXED + 2 * i]) == 0)
-			return false;
-	return true;
-}
-
-/* Whatever a token says, no entry may outlive its cache. */
-static bool
-covers_home(const CacheFill *fill, const CacheKey *key)
-{
-	Dependency home[2];
-	int count = cg_policy_home(cg_cache_policy(key), key, home);
-
-	for (int i = 0; i < count; i++)
-		if (!cg_meta_covers(&fill->builder, home[i]))
-			return false;
-	return true;
-}
-
-CacheFill *
-cg_cache_fill_from_token(const CacheKey *key, const char *token)
-{
-	Size length = strlen(token);
-	Dependency dependency = cg_dependency_of_key(key);
-	CacheFill *fill;
-	uint64 *words;
-
-	if (!token_is_wellformed(token, length))
-		return NULL;
-	words = palloc(length / 2);
-	hex_decode(token, length, (char *) words);
-	if (words[0] != dependency ||
-		words[4] != (length / 2 / sizeof(uint64) - TOKEN_WORDS_FIXED) / 2 ||
-		!token_names_dependencies(words))
-		return NULL;
-
-	fill = make_fill(key, dependency, 0);
-	fill->key_gen = words[1];
-	fill->entry_id = words[2];
-	fill->dead = words[3] != 0;
-	for (uint64 i = 0; i < words[4]; i++)
-		cg_meta_add_gen(&fill->builder, words[TOKEN_WORDS_FIXED + 2 * i],
-						words[TOKEN_WORDS_FIXED + 2 * i + 1]);
-	if (covers_home(fill, key))
-		return fill;
-	free_fill(fill);
-	return NULL;
+	cg_fill_end(fill);
 }
