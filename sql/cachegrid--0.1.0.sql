@@ -179,6 +179,30 @@ COMMENT ON FUNCTION "fetch"(text) IS
 'the key after its prefix, split at each '':'', are the loader''s $1, $2 ...; the last takes the '
 'rest. key must not be NULL. Example: SELECT cachegrid.fetch(''product:42'')';
 
+CREATE FUNCTION fetch_many(keys text[])
+RETURNS jsonb[]
+LANGUAGE c VOLATILE PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'cachegrid_fetch_many';
+
+COMMENT ON FUNCTION fetch_many(text[]) IS
+'The values of many keys, in their order, as fetch(key) gives each: from the cache, or computed by the loaders of '
+'their caches and kept. All keys of one cache that are not there are computed by one query, up to 1,000 at a time: by a loader that takes '
+'keys as it says, by another one for all of them at once; only those that another session computes are waited '
+'for. Each value depends on what its own key''s would. An error of a loader is that of all keys it was run for. '
+'keys: an array of one dimension; a key may stand there more than once; empty: an empty array. NULL among the keys, or instead of them, is an error. '
+'Example: SELECT cachegrid.fetch_many(''{product:42,product:43}'')';
+
+CREATE FUNCTION fetch_row("row" anyelement, VARIADIC key text[])
+RETURNS anyelement
+LANGUAGE c VOLATILE PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'cachegrid_fetch_row';
+
+COMMENT ON FUNCTION fetch_row(anyelement, text[]) IS
+'The row of a table that cache_table() was called for: from the cache, or read and kept, in its own type with every column as it '
+'is in the table. row: of the row type of the table; only its type counts. key: the columns of the primary key as text, in its order. NULL if there is '
+'no such row. The row is kept beside the object that fetch() gives, with ''::row'' behind its key, and ends with it. A NULL key, or NULL in it, is an error. '
+'Example: SELECT (cachegrid.fetch_row(NULL::product, ''42'')).price';
+
 CREATE FUNCTION lookup(key text, tags text[] DEFAULT NULL, lease interval DEFAULT NULL,
     OUT value text, OUT token text, OUT must_load boolean)
 LANGUAGE c VOLATILE PARALLEL RESTRICTED
@@ -252,6 +276,8 @@ COMMENT ON FUNCTION invalidate_tags(text[]) IS
 
 GRANT EXECUTE ON FUNCTION
     "fetch"(text),
+    fetch_many(text[]),
+    fetch_row(anyelement, text[]),
     lookup(text, text[], interval),
     give_up(text, text)
 TO cachegrid_reader;
@@ -283,7 +309,12 @@ CREATE TABLE cache (
     load_timeout  interval CHECK (load_timeout > interval '0'),
     error_backoff interval CHECK (error_backoff > interval '0'),
     stale_ttl     interval CHECK (stale_ttl > interval '0'),
-    soft_load_timeout interval CHECK (soft_load_timeout > interval '0')
+    soft_load_timeout interval CHECK (soft_load_timeout > interval '0'),
+    loader_takes  text     NOT NULL DEFAULT 'parts' CHECK (loader_takes IN ('parts', 'key', 'keys')),
+    loader_tags   text[]   CHECK (array_ndims(loader_tags) = 1 AND array_position(loader_tags, NULL) IS NULL),
+    ttl_column    name,
+    run_as        regrole,
+    source        regclass
 );
 COMMENT ON TABLE cache IS
 'Named caches: policies for the keys whose part before the first colon is the name. Written by create_cache, alter_cache and drop_cache. Example: SELECT name, ttl FROM cachegrid.cache;';
@@ -303,6 +334,11 @@ COMMENT ON COLUMN cache.load_timeout IS 'how long a computation may take; NULL: 
 COMMENT ON COLUMN cache.error_backoff IS 'after a computation that failed, how long none of the key begins; twice as long after the next one, up to 64 times; NULL: not at all';
 COMMENT ON COLUMN cache.stale_ttl IS 'how much longer than their time to live computed values are kept, to be given while they are computed anew; NULL: not at all';
 COMMENT ON COLUMN cache.soft_load_timeout IS 'how long a computation may take while there is a stale value; NULL: as load_timeout';
+COMMENT ON COLUMN cache.loader_takes IS 'parameters of the loader: parts, those of the key; key, the whole key; keys, an array of all keys that are to be computed, of which it returns rows';
+COMMENT ON COLUMN cache.loader_tags IS 'tags that all values computed by the loader carry; NULL: none';
+COMMENT ON COLUMN cache.ttl_column IS 'column of the loader''s result that is the value''s time to live; NULL: none is';
+COMMENT ON COLUMN cache.run_as IS 'role by whose rights the loader runs, whoever fetches; NULL: by those of the caller';
+COMMENT ON COLUMN cache.source IS 'table whose rows cache_table has the cache hold; NULL: none';
 SELECT pg_catalog.pg_extension_config_dump('cache', '');
 
 CREATE FUNCTION cache_changed() RETURNS trigger
@@ -318,15 +354,21 @@ CREATE FUNCTION create_cache(name text, ttl interval DEFAULT NULL, loader text D
                              wait_timeout interval DEFAULT NULL, on_timeout text DEFAULT 'compute',
                              lease_interval interval DEFAULT NULL, null_ttl interval DEFAULT NULL,
                              on_error text DEFAULT 'raise', load_timeout interval DEFAULT NULL, error_backoff interval DEFAULT NULL,
-                             stale_ttl interval DEFAULT NULL, soft_load_timeout interval DEFAULT NULL) RETURNS void
+                             stale_ttl interval DEFAULT NULL, soft_load_timeout interval DEFAULT NULL,
+                             loader_takes text DEFAULT 'parts', loader_function regprocedure DEFAULT NULL, loader_tags text[] DEFAULT NULL,
+                             ttl_column name DEFAULT NULL, run_as regrole DEFAULT NULL) RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     options cachegrid.cache := ROW(name::name, ttl, loader, transactional, ttl_jitter, compress_above, pg_size_bytes(max_memory), pinned,
                                    wait_timeout, on_timeout, lease_interval, null_ttl, on_error, load_timeout,
-                                   error_backoff, stale_ttl, soft_load_timeout);
+                                   error_backoff, stale_ttl, soft_load_timeout, loader_takes, loader_tags, ttl_column, run_as, NULL);
 BEGIN
+    IF loader_function IS NOT NULL THEN
+        SELECT f.loader, f.loader_takes INTO options.loader, options.loader_takes
+          FROM cachegrid.loader_of_function(loader_function, loader, nullif(loader_takes, 'parts')) AS f;
+    END IF;
     PERFORM cachegrid.check_policy(create_cache.name, options);
     IF EXISTS (SELECT FROM cachegrid.cache AS c WHERE c.name = options.name) THEN
         RAISE EXCEPTION 'cache "%" already exists', create_cache.name
@@ -337,7 +379,44 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION create_cache IS
-'Creates a named cache: a policy for the keys whose part before the first colon is name (1 to 63 bytes, no colon). ttl: time to live of entries that are given none; NULL: they do not expire. loader: a SELECT that computes a key''s value, with $1, $2, ... for the parts of the key after its name, separated by colons. transactional: do set and delete take effect at commit (true) or at once. ttl_jitter: by how much of itself, 0 to 1, each time to live that an entry is given, the cache''s or another, is shortened at most, at random, so that what was put at once does not expire at once; ttl() and expires_at() tell what came of it. compress_above: values of more bytes than this, and of 32 at least, are compressed by lz4, if that saves at least an eighth, and decompressed when they are read; NULL: none are. The limit of 16 MB is for the value as it is put; view stat_cache tells ratio and time. max_memory: the memory that the cache''s entries may take, as text with a unit such as 64MB, or in bytes, at least 64kB: when it is full they make room for each other, and other caches lose nothing; NULL: no limit but cachegrid.memory. pinned: entries are not evicted while any entry of another cache that is not pinned can be; what nothing else can make room for, and max_memory, evict them all the same. wait_timeout: how long fetch waits for another session that computes the same value, 0 or more; NULL: as long as cachegrid.lease_timeout says. on_timeout: what it does then: compute, it computes the value, too; error, it raises one; stale, it gives a stale value, and computes if there is none. lease_interval: after a session has begun to compute the value of a key, no other begins within this time, but waits; NULL: none. What cannot be kept, as its key is being changed, everybody computes for himself all the same. null_ttl: how long a computed NULL may live, be it that of a missing row, if it is not to live shorter than that anyway; 0: it is not kept; NULL: as long as other values. on_error: what fetch does if a computation fails: raise, it raises the error; null, it gives NULL, which is not kept, and rolls back what the computation did, as PL/pgSQL does with a block that has EXCEPTION; a cancelled query and a circle of keys are raised all the same, and so is any error beside a parallel plan; stale, it gives a stale value, as null gives NULL, and raises the error if there is none. load_timeout: a computation that takes longer has failed; NULL: none. error_backoff: after a computation of a key has failed, no session tries it again within this time, within twice the time if it fails then, and so on, up to 64 times: fetch does as on_error says, at once; NULL: each tries. stale_ttl: how much longer than its time to live a value computed by fetch is kept, as a stale one: a miss, of which one session computes the value anew, while fetch gives the others the stale one at once (with on_timeout stale, after wait_timeout). It has passed its time to live, and that is all: what a change of a watched table, an invalidation or clear has ended is not given any more. NULL: none is kept. soft_load_timeout: a load_timeout for when there is a stale value, which is then given whatever on_error says; NULL: none. Entries with such keys that are there already end. A NULL name, transactional, ttl_jitter or pinned is an error. Example: SELECT cachegrid.create_cache(''product'', ttl => ''1 hour'', loader => ''SELECT to_jsonb(p) FROM product p WHERE id = $1'');';
+'Creates a named cache: a policy for the keys whose part before the first colon is name (1 to 63 bytes, no colon). ttl: time to live of entries that are given none; NULL: they do not expire. loader: a SELECT that computes a key''s value, with $1, $2, ... for the parts of the key after its name, separated by colons. transactional: do set and delete take effect at commit (true) or at once. ttl_jitter: by how much of itself, 0 to 1, each time to live that an entry is given, the cache''s or another, is shortened at most, at random, so that what was put at once does not expire at once; ttl() and expires_at() tell what came of it. compress_above: values of more bytes than this, and of 32 at least, are compressed by lz4, if that saves at least an eighth, and decompressed when they are read; NULL: none are. The limit of 16 MB is for the value as it is put; view stat_cache tells ratio and time. max_memory: the memory that the cache''s entries may take, as text with a unit such as 64MB, or in bytes, at least 64kB: when it is full they make room for each other, and other caches lose nothing; NULL: no limit but cachegrid.memory. pinned: entries are not evicted while any entry of another cache that is not pinned can be; what nothing else can make room for, and max_memory, evict them all the same. wait_timeout: how long fetch waits for another session that computes the same value, 0 or more; NULL: as long as cachegrid.lease_timeout says. on_timeout: what it does then: compute, it computes the value, too; error, it raises one; stale, it gives a stale value, and computes if there is none. lease_interval: after a session has begun to compute the value of a key, no other begins within this time, but waits; NULL: none. What cannot be kept, as its key is being changed, everybody computes for himself all the same. null_ttl: how long a computed NULL may live, be it that of a missing row, if it is not to live shorter than that anyway; 0: it is not kept; NULL: as long as other values. on_error: what fetch does if a computation fails: raise, it raises the error; null, it gives NULL, which is not kept, and rolls back what the computation did, as PL/pgSQL does with a block that has EXCEPTION; a cancelled query and a circle of keys are raised all the same, and so is any error beside a parallel plan; stale, it gives a stale value, as null gives NULL, and raises the error if there is none. load_timeout: a computation that takes longer has failed; NULL: none. error_backoff: after a computation of a key has failed, no session tries it again within this time, within twice the time if it fails then, and so on, up to 64 times: fetch does as on_error says, at once; NULL: each tries. stale_ttl: how much longer than its time to live a value computed by fetch is kept, as a stale one: a miss, of which one session computes the value anew, while fetch gives the others the stale one at once (with on_timeout stale, after wait_timeout). It has passed its time to live, and that is all: what a change of a watched table, an invalidation or clear has ended is not given any more. NULL: none is kept. soft_load_timeout: a load_timeout for when there is a stale value, which is then given whatever on_error says; NULL: none. loader_takes: what the loader''s parameters are: parts, $1, $2, ... are the parts of the key; key, $1 is the whole key; keys, $1 is a text[] of all keys that one call has to compute, and the loader returns a row for each that has a value, with a column key, of type text, beside those of the value: none for a key is NULL, several for one, or one for another key, an error. loader_function: instead of loader and loader_takes, a function of one argument: of type text, it is called with the key, of type text[], with the keys; it gives what such a loader would. Rename or replace it by one with other columns, and give it again. What it reads, the server does not see: if it is not IMMUTABLE, it needs a ttl or, if it is STABLE, loader_tags. loader_tags: tags that all values of the loader carry, for invalidate_tags and for the tags of watch; NULL: none. ttl_column: the column of the loader''s result, an interval, that is not part of the value but says how long it may live, if it is not to live shorter than that anyway: no longer than ttl; NULL there: as ttl says; 0 or less: the value is given and not kept. run_as: the role by whose rights the loader runs, with the search path pg_catalog, so that it must name schemas, and whose values are served to all who may call fetch: who declares it must be able to SET ROLE to it; NULL: the rights and the search path of the caller, and a value is served to the role that computed it. Entries with such keys that are there already end. A NULL name, transactional, ttl_jitter or pinned is an error. Example: SELECT cachegrid.create_cache(''product'', ttl => ''1 hour'', loader => ''SELECT to_jsonb(p) FROM product p WHERE id = $1''); SELECT cachegrid.create_cache(''offer'', ttl => ''1 hour'', loader_function => ''load_offers(text[])'');';
+
+CREATE FUNCTION loader_of_function(function regprocedure, other text DEFAULT NULL, takes text DEFAULT NULL, OUT loader text, OUT loader_takes text)
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    f record;
+    call text;
+BEGIN
+    IF other IS NOT NULL OR takes IS NOT NULL THEN
+        RAISE EXCEPTION 'option "loader_function" excludes "loader" and "loader_takes"'
+            USING ERRCODE = 'invalid_parameter_value', DETAIL = 'A cache has one loader.',
+                  HINT = 'Give a query or a function.';
+    END IF;
+    SELECT format('%I.%I', n.nspname, p.proname) AS name, p.proretset, p.provariadic <> 0 AS is_variadic, p.prokind, t.typtype,
+           p.pronargs, p.proargtypes[0] AS argument, p.prorettype, coalesce('o' = ANY (p.proargmodes) OR 't' = ANY (p.proargmodes), false) AS has_columns
+      INTO f
+      FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace JOIN pg_type AS t ON t.oid = p.prorettype
+     WHERE p.oid = function;
+    IF NOT FOUND OR f.prokind <> 'f' OR f.pronargs <> 1 OR f.argument NOT IN ('text'::regtype, 'text[]'::regtype)
+       OR (f.typtype = 'p' AND NOT (f.prorettype = 'record'::regtype AND f.has_columns)) THEN
+        RAISE EXCEPTION 'function % cannot be a loader', function::text
+            USING ERRCODE = 'invalid_function_definition',
+                  DETAIL = 'A loader takes one argument, of type text or text[], and returns a value, or columns that it names.',
+                  HINT = 'Write one around it, or give a query as the loader.';
+    END IF;
+    loader_takes := CASE WHEN f.argument = 'text'::regtype THEN 'key' ELSE 'keys' END;
+    call := format('%s(%s$1::%s)', f.name, CASE WHEN f.is_variadic THEN 'VARIADIC ' END,
+                   CASE loader_takes WHEN 'key' THEN 'text' ELSE 'text[]' END);
+    -- A function that returns NULL for a row has computed NULL, not a row of NULLs.
+    loader := CASE WHEN f.proretset OR loader_takes = 'keys' THEN format('SELECT * FROM %s', call)
+                   WHEN f.typtype IN ('c', 'p')
+                   THEN format('SELECT (f.r).* FROM (SELECT %s AS r OFFSET 0) AS f WHERE f.r IS DISTINCT FROM NULL', call)
+                   ELSE format('SELECT %s', call) END;
+END
+$$;
+COMMENT ON FUNCTION loader_of_function IS 'The query by which a function is a loader, and what that takes; raises an error for functions that cannot be one.';
 
 CREATE FUNCTION check_choice(option text, value text, choices text[], what text) RETURNS void
     LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
@@ -447,7 +526,14 @@ BEGIN
             cachegrid.check_time('load_timeout', options.load_timeout, false, 'Use NULL for none.'),
             cachegrid.check_time('error_backoff', options.error_backoff, false, 'Use NULL for none.'),
             cachegrid.check_time('stale_ttl', options.stale_ttl, false, 'Use NULL for values that are not kept beyond their time to live.'),
-            cachegrid.check_time('soft_load_timeout', options.soft_load_timeout, false, 'Use NULL for none.');
+            cachegrid.check_time('soft_load_timeout', options.soft_load_timeout, false, 'Use NULL for none.'),
+            cachegrid.check_choice('loader_takes', options.loader_takes, '{parts,key,keys}', 'It says what the parameters of the loader are.');
+    IF array_ndims(options.loader_tags) > 1 OR EXISTS (SELECT FROM unnest(options.loader_tags) AS tag
+                                                        WHERE tag IS NULL OR octet_length(tag) NOT BETWEEN 1 AND 512) THEN
+        RAISE EXCEPTION 'option "loader_tags" must be a list of tags'
+            USING ERRCODE = 'invalid_parameter_value', DETAIL = 'A tag has 1 to 512 bytes, and is not NULL.',
+                  HINT = 'Use NULL for none.';
+    END IF;
 END
 $$;
 COMMENT ON FUNCTION check_policy IS 'Raises an error for options that create_cache and alter_cache refuse.';
@@ -459,19 +545,27 @@ CREATE FUNCTION alter_cache(name text, ttl interval DEFAULT NULL, loader text DE
                             lease_interval interval DEFAULT NULL, null_ttl interval DEFAULT NULL,
                             on_error text DEFAULT NULL, load_timeout interval DEFAULT NULL, error_backoff interval DEFAULT NULL,
                             stale_ttl interval DEFAULT NULL, soft_load_timeout interval DEFAULT NULL,
+                            loader_takes text DEFAULT NULL, loader_function regprocedure DEFAULT NULL, loader_tags text[] DEFAULT NULL,
+                            ttl_column name DEFAULT NULL, run_as regrole DEFAULT NULL,
                             reset text[] DEFAULT '{}') RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     known CONSTANT text[] := '{ttl,loader,transactional,ttl_jitter,compress_above,max_memory,pinned,wait_timeout,on_timeout,lease_interval,null_ttl,'
-                              'on_error,load_timeout,error_backoff,stale_ttl,soft_load_timeout}';
+                              'on_error,load_timeout,error_backoff,stale_ttl,soft_load_timeout,loader_takes,loader_tags,ttl_column,run_as}';
     options cachegrid.cache := ROW(NULL, ttl, loader, coalesce(transactional, true), coalesce(ttl_jitter, 0), compress_above,
                                    pg_size_bytes(max_memory), coalesce(pinned, false), wait_timeout, coalesce(on_timeout, 'compute'),
                                    lease_interval, null_ttl, coalesce(on_error, 'raise'), load_timeout, error_backoff,
-                                   stale_ttl, soft_load_timeout);
+                                   stale_ttl, soft_load_timeout, coalesce(loader_takes, 'parts'), loader_tags, ttl_column, run_as, NULL);
     unknown text;
+    new_loader boolean; -- and what it takes: another one, or none
 BEGIN
+    IF loader_function IS NOT NULL THEN
+        SELECT f.loader, f.loader_takes INTO options.loader, options.loader_takes
+          FROM cachegrid.loader_of_function(loader_function, loader, loader_takes) AS f;
+    END IF;
+    new_loader := options.loader IS NOT NULL OR 'loader' = ANY (reset);
     PERFORM cachegrid.check_policy(alter_cache.name, options);
     SELECT o INTO unknown FROM unnest(reset) AS o
      WHERE o IS NULL OR o <> ALL (known)
@@ -483,7 +577,7 @@ BEGIN
     END IF;
     UPDATE cachegrid.cache AS c
        SET ttl = CASE WHEN 'ttl' = ANY (reset) THEN NULL ELSE coalesce(alter_cache.ttl, c.ttl) END,
-           loader = CASE WHEN 'loader' = ANY (reset) THEN NULL ELSE coalesce(alter_cache.loader, c.loader) END,
+           loader = CASE WHEN 'loader' = ANY (reset) THEN NULL ELSE coalesce(options.loader, c.loader) END,
            transactional = CASE WHEN 'transactional' = ANY (reset) THEN true
                                 ELSE coalesce(alter_cache.transactional, c.transactional) END,
            ttl_jitter = CASE WHEN 'ttl_jitter' = ANY (reset) THEN 0 ELSE coalesce(alter_cache.ttl_jitter, c.ttl_jitter) END,
@@ -500,7 +594,14 @@ BEGIN
            error_backoff = CASE WHEN 'error_backoff' = ANY (reset) THEN NULL ELSE coalesce(alter_cache.error_backoff, c.error_backoff) END,
            stale_ttl = CASE WHEN 'stale_ttl' = ANY (reset) THEN NULL ELSE coalesce(alter_cache.stale_ttl, c.stale_ttl) END,
            soft_load_timeout = CASE WHEN 'soft_load_timeout' = ANY (reset) THEN NULL
-                                    ELSE coalesce(alter_cache.soft_load_timeout, c.soft_load_timeout) END
+                                    ELSE coalesce(alter_cache.soft_load_timeout, c.soft_load_timeout) END,
+           loader_takes = CASE WHEN 'loader_takes' = ANY (reset) THEN 'parts'
+                               WHEN new_loader OR alter_cache.loader_takes IS NOT NULL THEN options.loader_takes
+                               ELSE c.loader_takes END,
+           loader_tags = CASE WHEN 'loader_tags' = ANY (reset) THEN NULL ELSE coalesce(alter_cache.loader_tags, c.loader_tags) END,
+           ttl_column = CASE WHEN 'ttl_column' = ANY (reset) THEN NULL ELSE coalesce(alter_cache.ttl_column, c.ttl_column) END,
+           run_as = CASE WHEN 'run_as' = ANY (reset) THEN NULL ELSE coalesce(alter_cache.run_as, c.run_as) END,
+           source = CASE WHEN new_loader THEN NULL ELSE c.source END
      WHERE c.name = alter_cache.name::name;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'cache "%" does not exist', alter_cache.name
@@ -510,7 +611,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION alter_cache IS
-'Changes the options of the cache name: ttl, loader, transactional, ttl_jitter, compress_above, max_memory, pinned, wait_timeout, on_timeout, lease_interval, null_ttl, on_error, load_timeout, error_backoff, stale_ttl and soft_load_timeout, as for create_cache. Those that are NULL or left out stay, those named in reset go back to their defaults. The cache''s entries end. A NULL name is an error. Example: SELECT cachegrid.alter_cache(''product'', ttl => ''5 minutes'', reset => ''{loader}'');';
+'Changes the options of the cache name: ttl, loader, transactional, ttl_jitter, compress_above, max_memory, pinned, wait_timeout, on_timeout, lease_interval, null_ttl, on_error, load_timeout, error_backoff, stale_ttl, soft_load_timeout, loader_takes, loader_function, loader_tags, ttl_column and run_as, as for create_cache; another loader takes parts of the key unless loader_takes says otherwise, and ends that fetch_row reads from the cache. Those that are NULL or left out stay, those named in reset go back to their defaults; loader_function is reset as loader. The cache''s entries end. A NULL name is an error. Example: SELECT cachegrid.alter_cache(''product'', ttl => ''5 minutes'', reset => ''{loader}'');';
 
 CREATE FUNCTION drop_cache(name text) RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -565,6 +666,7 @@ BEGIN
       INTO loader, template
       FROM unnest(columns) WITH ORDINALITY AS u (c, place);
     PERFORM cachegrid.create_cache(cache_name, cache_table.ttl, loader);
+    UPDATE cachegrid.cache AS c SET source = "table" WHERE c.name = cache_name::name;
 
     -- The lock keeps others from watching the table anew between reading and writing its templates.
     EXECUTE format('LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE', "table");
@@ -813,7 +915,7 @@ CREATE FUNCTION stat_cache(OUT cache text, OUT entries bigint, OUT bytes bigint,
 COMMENT ON FUNCTION stat_cache() IS 'Rows of view cachegrid.stat_cache.';
 CREATE VIEW stat_cache AS SELECT * FROM stat_cache();
 COMMENT ON VIEW stat_cache IS
-'One row a cache of this database, counted since the server started. bytes: keys, values as they are kept, and what they depend on. hit_ratio: hits among all reads, NULL without reads. load_ms: time spent in loaders, in milliseconds. bypasses: reads that could not use the cache (own uncommitted changes, SERIALIZABLE, recovery). refused: values computed but not kept, because a writer was at work. compress_ratio: of the values put that compress_above is for, the bytes kept for each byte of them, those included that it did not pay to compress; NULL without any. compress_ms: time spent compressing and decompressing, in milliseconds. memory: what the entries of a cache with max_memory take of it, in bytes, headers and rounding included, and those that are dead but not swept yet; NULL without. miss_...: why reads were no hits; the last three add up to bypasses, the others to misses. miss_absent: never there, or gone so long ago that nobody knows why. miss_evicted: thrown out for want of memory. miss_expired: its time to live had passed. miss_superseded: deleted, or invalidated: by a change of what it depends on, a clear, a change of its cache. miss_unsettled: a transaction that invalidates it was under way, or had ended after this reader''s snapshot was taken. miss_privileges: computed by another role. miss_other_query: computed by another query or arguments. miss_own_write: the reader''s own transaction changes what it depends on. miss_isolation: SERIALIZABLE, or without a snapshot. miss_recovery: on a standby that knows too little of its primary, or under a snapshot older than the server''s start; view stat_standby says more. load_errors: loaders that failed or took too long, cancelled ones not included. last_error, last_error_at: the last of these errors, its text for members of the role that ran the loader and of pg_read_all_stats; NULL if there was none. stale: stale values that fetch has given, each of them a miss. Example: SELECT cache, entries, hit_ratio FROM cachegrid.stat_cache;';
+'One row a cache of this database, counted since the server started. bytes: keys, values as they are kept, and what they depend on. hit_ratio: hits among all reads, NULL without reads. loads: how often values were computed, one or by fetch_many many at once. load_ms: time spent in loaders, in milliseconds. bypasses: reads that could not use the cache (own uncommitted changes, SERIALIZABLE, recovery). refused: values computed but not kept, because a writer was at work. compress_ratio: of the values put that compress_above is for, the bytes kept for each byte of them, those included that it did not pay to compress; NULL without any. compress_ms: time spent compressing and decompressing, in milliseconds. memory: what the entries of a cache with max_memory take of it, in bytes, headers and rounding included, and those that are dead but not swept yet; NULL without. miss_...: why reads were no hits; the last three add up to bypasses, the others to misses. miss_absent: never there, or gone so long ago that nobody knows why. miss_evicted: thrown out for want of memory. miss_expired: its time to live had passed. miss_superseded: deleted, or invalidated: by a change of what it depends on, a clear, a change of its cache. miss_unsettled: a transaction that invalidates it was under way, or had ended after this reader''s snapshot was taken. miss_privileges: computed by another role. miss_other_query: computed by another query or arguments. miss_own_write: the reader''s own transaction changes what it depends on. miss_isolation: SERIALIZABLE, or without a snapshot. miss_recovery: on a standby that knows too little of its primary, or under a snapshot older than the server''s start; view stat_standby says more. load_errors: loaders that failed or took too long, cancelled ones not included. last_error, last_error_at: the last of these errors, its text for members of the role that ran the loader and of pg_read_all_stats; NULL if there was none. stale: stale values that fetch has given, each of them a miss. Example: SELECT cache, entries, hit_ratio FROM cachegrid.stat_cache;';
 
 CREATE FUNCTION stat_memory(OUT class text, OUT used_bytes bigint, OUT free_bytes bigint, OUT entries bigint, OUT pages bigint,
                             OUT waste_bytes bigint) RETURNS SETOF record
@@ -906,7 +1008,7 @@ GRANT EXECUTE ON FUNCTION set(text, text, interval, text[]), set(text, anyelemen
     cas(text, text, bigint, interval), cas(text, anyelement, bigint, interval),
     incr(text, bigint, interval), decr(text, bigint, interval), expire(text, interval) TO cachegrid_writer;
 
-GRANT EXECUTE ON FUNCTION clear(text), create_cache, check_policy, check_choice, check_time, alter_cache, drop_cache(text),
+GRANT EXECUTE ON FUNCTION clear(text), create_cache, check_policy, check_choice, check_time, loader_of_function, alter_cache, drop_cache(text),
     cache_table(regclass, name, interval)
     TO cachegrid_admin;
 GRANT INSERT, UPDATE, DELETE ON cache TO cachegrid_admin;

@@ -7,6 +7,7 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "utils/array.h"
@@ -19,6 +20,8 @@
 
 PG_FUNCTION_INFO_V1(cachegrid_fetch);
 PG_FUNCTION_INFO_V1(cachegrid_fetch_by_loader);
+PG_FUNCTION_INFO_V1(cachegrid_fetch_many);
+PG_FUNCTION_INFO_V1(cachegrid_fetch_row);
 PG_FUNCTION_INFO_V1(cachegrid_lookup);
 PG_FUNCTION_INFO_V1(cachegrid_fill);
 PG_FUNCTION_INFO_V1(cachegrid_give_up);
@@ -64,6 +67,48 @@ cachegrid_fetch_by_loader(PG_FUNCTION_ARGS)
 	if (isnull)
 		PG_RETURN_NULL();
 	PG_RETURN_DATUM(value);
+}
+
+/* fetch_many(keys text[]) */
+Datum
+cachegrid_fetch_many(PG_FUNCTION_ARGS)
+{
+	ArrayType *array = DatumGetArrayTypeP(cg_api_required(
+		fcinfo, 0, "keys", "Give an empty array to be given an empty one."));
+	int dimensions[1];
+	int lower_bounds[1] = {1};
+	CacheKey *keys;
+	Datum *values;
+	bool *nulls;
+
+	if (ARR_NDIM(array) > 1)
+		ereport(ERROR, errcode(ERRCODE_ARRAY_SUBSCRIPT_ERROR),
+				errmsg("keys must be a one-dimensional array"),
+				errdetail("It has %d dimensions.", ARR_NDIM(array)),
+				errhint("Give one key after the other."));
+	dimensions[0] = cg_api_names(fcinfo, 0, false, &keys);
+	if (dimensions[0] == 0)
+		PG_RETURN_ARRAYTYPE_P(construct_empty_array(JSONBOID));
+	values = palloc_array(Datum, dimensions[0]);
+	nulls = palloc_array(bool, dimensions[0]);
+	cg_load_fetch_many(keys, dimensions[0], values, nulls);
+	PG_RETURN_ARRAYTYPE_P(construct_md_array(values, nulls, 1, dimensions, lower_bounds,
+											 JSONBOID, -1, false, TYPALIGN_INT));
+}
+
+/* fetch_row(row anyelement, VARIADIC key text[]) -> anyelement; row: its type alone */
+Datum
+cachegrid_fetch_row(PG_FUNCTION_ARGS)
+{
+	Oid type = get_fn_expr_argtype(fcinfo->flinfo, 0);
+	Datum key = cg_api_required(fcinfo, 1, "key", "Give a text for each column of it.");
+	Datum row;
+	bool isnull;
+
+	row = cg_load_fetch_row(type, DatumGetArrayTypeP(key), &isnull);
+	if (isnull)
+		PG_RETURN_NULL();
+	PG_RETURN_DATUM(row);
 }
 
 /* lookup(key, tags, lease, OUT value, OUT token, OUT must_load) */

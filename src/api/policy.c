@@ -9,10 +9,12 @@
 
 #include "commands/trigger.h"
 #include "executor/spi.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
 
 #include "api/api.h"
+#include "base/compat.h"
 #include "store/store.h"
 
 PG_FUNCTION_INFO_V1(cachegrid_cache_changed);
@@ -43,6 +45,25 @@ limits_of(HeapTuple row, TupleDesc descriptor)
 	return limits;
 }
 
+/* Rights may be lent by who has them only: else an admin of caches could have anybody's. */
+static void
+check_lending(HeapTuple row, TupleDesc descriptor)
+{
+	bool is_null;
+	Oid role = DatumGetObjectId(column_of(row, descriptor, "run_as", &is_null));
+	const char *name;
+
+	if (is_null)
+		return;
+	name = GetUserNameFromId(role, false);
+	if (!cg_can_set_role(GetUserId(), role))
+		ereport(ERROR, errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				errmsg("permission denied to lend the rights of role \"%s\"", name),
+				errdetail("The loader of cache \"%s\" would run with them.",
+						  name_of(row, descriptor)),
+				errhint("Have it declared by a role that can SET ROLE to it."));
+}
+
 static void
 updated(const char *old_name, const char *new_name, const StoreLimits *limits)
 {
@@ -61,6 +82,7 @@ cachegrid_cache_changed(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigger = (TriggerData *) fcinfo->context;
 	TupleDesc descriptor;
+	HeapTuple row;
 	const char *name;
 	StoreLimits limits;
 
@@ -69,18 +91,20 @@ cachegrid_cache_changed(PG_FUNCTION_ARGS)
 				errmsg("function \"%s\" must be called as a trigger", "cache_changed"),
 				errdetail("It is the trigger of table cachegrid.cache."),
 				errhint("Call cachegrid.alter_cache to change a cache."));
+	descriptor = RelationGetDescr(trigger->tg_relation);
+	row = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_newtuple
+													 : trigger->tg_trigtuple;
+	if (!TRIGGER_FIRED_BY_DELETE(trigger->tg_event))
+		check_lending(row, descriptor);
 	if (!cg_store_attached())
 		return PointerGetDatum(NULL);
-	descriptor = RelationGetDescr(trigger->tg_relation);
 	name = name_of(trigger->tg_trigtuple, descriptor);
 	if (TRIGGER_FIRED_BY_DELETE(trigger->tg_event))
 	{
 		cg_cache_policy_dropped(name);
 		return PointerGetDatum(NULL);
 	}
-	limits = limits_of(TRIGGER_FIRED_BY_INSERT(trigger->tg_event) ? trigger->tg_trigtuple
-																  : trigger->tg_newtuple,
-					   descriptor);
+	limits = limits_of(row, descriptor);
 	if (TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
 		cg_cache_policy_created(name, &limits);
 	else

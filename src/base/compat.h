@@ -102,6 +102,13 @@ cg_local_transaction_id(void)
 	EnableDisableTrigger(relation, name, fires_when, false, ShareRowExclusiveLock)
 #endif
 
+/* May the member SET ROLE to the role?  Before 16 every member may. */
+#if PG_VERSION_NUM >= 160000
+#define cg_can_set_role(member, role) member_can_set_role(member, role)
+#else
+#define cg_can_set_role(member, role) is_member_of_role(member, role)
+#endif
+
 /* The names in a qualified name, of String nodes; raises an error if it is none. */
 #if PG_VERSION_NUM >= 160000
 #define cg_name_list(name) stringToQualifiedNameList((name), NULL)

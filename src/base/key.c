@@ -26,6 +26,14 @@ cg_key_init(CacheKey *key, const char *data, Size size)
 	return true;
 }
 
+int
+cg_key_compare(const CacheKey *a, const CacheKey *b)
+{
+	int order = memcmp(a->data, b->data, Min(a->size, b->size));
+
+	return order != 0 ? order : a->size - b->size;
+}
+
 static CacheKey
 checked_name(const char *what, const char *data, Size size)
 {

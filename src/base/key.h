@@ -26,6 +26,8 @@ typedef struct CacheKey
 
 /* Functions in key.c */
 extern bool cg_key_init(CacheKey *key, const char *data, Size size);
+/* By their bytes: less than 0, 0, or more. */
+extern int cg_key_compare(const CacheKey *a, const CacheKey *b);
 extern CacheKey cg_key_from_text(const text *name);
 extern CacheKey cg_tag_from_text(const text *name);
 extern void cg_key_refuse_null(const char *what);

@@ -16,6 +16,7 @@
 
 #include "datatype/timestamp.h"
 #include "nodes/pg_list.h"
+#include "utils/array.h"
 
 #include "base/key.h"
 #include "coherence/coherence.h"
@@ -41,6 +42,14 @@ typedef enum CacheOnError
 	ON_ERROR_NULL, /* it is given NULL, which is not kept */
 	ON_ERROR_STALE /* it is given a stale value, if there is one */
 } CacheOnError;
+
+/* What the parameters of a cache's loader are. */
+typedef enum CacheLoaderTakes
+{
+	LOADER_TAKES_PARTS, /* those of the key behind its prefix */
+	LOADER_TAKES_KEY,	/* the key */
+	LOADER_TAKES_KEYS	/* a text[] of all keys to be computed */
+} CacheLoaderTakes;
 
 /* How a cache's values are computed on a miss.  Times are microseconds. */
 typedef struct CacheLoading
@@ -72,6 +81,11 @@ typedef struct CachePolicy
 	const char *loader; /* query text, or NULL */
 	CacheLoading loading;
 	StoreLimits limits;
+	CacheLoaderTakes loader_takes;
+	ArrayType *loader_tags; /* text[] without NULLs, or NULL */
+	const char *ttl_column; /* of the loader's result, or NULL */
+	Oid run_as; /* by whose rights the loader runs; InvalidOid: the caller's */
+	Oid source; /* the table whose rows it holds, or InvalidOid */
 } CachePolicy;
 
 /* A value of any type, flat: what the store keeps. */
@@ -243,6 +257,8 @@ extern void cg_cache_policy_dropped(const char *name);
 /* Functions in ttl.c */
 extern int64 cg_cache_microseconds(const Interval *interval);
 extern int64 cg_cache_ttl_from_interval(const Interval *ttl); /* raises errors */
+/* The same of one that a computation gives: 0, not to be kept, for what is not positive. */
+extern int64 cg_cache_ttl_computed(const Interval *ttl);
 
 /* For the sweep: nobody will be served it again.  May be called under a partition lock. */
 extern bool cg_cache_entry_is_dead(const StoreKey *key, const StoreEntry *entry);

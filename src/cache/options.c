@@ -11,6 +11,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
@@ -39,7 +40,12 @@ enum
 	COLUMN_ERROR_BACKOFF,
 	COLUMN_STALE_TTL,
 	COLUMN_SOFT_LOAD_TIMEOUT,
-	COLUMNS = COLUMN_SOFT_LOAD_TIMEOUT
+	COLUMN_LOADER_TAKES,
+	COLUMN_LOADER_TAGS,
+	COLUMN_TTL_COLUMN,
+	COLUMN_RUN_AS,
+	COLUMN_SOURCE,
+	COLUMNS = COLUMN_SOURCE
 };
 
 /* A row, taken apart. */
@@ -62,6 +68,12 @@ static const char *const error_answers[] = {
 	[ON_ERROR_STALE] = "stale",
 };
 
+static const char *const loader_parameters[] = {
+	[LOADER_TAKES_PARTS] = "parts",
+	[LOADER_TAKES_KEY] = "key",
+	[LOADER_TAKES_KEYS] = "keys",
+};
+
 const char *
 cg_options_name(HeapTuple row, TupleDesc descriptor)
 {
@@ -81,6 +93,11 @@ cg_options_init(CachePolicy *policy)
 	policy->loader = NULL;
 	policy->loading = (CacheLoading){.wait_timeout = -1, .null_ttl = -1};
 	policy->limits = (StoreLimits){0};
+	policy->loader_takes = LOADER_TAKES_PARTS;
+	policy->loader_tags = NULL;
+	policy->ttl_column = NULL;
+	policy->run_as = InvalidOid;
+	policy->source = InvalidOid;
 }
 
 /* Of a column that is an interval, in microseconds; otherwise where it is NULL. */
@@ -124,6 +141,28 @@ read_loading(const Row *row, CacheLoading *loading)
 	loading->soft_load_timeout = interval_of(row, COLUMN_SOFT_LOAD_TIMEOUT, 0);
 }
 
+/* What is of the loader itself; the context is the policy's. */
+static void
+read_loader(const Row *row, MemoryContext context, CachePolicy *policy)
+{
+	MemoryContext old_context = MemoryContextSwitchTo(context);
+
+	if (!row->nulls[COLUMN_LOADER - 1])
+		policy->loader = TextDatumGetCString(row->values[COLUMN_LOADER - 1]);
+	policy->loader_takes =
+		word_of(row, COLUMN_LOADER_TAKES, loader_parameters, lengthof(loader_parameters));
+	if (!row->nulls[COLUMN_LOADER_TAGS - 1])
+		policy->loader_tags = DatumGetArrayTypePCopy(row->values[COLUMN_LOADER_TAGS - 1]);
+	if (!row->nulls[COLUMN_TTL_COLUMN - 1])
+		policy->ttl_column =
+			pstrdup(NameStr(*DatumGetName(row->values[COLUMN_TTL_COLUMN - 1])));
+	if (!row->nulls[COLUMN_RUN_AS - 1])
+		policy->run_as = DatumGetObjectId(row->values[COLUMN_RUN_AS - 1]);
+	if (!row->nulls[COLUMN_SOURCE - 1])
+		policy->source = DatumGetObjectId(row->values[COLUMN_SOURCE - 1]);
+	MemoryContextSwitchTo(old_context);
+}
+
 /* Read the row into the policy, whose texts are made in the context. */
 void
 cg_options_read(HeapTuple tuple, TupleDesc descriptor, MemoryContext context,
@@ -136,9 +175,6 @@ cg_options_read(HeapTuple tuple, TupleDesc descriptor, MemoryContext context,
 	if (!row.nulls[COLUMN_TTL - 1])
 		policy->ttl =
 			cg_cache_ttl_from_interval(DatumGetIntervalP(row.values[COLUMN_TTL - 1]));
-	if (!row.nulls[COLUMN_LOADER - 1])
-		policy->loader = MemoryContextStrdup(
-			context, TextDatumGetCString(row.values[COLUMN_LOADER - 1]));
 	if (!row.nulls[COLUMN_TRANSACTIONAL - 1])
 		policy->transactional = DatumGetBool(row.values[COLUMN_TRANSACTIONAL - 1]);
 	if (!row.nulls[COLUMN_TTL_JITTER - 1])
@@ -150,4 +186,5 @@ cg_options_read(HeapTuple tuple, TupleDesc descriptor, MemoryContext context,
 	if (!row.nulls[COLUMN_PINNED - 1])
 		policy->limits.pinned = DatumGetBool(row.values[COLUMN_PINNED - 1]);
 	read_loading(&row, &policy->loading);
+	read_loader(&row, context, policy);
 }

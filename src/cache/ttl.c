@@ -51,6 +51,12 @@ cg_cache_ttl_from_interval(const Interval *ttl)
 	return microseconds;
 }
 
+int64
+cg_cache_ttl_computed(const Interval *ttl)
+{
+	return Max(cg_cache_microseconds(ttl), 0);
+}
+
 /* When an entry of the cache that is given this time to live now will expire. */
 StoreTime
 cg_policy_expiry(const CachePolicy *policy, int64 ttl)

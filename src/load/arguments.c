@@ -152,3 +152,43 @@ cg_load_arguments_from_key(const LoadQuery *query, const CacheKey *key)
 	}
 	return arguments;
 }
+
+static void
+check_one_parameter(const LoadQuery *query, const char *what)
+{
+	if (query->parameter_count > 1)
+		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				errmsg("loader has %d parameters", query->parameter_count),
+				errdetail("As its cache says, it takes %s, as $1.", what),
+				errhint("Change the loader, or the cache's \"loader_takes\"."));
+}
+
+LoadArguments *
+cg_load_arguments_of_key(const LoadQuery *query, const CacheKey *key)
+{
+	LoadArguments *arguments = make_arguments(query);
+
+	check_one_parameter(query, "the key");
+	if (query->parameter_count == 1)
+		set_argument(arguments, 0, pnstrdup(key->data, key->size));
+	return arguments;
+}
+
+LoadArguments *
+cg_load_arguments_of_keys(const LoadQuery *query, Datum keys)
+{
+	LoadArguments *arguments = make_arguments(query);
+
+	check_one_parameter(query, "the keys");
+	if (query->parameter_count == 0)
+		return arguments;
+	if (query->parameter_types[0] != TEXTARRAYOID)
+		ereport(ERROR, errcode(ERRCODE_DATATYPE_MISMATCH),
+				errmsg("parameter $1 of the loader has type %s, not text[]",
+					   format_type_be(query->parameter_types[0])),
+				errdetail("As its cache says, it takes the keys."),
+				errhint("Cast it, as in ANY ($1::text[])."));
+	arguments->values[0] = keys;
+	arguments->nulls[0] = ' ';
+	return arguments;
+}

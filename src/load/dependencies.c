@@ -59,7 +59,7 @@ static bool
 is_reached_by_name(const DependencyWalk *walk, const CaptureSpec *spec,
 				   const LoadPins *pins)
 {
-	for (int i = 0; i < spec->key_count; i++)
+	for (int i = 0; i < spec->key_count && walk->target->key; i++)
 		if (cg_load_pins_render_to(pins, spec->keys[i], walk->target->key))
 			return true;
 	for (int i = 0; i < spec->tag_count; i++)

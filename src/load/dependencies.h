@@ -17,7 +17,7 @@
 /* The entry that a query is to fill: its key and its tags. */
 typedef struct LoadTarget
 {
-	const CacheKey *key;
+	const CacheKey *key; /* NULL: no one key's, for the query is that of many */
 	const CacheKey *tags;
 	int tag_count;
 } LoadTarget;

@@ -16,6 +16,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "executor/spi.h"
 #include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
@@ -30,8 +31,7 @@
 #include "load/refuse.h"
 #include "load/running.h"
 
-/* Backend-local: the innermost load under way. */
-static Load *current_load = NULL;
+Load *cg_load_current = NULL;
 
 static void
 set_tags(LoadTarget *target, ArrayType *tags)
@@ -70,12 +70,17 @@ init_load(Load *load, const LoadRequest *request, uint64 identity)
 	load->options = policy->loading;
 	load->cache = policy->name;
 	load->cache_number = policy->number;
-	load->target.key = &request->key;
+	load->target.key = request->row_key ? request->row_key : &request->key;
+	if (!request->arguments && request->takes == LOADER_TAKES_KEYS)
+		load->target.key = NULL;
 	set_tags(&load->target, request->tags);
-	load->outer = current_load;
+	load->outer = cg_load_current;
 }
 
-/* Append the keys of the loads from first, an outer one, to last. */
+/*
+ * Append the keys of the loads from first, an outer one, to last.  Of those in between that
+ * are computed together, one stands for all.
+ */
 static void
 append_chain(StringInfo chain, const Load *first, const Load *last)
 {
@@ -83,6 +88,8 @@ append_chain(StringInfo chain, const Load *first, const Load *last)
 
 	if (last != first)
 		append_chain(chain, first, last->outer);
+	if (last != first && last->companion)
+		return;
 	appendStringInfo(chain, "%s\"%.*s\"", last == first ? "" : ", ", key->size,
 					 key->data);
 }
@@ -111,8 +118,19 @@ check_recursion(const Load *load)
 	}
 }
 
-static void
-release_lease(Load *load)
+void
+cg_load_init(Load *load, const LoadRequest *request, uint64 identity,
+			 const CacheValue *stale, StoreTime stale_until)
+{
+	init_load(load, request, identity);
+	load->stale = *stale;
+	/* What is computed from a stale value would be stale from the start. */
+	load->stale_until = load->outer ? 0 : stale_until;
+	check_recursion(load);
+}
+
+void
+cg_load_release(Load *load)
 {
 	LeaseEnd end = load->failed		 ? LEASE_END_FAILED
 				   : load->fruitless ? LEASE_END_FRUITLESS
@@ -124,9 +142,8 @@ release_lease(Load *load)
 	load->leased = false;
 }
 
-/* When to stop waiting for another session, by cg_clock_ms(). */
-static int64
-wait_deadline(const Load *load)
+int64
+cg_load_wait_deadline(const Load *load)
 {
 	int64 timeout = load->options.wait_timeout;
 
@@ -134,63 +151,83 @@ wait_deadline(const Load *load)
 		   (timeout < 0 ? cg_lease_timeout : timeout / MICROSECONDS_IN_MS);
 }
 
-/* What is to be done for a value that was not there. */
-typedef enum Begun
-{
-	BEGUN_LOAD,	 /* compute it */
-	BEGUN_FOUND, /* it is there now */
-	BEGUN_STALE, /* another session computes it: do with the stale one */
-	BEGUN_OFF	 /* do without: it has failed, and is not to be tried again yet */
-} Begun;
-
-/*
- * Begin the fill, holding the lease where one is to be had; if another session
- * publishes the value meanwhile, there is nothing to fill.
- */
+/* There is no fill where the transaction or the key allows none. */
 static Begun
-begin_fill(Load *load, CacheValue *value)
+begin_without_fill(Load *load)
 {
-	int64 deadline = wait_deadline(load);
+	/* Nobody can publish now: let all compute at once. */
+	load->fruitless = true;
+	cg_load_release(load);
+	return cg_load_has_stale(load) ? BEGUN_STALE : BEGUN_LOAD;
+}
+
+Begun
+cg_load_begin(Load *load, LeaseWait waited, CacheValue *value)
+{
+	LeaseOutcome lease;
+
+	load->fill = cg_cache_fill_begin(&load->request->key, load->identity);
+	if (!load->fill)
+		return begin_without_fill(load);
+	lease = cg_load_lease_take(load->lease,
+							   load->options.lease_interval / MICROSECONDS_IN_MS);
+	load->leased = lease == LEASE_TAKEN;
+	if (lease == LEASE_NONE || (lease == LEASE_BUSY && waited != LEASE_ENDED))
+		return BEGUN_LOAD;
+
+	cg_cache_fill_abandon(load->fill);
+	load->fill = NULL;
+	if (lease == LEASE_OFF)
+		return cg_load_has_stale(load) ? BEGUN_STALE : BEGUN_OFF;
+	if (lease == LEASE_BUSY)
+		return load->options.on_timeout != ON_TIMEOUT_STALE && cg_load_has_stale(load)
+				   ? BEGUN_STALE
+				   : BEGUN_WAIT;
+
+	/* Who has the lease looks whether it is there now, and else begins anew. */
+	if (cg_cache_lookup_again(&load->request->key, load->identity, value) == CACHE_HIT)
+		return BEGUN_FOUND;
+	load->fill = cg_cache_fill_begin(&load->request->key, load->identity);
+	return load->fill ? BEGUN_LOAD : begin_without_fill(load);
+}
+
+Begun
+cg_load_wait(Load *load, int64 deadline, LeaseWait *waited, CacheValue *value)
+{
+	*waited = cg_load_lease_wait(load->lease, deadline);
+	if (cg_cache_lookup_again(&load->request->key, load->identity, value) == CACHE_HIT)
+		return BEGUN_FOUND;
+	if (*waited == LEASE_TIMEOUT && cg_load_has_stale(load))
+		return BEGUN_STALE;
+	if (*waited == LEASE_TIMEOUT && load->options.on_timeout == ON_TIMEOUT_ERROR)
+		cg_load_refuse_to_wait(&load->request->key);
+	return BEGUN_WAIT;
+}
+
+/* The same as often as it takes. */
+static Begun
+begin_or_wait(Load *load, CacheValue *value)
+{
+	int64 deadline = cg_load_wait_deadline(load);
 	LeaseWait waited = LEASE_ENDED;
 
 	for (;;)
 	{
-		LeaseOutcome lease;
+		Begun begun = cg_load_begin(load, waited, value);
 
-		load->fill = cg_cache_fill_begin(&load->request->key, load->identity);
-		if (!load->fill)
-		{
-			/* Nobody can publish now: let all compute at once. */
-			load->fruitless = true;
-			release_lease(load);
-			return cg_load_has_stale(load) ? BEGUN_STALE : BEGUN_LOAD;
-		}
-		if (load->leased)
-			return BEGUN_LOAD;
-		lease = cg_load_lease_take(load->lease,
-								   load->options.lease_interval / MICROSECONDS_IN_MS);
-		load->leased = lease == LEASE_TAKEN;
-		if (lease == LEASE_NONE || (lease == LEASE_BUSY && waited != LEASE_ENDED))
-			return BEGUN_LOAD;
-
-		/* Who has waited, and who has the lease, looks whether it is there now. */
-		cg_cache_fill_abandon(load->fill);
-		load->fill = NULL;
-		if (lease == LEASE_OFF)
-			return cg_load_has_stale(load) ? BEGUN_STALE : BEGUN_OFF;
-		if (lease == LEASE_BUSY && load->options.on_timeout != ON_TIMEOUT_STALE &&
-			cg_load_has_stale(load))
-			return BEGUN_STALE;
-		if (!load->leased)
-			waited = cg_load_lease_wait(load->lease, deadline);
-		if (cg_cache_lookup_again(&load->request->key, load->identity, value) ==
-			CACHE_HIT)
-			return BEGUN_FOUND;
-		if (waited == LEASE_TIMEOUT && cg_load_has_stale(load))
-			return BEGUN_STALE;
-		if (waited == LEASE_TIMEOUT && load->options.on_timeout == ON_TIMEOUT_ERROR)
-			cg_load_refuse_to_wait(&load->request->key);
+		if (begun == BEGUN_WAIT)
+			begun = cg_load_wait(load, deadline, &waited, value);
+		if (begun != BEGUN_WAIT)
+			return begun;
 	}
+}
+
+CacheValue
+cg_load_do_without(const Load *load)
+{
+	if (load->options.on_error != ON_ERROR_NULL)
+		cg_load_refuse_to_try(&load->request->key);
+	return cg_load_give_nothing();
 }
 
 /* stale, where stale_until is not 0: what may be given instead, until then. */
@@ -201,58 +238,65 @@ load_value(const LoadRequest *request, uint64 identity, const CacheValue *stale,
 	CacheValue value = {InvalidOid, (Datum) 0};
 	Load load;
 
-	init_load(&load, request, identity);
-	load.stale = *stale;
-	/* What is computed from a stale value would be stale from the start. */
-	load.stale_until = load.outer ? 0 : stale_until;
-	check_recursion(&load);
+	cg_load_init(&load, request, identity, stale, stale_until);
 	PG_TRY();
 	{
-		switch (begin_fill(&load, &value))
+		switch (begin_or_wait(&load, &value))
 		{
 			case BEGUN_LOAD:
-				current_load = &load;
+				cg_load_current = &load;
 				value = cg_load_compute(&load);
 				break;
 			case BEGUN_FOUND:
+			case BEGUN_WAIT:
 				break;
 			case BEGUN_STALE:
 				value = cg_load_give_stale(&load);
 				break;
 			case BEGUN_OFF:
-				if (load.options.on_error != ON_ERROR_NULL)
-					cg_load_refuse_to_try(&load.request->key);
-				value = cg_load_give_nothing();
+				value = cg_load_do_without(&load);
 				break;
 		}
 	}
 	PG_FINALLY();
 	{
-		current_load = load.outer;
-		release_lease(&load);
+		cg_load_current = load.outer;
+		cg_load_release(&load);
 	}
 	PG_END_TRY();
+	return value;
+}
+
+/* The value of whatever type, by the rights that the request says. */
+CacheValue
+cg_load_value(const LoadRequest *request)
+{
+	CacheValue value = {InvalidOid, (Datum) 0};
+	LoadCaller caller;
+	StoreTime stale_until;
+	uint64 identity;
+
+	cg_load_rights_begin(&caller, request->run_as);
+	identity = cg_load_identity(request);
+	if (cg_cache_lookup_or_stale(&request->key, identity, &value, &stale_until) !=
+		CACHE_HIT)
+		value = load_value(request, identity, &value, stale_until);
+	cg_load_rights_end(&caller);
 	return value;
 }
 
 Datum
 cg_load_fetch(const LoadRequest *request, bool *isnull)
 {
-	uint64 identity = cg_load_identity(request);
-	CacheValue value = {InvalidOid, (Datum) 0};
-	StoreTime stale_until;
+	CacheValue value = cg_load_value(request);
 
-	if (cg_cache_lookup_or_stale(&request->key, identity, &value, &stale_until) !=
-		CACHE_HIT)
-		value = load_value(request, identity, &value, stale_until);
 	return cg_load_value_to_jsonb(&value, isnull);
 }
 
-Datum
-cg_load_fetch_by_loader(const CacheKey *key, bool *isnull)
+const CachePolicy *
+cg_load_policy_with_loader(const CacheKey *key)
 {
 	const CachePolicy *policy = cg_cache_policy(key);
-	LoadRequest request = {.key = *key};
 
 	if (!policy->loader)
 		ereport(
@@ -261,9 +305,31 @@ cg_load_fetch_by_loader(const CacheKey *key, bool *isnull)
 			errdetail("The key \"%.*s\" belongs to it.", key->size, key->data),
 			errhint("Give it one by cachegrid.create_cache() or cachegrid.alter_cache(), "
 					"or give fetch() a query."));
+	return policy;
+}
 
-	/* A copy: the lookup may read the policies anew. */
+LoadRequest
+cg_load_request_by_loader(const CacheKey *key)
+{
+	const CachePolicy *policy = cg_load_policy_with_loader(key);
+	LoadRequest request = {.key = *key};
+
+	/* Copies: the lookup may read the policies anew. */
 	request.query = pstrdup(policy->loader);
 	request.query_size = strlen(request.query);
+	request.takes = policy->loader_takes;
+	request.run_as = policy->run_as;
+	if (policy->ttl_column)
+		request.ttl_column = pstrdup(policy->ttl_column);
+	if (policy->loader_tags)
+		request.tags = DatumGetArrayTypePCopy(PointerGetDatum(policy->loader_tags));
+	return request;
+}
+
+Datum
+cg_load_fetch_by_loader(const CacheKey *key, bool *isnull)
+{
+	LoadRequest request = cg_load_request_by_loader(key);
+
 	return cg_load_fetch(&request, isnull);
 }

@@ -30,17 +30,19 @@ typedef struct Computer
 {
 	Oid role;
 	uint32 row_security;
+	uint32 lent; /* are the rights those of the role that the cache says? */
 	uint32 schema_count;
 	Oid schemas[MAX_SCHEMAS]; /* the search path but for temporary schemas */
 } Computer;
 
 static uint64
-hash_computer(void)
+hash_computer(bool lent)
 {
-	Computer computer = {.role = GetUserId()};
+	Computer computer = {.role = GetUserId(), .lent = lent};
 
 	computer.row_security = row_security;
-	computer.schema_count = fetch_search_path_array(computer.schemas, MAX_SCHEMAS);
+	if (!lent)
+		computer.schema_count = fetch_search_path_array(computer.schemas, MAX_SCHEMAS);
 	if (computer.schema_count > MAX_SCHEMAS)
 		ereport(ERROR, errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				errmsg("search path is too long"),
@@ -75,8 +77,10 @@ expires(const LoadRequest *request)
 uint64
 cg_load_identity(const LoadRequest *request)
 {
-	uint64 hash = hash_computer() + expires(request);
+	uint32 kind[2] = {request->takes, request->row_type};
+	uint64 hash = hash_computer(OidIsValid(request->run_as)) + expires(request);
 
+	hash = cg_hash(kind, sizeof(kind), hash);
 	hash = cg_hash(request->query, request->query_size, hash);
 	hash = hash_array(request->arguments, hash);
 	hash = hash_array(request->tags, hash);

@@ -26,8 +26,7 @@
  * A session may wait for one lease while it holds others, for a query may
  * fetch.  Each tells what it waits for before it asks who holds that, what he
  * waits for, and so on: so of those who would wait in a circle one at least sees
- * it, and computes instead.  With the locks of tables leases can be in a circle, too;
- * that lasts until the deadline.
+ * it, and computes instead.  A circle with the lock of a table lasts until the deadline.
  *
  *-------------------------------------------------------------------------
  */
@@ -38,6 +37,7 @@
 #include "storage/ipc.h"
 #include "storage/shmem.h"
 #include "storage/spin.h"
+#include "utils/memutils.h"
 
 #include "base/clock.h"
 #include "base/compat.h"
@@ -48,8 +48,8 @@
 
 #define LEASE_GROUPS	 1024 /* a power of two */
 #define LEASES_IN_GROUP	 8
-#define MAX_LEASES_HELD	 16	   /* by one session: nested loads */
-#define MAX_LEASES_LENT	 16	   /* to one session, besides */
+#define LEASES_HELD		 16	   /* by one session without asking for more: nested loads */
+#define LEASES_LENT		 16	   /* to one session, besides */
 #define BACKOFF_DOUBLES	 6	   /* so often, and no more */
 #define CIRCLE_STEPS	 64	   /* of a longer chain nobody waits for the end */
 #define LONGEST_SLEEP_MS 60000 /* a condition variable knows no long ones */
@@ -104,8 +104,10 @@ typedef struct HeldLease
 
 /* Backend-local: a pointer to shared memory, and the leases held here. */
 static SharedLeases *leases = NULL;
-static HeldLease held[MAX_LEASES_HELD + MAX_LEASES_LENT];
+static HeldLease first_held[LEASES_HELD + LEASES_LENT];
+static HeldLease *held = first_held;
 static int held_count = 0;
+static int held_size = lengthof(first_held);
 
 /* Every process that can compute. */
 static int
@@ -351,13 +353,29 @@ take(uint64 id, int64 interval, int64 lapses_at, uint64 *grant)
 	return outcome;
 }
 
+void
+cg_load_lease_reserve(int count)
+{
+	int size = held_count + count + LEASES_HELD + LEASES_LENT;
+	HeldLease *larger;
+
+	if (size <= held_size)
+		return;
+	larger = MemoryContextAlloc(TopMemoryContext, size * sizeof(HeldLease));
+	memcpy(larger, held, held_count * sizeof(HeldLease));
+	if (held != first_held)
+		pfree(held);
+	held = larger;
+	held_size = size;
+}
+
 LeaseOutcome
 cg_load_lease_take(uint64 id, int64 interval)
 {
 	int lent = count_lent(cg_clock_ms());
 	uint64 grant;
 
-	if (held_count - lent == MAX_LEASES_HELD)
+	if (held_count - lent == held_size - LEASES_LENT)
 		return LEASE_NONE;
 	return take(id, interval, 0, &grant);
 }
@@ -367,7 +385,7 @@ cg_load_lease_lend(uint64 id, int64 interval, int64 duration, uint64 *grant)
 {
 	int64 now = cg_clock_ms();
 
-	if (count_lent(now) == MAX_LEASES_LENT)
+	if (count_lent(now) == LEASES_LENT)
 		return LEASE_NONE;
 	return take(id, interval, now + duration, grant);
 }

@@ -45,6 +45,8 @@ typedef enum LeaseWait
  * never waits.
  */
 extern LeaseOutcome cg_load_lease_take(uint64 id, int64 interval);
+/* Make room to hold so many more; may raise out of memory. */
+extern void cg_load_lease_reserve(int count);
 /*
  * The same for a program that computes outside of this server: the lease outlives the
  * call.  It lapses after duration milliseconds, or when the session exits, if it is not

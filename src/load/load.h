@@ -21,11 +21,16 @@
 typedef struct LoadRequest
 {
 	CacheKey key;
-	const char *query;	  /* one SELECT, not terminated */
-	int query_size;		  /* bytes */
-	ArrayType *arguments; /* text[] of $1, $2 ...; NULL: the parts of the key */
-	ArrayType *tags;	  /* text[] or NULL */
-	const Interval *ttl;  /* NULL: the cache's own */
+	const char *query;		/* one SELECT, not terminated */
+	int query_size;			/* bytes */
+	ArrayType *arguments;	/* text[] of $1, $2 ...; NULL: the parts of the key */
+	ArrayType *tags;		/* text[] or NULL */
+	const Interval *ttl;	/* NULL: the cache's own */
+	CacheLoaderTakes takes; /* without arguments: what the parameters are */
+	const char *ttl_column; /* of the result, says how long it may live; NULL: none */
+	Oid run_as;				/* by whose rights; InvalidOid: the caller's */
+	Oid row_type; /* the result's one column, kept as it is; InvalidOid: jsonb */
+	const CacheKey *row_key; /* of a row: the key that its changes come by, or NULL */
 } LoadRequest;
 
 /* Functions in fetch.c */
@@ -39,6 +44,24 @@ typedef struct LoadRequest
 extern Datum cg_load_fetch(const LoadRequest *request, bool *isnull);
 /* The same by the loader of the key's cache; raises an error if it has none. */
 extern Datum cg_load_fetch_by_loader(const CacheKey *key, bool *isnull);
+
+/* Functions in batch.c */
+
+/*
+ * The same for many keys, in their order: those that are not there are computed together,
+ * a cache at a time.  No lease is held while another is waited for.
+ */
+extern void cg_load_fetch_many(const CacheKey *keys, int count, Datum *values,
+							   bool *nulls);
+
+/* Functions in row.c */
+
+/*
+ * The row of the table that has this row type, by the texts of its primary key, as cached
+ * by cache_table(): palloc'd, of exactly that type.  Raises an error if the type is
+ * not that of such a table, or the key has other columns.
+ */
+extern Datum cg_load_fetch_row(Oid row_type, ArrayType *key, bool *isnull);
 
 /* Functions in outside.c */
 

@@ -92,11 +92,11 @@ pin_search_path(void)
 }
 
 /*
- * Pin all settings but the locale's.  They are restored by AtEOXact_GUC()
+ * Pin all settings but the locale's; with lent rights the search path, too.  They are restored by AtEOXact_GUC()
  * with the nest level that this returns, or when the (sub)transaction aborts.
  */
 int
-cg_load_pin_settings(void)
+cg_load_pin_settings(bool lent_rights)
 {
 	int nest_level = NewGUCNestLevel();
 	Oid temporary;
@@ -104,7 +104,9 @@ cg_load_pin_settings(void)
 
 	pin(pinned_settings, lengthof(pinned_settings));
 	GetTempNamespaceState(&temporary, &temporary_toast);
-	if (OidIsValid(temporary))
+	if (lent_rights)
+		set_locally("search_path", "pg_catalog, pg_temp");
+	else if (OidIsValid(temporary))
 		pin_search_path();
 	return nest_level;
 }

@@ -163,7 +163,7 @@ is_among(Oid function, const Oid *list, int count)
 	return false;
 }
 
-/* Our own fetch() inside a query: its dependencies are handed on by itself. */
+/* Our own fetch() and its kin inside a query: its dependencies are handed on by itself. */
 static bool
 is_fetch(Oid function)
 {
@@ -174,7 +174,9 @@ is_fetch(Oid function)
 		return false;
 	name = get_func_name(function);
 	space = get_namespace_name(get_func_namespace(function));
-	return name && space && strcmp(name, "fetch") == 0 && strcmp(space, "cachegrid") == 0;
+	return name && space && strcmp(space, "cachegrid") == 0 &&
+		   (strcmp(name, "fetch") == 0 || strcmp(name, "fetch_many") == 0 ||
+			strcmp(name, "fetch_row") == 0);
 }
 
 /* Other sessions have none in pg_temp, or another one. */

@@ -8,7 +8,7 @@
 #ifndef CACHEGRID_PURITY_H
 #define CACHEGRID_PURITY_H
 
-#include "nodes/nodes.h"
+#include "nodes/primnodes.h"
 
 /*
  * What else the result follows from, the first that was found of each sort,

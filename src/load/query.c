@@ -371,51 +371,14 @@ cg_load_value_to_jsonb(const CacheValue *value, bool *isnull)
 		CStringGetTextDatum(OidOutputFunctionCall(output, value->datum)), TEXTOID);
 }
 
-/* The one row of a result, as jsonb. */
-static Datum
-row_to_jsonb(SPITupleTable *result, bool *isnull)
+/* Run the query under the active snapshot. */
+void
+cg_load_query_run(LoadQuery *query, const LoadArguments *arguments, int rows)
 {
-	TupleDesc desc = result->tupdesc;
-	HeapTuple row = result->vals[0];
-	Datum value;
+	int result =
+		SPI_execute_snapshot(query->plan, arguments->values, arguments->nulls,
+							 GetActiveSnapshot(), InvalidSnapshot, true, false, rows);
 
-	if (desc->natts == 1)
-	{
-		value = heap_getattr(row, 1, desc, isnull);
-		return *isnull ? (Datum) 0
-					   : cg_load_to_jsonb(value, TupleDescAttr(desc, 0)->atttypid);
-	}
-	*isnull = false;
-	value = heap_copy_tuple_as_datum(row, BlessTupleDesc(desc));
-	return cg_load_to_jsonb(value, RECORDOID);
-}
-
-/*
- * Run the query under the active snapshot.  The result is allocated in the
- * context.
- */
-Datum
-cg_load_query_run(LoadQuery *query, const LoadArguments *arguments, MemoryContext context,
-				  bool *isnull)
-{
-	MemoryContext old_context;
-	Datum value = (Datum) 0;
-	int result;
-
-	result = SPI_execute_snapshot(query->plan, arguments->values, arguments->nulls,
-								  GetActiveSnapshot(), InvalidSnapshot, true, false, 2);
 	if (result != SPI_OK_SELECT)
 		elog(ERROR, "could not run query: %s", SPI_result_code_string(result));
-	if (SPI_processed > 1)
-		ereport(ERROR, errcode(ERRCODE_CARDINALITY_VIOLATION),
-				errmsg("query to be cached returned more than one row"),
-				errdetail("A key has one value."),
-				errhint("Aggregate the rows, for example with jsonb_agg()."));
-
-	*isnull = true;
-	old_context = MemoryContextSwitchTo(context);
-	if (SPI_processed == 1)
-		value = row_to_jsonb(SPI_tuptable, isnull);
-	MemoryContextSwitchTo(old_context);
-	return value;
 }

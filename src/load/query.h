@@ -46,8 +46,8 @@ typedef struct LoadArguments
 /* Functions in query.c; to be called between SPI_connect and SPI_finish */
 extern LoadQuery *cg_load_query_prepare(const char *text, int size, bool nested);
 extern LoadQuery *cg_load_query_prepare_anew(const LoadQuery *query);
-extern Datum cg_load_query_run(LoadQuery *query, const LoadArguments *arguments,
-							   MemoryContext context, bool *isnull);
+/* Leaves at most so many rows in SPI_tuptable, SPI_processed. */
+extern void cg_load_query_run(LoadQuery *query, const LoadArguments *arguments, int rows);
 extern Datum cg_load_to_jsonb(Datum value, Oid type);
 /* A value of whatever type as jsonb, for a reader with no more rights than he has. */
 extern Datum cg_load_value_to_jsonb(const CacheValue *value, bool *isnull);
@@ -57,10 +57,15 @@ extern LoadArguments *cg_load_arguments_from_array(const LoadQuery *query,
 												   ArrayType *array);
 extern LoadArguments *cg_load_arguments_from_key(const LoadQuery *query,
 												 const CacheKey *key);
+/* The one parameter is the whole key ... */
+extern LoadArguments *cg_load_arguments_of_key(const LoadQuery *query,
+											   const CacheKey *key);
+/* ... or a text[] of keys. */
+extern LoadArguments *cg_load_arguments_of_keys(const LoadQuery *query, Datum keys);
 extern bool cg_load_literal_moves(const char *literal, Oid type);
 
 /* Functions in pinning.c */
-extern int cg_load_pin_settings(void);
+extern int cg_load_pin_settings(bool lent_rights);
 extern void cg_load_pin_locale(void);
 
 #endif /* CACHEGRID_QUERY_H */

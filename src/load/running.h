@@ -10,7 +10,9 @@
 
 #include "cache/cache.h"
 #include "load/dependencies.h"
+#include "load/lease.h"
 #include "load/load.h"
+#include "load/query.h"
 
 #define MICROSECONDS_IN_MS 1000
 
@@ -20,9 +22,9 @@ typedef struct Load
 	const LoadRequest *request;
 	const char *query; /* terminated */
 	uint64 identity;
-	uint64 lease; /* its id */
-	bool leased;  /* held here */
-	int64 ttl;
+	uint64 lease;		  /* its id */
+	bool leased;		  /* held here */
+	int64 ttl;			  /* of the value; the result may shorten it */
 	CacheLoading options; /* of the key's cache */
 	NameData cache;
 	uint16 cache_number;
@@ -33,7 +35,8 @@ typedef struct Load
 	CacheValue value;	   /* computed */
 	CacheValue stale;	   /* what is there instead, ... */
 	StoreTime stale_until; /* ... which may be given till then; 0: nothing is */
-	struct Load *outer;
+	struct Load *outer;	   /* or the one before it of those that are computed together */
+	bool companion;		   /* is it that one? */
 } Load;
 
 /* Is there a stale value that may be given now? */
@@ -43,6 +46,48 @@ cg_load_has_stale(const Load *load)
 	return load->stale_until != 0 && load->stale_until > cg_store_now();
 }
 
+/* Functions in fetch.c */
+
+/* The innermost load under way in this backend, or NULL. */
+extern Load *cg_load_current;
+
+/* What is to be done for a value that was not there. */
+typedef enum Begun
+{
+	BEGUN_LOAD,	 /* compute it */
+	BEGUN_WAIT,	 /* another session computes it, or has lately */
+	BEGUN_FOUND, /* it is there now */
+	BEGUN_STALE, /* another session computes it: do with the stale one */
+	BEGUN_OFF	 /* do without: it has failed, and is not to be tried again yet */
+} Begun;
+
+/*
+ * A load of the request, which lives at least as long.  Raises an error if the load is
+ * within one of the same value.
+ */
+extern void cg_load_init(Load *load, const LoadRequest *request, uint64 identity,
+						 const CacheValue *stale, StoreTime stale_until);
+/* The policy of the key's cache; raises an error if that has no loader. */
+extern const CachePolicy *cg_load_policy_with_loader(const CacheKey *key);
+/* By the loader of the key's cache, or an error if it has none; texts are palloc'd. */
+extern LoadRequest cg_load_request_by_loader(const CacheKey *key);
+/* The value of the request, of whatever type, by the rights that it says. */
+extern CacheValue cg_load_value(const LoadRequest *request);
+/* When to stop waiting for another session, by cg_clock_ms(). */
+extern int64 cg_load_wait_deadline(const Load *load);
+/*
+ * Begin the fill, holding the lease where one is to be had.  waited: what came of waiting
+ * before, LEASE_ENDED if there was none.  *value is set if it is found.
+ */
+extern Begun cg_load_begin(Load *load, LeaseWait waited, CacheValue *value);
+/* Wait for who computes it, then look; BEGUN_WAIT: it is not there, begin again. */
+extern Begun cg_load_wait(Load *load, int64 deadline, LeaseWait *waited,
+						  CacheValue *value);
+/* What there is instead of the value: NULL, or an error, if it is not to be tried yet. */
+extern CacheValue cg_load_do_without(const Load *load);
+/* Release the lease if the load has it. */
+extern void cg_load_release(Load *load);
+
 /* Functions in compute.c */
 
 /*
@@ -51,9 +96,48 @@ cg_load_has_stale(const Load *load)
  * error.  May raise whatever the query raises.
  */
 extern CacheValue cg_load_compute(Load *load);
+/*
+ * The same of many loads of one cache, in the order of their keys, by one query.  Their
+ * fills are set aside.  The values are left in the loads.
+ */
+extern void cg_load_compute_many(Load **loads, int count);
 /* NULL instead of a value that could not be computed. */
 extern CacheValue cg_load_give_nothing(void);
 /* The stale value, which is counted. */
 extern CacheValue cg_load_give_stale(const Load *load);
+
+/* Functions in many.c */
+
+/*
+ * A query that gives for many keys at once what this one gives for each: its parameters are
+ * the places of the keys, then the arguments of all; its rows the place, then a row of
+ * the query's.  NULL if there is none; palloc'd.
+ */
+extern char *cg_load_many_text(const LoadQuery *query);
+extern LoadArguments *cg_load_many_arguments(const LoadQuery *query,
+											 LoadArguments *const *arguments, int count);
+
+/* Functions in result.c */
+
+/* Read what the query has just given, SPI_tuptable, into the loads' values and ttls. */
+extern void cg_load_result_read(Load *load, MemoryContext context);
+extern void cg_load_result_read_places(Load **loads, int count, MemoryContext context);
+extern void cg_load_result_read_keys(Load **loads, int count, MemoryContext context);
+
+/* Functions in rights.c */
+
+/* The caller, while others' rights are used.  Backend-local, on the stack. */
+typedef struct LoadCaller
+{
+	Oid role;
+	int security_context;
+} LoadCaller;
+
+/*
+ * Go on by the rights of the role, or as before if it is InvalidOid, till the end; after
+ * an error, the end of the (sub)transaction gives them back.
+ */
+extern void cg_load_rights_begin(LoadCaller *caller, Oid role);
+extern void cg_load_rights_end(const LoadCaller *caller);
 
 #endif /* CACHEGRID_RUNNING_H */

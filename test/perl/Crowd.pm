@@ -114,7 +114,7 @@ sub finish
 sub poll
 {
 	my ($self, $computing, $waiting) = @_;
-	my $count = q{SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%fetch(%' AND state = 'active'
+	my $count = q{SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%cachegrid.fetch%(%' AND state = 'active'
 		AND pid <> pg_backend_pid() AND wait_event_type};
 
 	$self->{node}->poll_query_until('postgres', "$count IN ('Lock', 'Timeout')", $computing)
@@ -128,7 +128,7 @@ sub strike
 {
 	my ($self, $function) = @_;
 
-	return $self->sql(qq{SELECT $function(pid) FROM pg_stat_activity WHERE query LIKE '%fetch(%'
+	return $self->sql(qq{SELECT $function(pid) FROM pg_stat_activity WHERE query LIKE '%cachegrid.fetch%(%'
 		AND state = 'active' AND pid <> pg_backend_pid() AND wait_event_type IN ('Lock', 'Timeout')});
 }
 

@@ -44,6 +44,8 @@ INSERT INTO promised_function (name, arguments, result, may_call) VALUES
     ('fetch', 'key text, query text, args text[] = ''{}'', ttl interval = NULL, tags text[] = NULL',
         'jsonb', 'writer'),
     ('fetch', 'key text', 'jsonb', 'reader'),
+    ('fetch_many', 'keys text[]', 'jsonb[]', 'reader'),
+    ('fetch_row', '"row" anyelement, VARIADIC key text[]', 'anyelement', 'reader'),
     ('lookup', 'key text, tags text[] = NULL, lease interval = NULL', '(value text, token text, must_load boolean)', 'reader'),
     ('fill', 'key text, value text, token text, ttl interval = NULL, tags text[] = NULL',
         'boolean', 'writer'),
@@ -57,12 +59,14 @@ INSERT INTO promised_function (name, arguments, result, may_call) VALUES
         'ttl_jitter double precision = 0, compress_above integer = NULL, max_memory text = NULL, pinned boolean = false, '
         'wait_timeout interval = NULL, on_timeout text = ''compute'', lease_interval interval = NULL, null_ttl interval = NULL, '
         'on_error text = ''raise'', load_timeout interval = NULL, error_backoff interval = NULL, '
-        'stale_ttl interval = NULL, soft_load_timeout interval = NULL', 'void', 'admin'),
+        'stale_ttl interval = NULL, soft_load_timeout interval = NULL, loader_takes text = ''parts'', loader_function regprocedure = NULL, '
+        'loader_tags text[] = NULL, ttl_column name = NULL, run_as regrole = NULL', 'void', 'admin'),
     ('alter_cache', 'name text, ttl interval = NULL, loader text = NULL, transactional boolean = NULL, '
         'ttl_jitter double precision = NULL, compress_above integer = NULL, max_memory text = NULL, pinned boolean = NULL, '
         'wait_timeout interval = NULL, on_timeout text = NULL, lease_interval interval = NULL, null_ttl interval = NULL, '
         'on_error text = NULL, load_timeout interval = NULL, error_backoff interval = NULL, '
-        'stale_ttl interval = NULL, soft_load_timeout interval = NULL', 'void', 'admin'),
+        'stale_ttl interval = NULL, soft_load_timeout interval = NULL, loader_takes text = NULL, loader_function regprocedure = NULL, '
+        'loader_tags text[] = NULL, ttl_column name = NULL, run_as regrole = NULL', 'void', 'admin'),
     ('drop_cache', 'name text', 'void', 'admin'),
     ('cache_table', '"table" regclass, cache name = NULL, ttl interval = NULL', 'void', 'admin'),
     -- tables
@@ -235,7 +239,7 @@ SELECT ok(NOT has_foreign_data_wrapper_privilege('contract_stranger', 'cachegrid
 SELECT is_empty($$SELECT p.oid::regprocedure FROM extension_function p
                   WHERE has_function_privilege('cachegrid_admin', p.oid, 'EXECUTE')
                     AND p.oid NOT IN (SELECT oid FROM kept_function WHERE oid IS NOT NULL)
-                    AND p.proname NOT IN ('capture', 'capture_statement', 'check_policy', 'check_choice', 'check_time', 'mirror_status', 'mirror_progress',
+                    AND p.proname NOT IN ('capture', 'capture_statement', 'check_policy', 'check_choice', 'check_time', 'loader_of_function', 'mirror_status', 'mirror_progress',
                                           'prepared_stamps')
                     AND p.proname NOT IN (SELECT name FROM promised_view)$$,
                 'no function may be called that is not promised, but what these stand on');

@@ -20,6 +20,7 @@ CREATE TABLE product (id int PRIMARY KEY, name text);
 INSERT INTO product VALUES (1, 'one'), (2, 'two');
 SELECT cachegrid.cache_table('product');
 CREATE TABLE plain (id int PRIMARY KEY);
+CREATE FUNCTION loads(key text) RETURNS int LANGUAGE sql AS 'SELECT 1';
 CREATE SERVER product FOREIGN DATA WRAPPER cachegrid_redis OPTIONS (endpoints '127.0.0.1:1');
 
 -- Calls the function with one argument of each type that it needs; tells the
@@ -30,7 +31,7 @@ DECLARE
     arguments text;
     hint text;
 BEGIN
-    SELECT string_agg(CASE format_type(type, NULL)
+    SELECT string_agg(CASE WHEN p.provariadic <> 0 AND place = p.pronargs THEN 'VARIADIC ' ELSE '' END || CASE format_type(type, NULL)
             WHEN 'text' THEN CASE WHEN p.proname IN ('create_cache', 'drop_cache', 'check_policy') THEN '''fresh'''
                 WHEN p.proname = 'alter_cache' THEN '''product''' ELSE '''product:1''' END
             WHEN 'text[]' THEN 'ARRAY[''product:1'']'
@@ -38,6 +39,8 @@ BEGIN
             WHEN 'bigint' THEN '1::bigint'
             WHEN 'boolean' THEN 'true'
             WHEN 'regclass' THEN '''plain''::regclass'
+            WHEN 'regprocedure' THEN '''public.loads(text)''::regprocedure'
+            WHEN 'anyelement' THEN CASE WHEN p.proname = 'fetch_row' THEN 'NULL::public.product' ELSE '1' END
             WHEN 'name' THEN '''product''::name'
             WHEN 'cachegrid.cache' THEN '(SELECT c FROM cachegrid.cache AS c LIMIT 1)'
             WHEN 'name[]' THEN 'ARRAY[''id'']::name[]'
@@ -45,8 +48,7 @@ BEGIN
         INTO arguments
         FROM unnest(p.proargtypes) WITH ORDINALITY AS t (type, place)
         WHERE place <= p.pronargs - p.pronargdefaults;
-    EXECUTE format('SELECT cachegrid.%I(%s %s)', p.proname,
-        CASE WHEN p.provariadic <> 0 THEN 'VARIADIC' END, arguments);
+    EXECUTE format('SELECT cachegrid.%I(%s)', p.proname, arguments);
     RETURN 'works';
 EXCEPTION WHEN OTHERS THEN
     GET STACKED DIAGNOSTICS hint = PG_EXCEPTION_HINT;
@@ -60,7 +62,7 @@ $node->restart;
 # What reads and writes tables alone needs no memory: it works, or finds that
 # there is no such mirror.
 my %catalog_only = map { $_ => 1 }
-  qw(create_cache alter_cache drop_cache check_policy check_choice check_time watched mirror_status mirror_progress stat_redis resync unmirror verify);
+  qw(create_cache alter_cache drop_cache check_policy check_choice check_time loader_of_function watched mirror_status mirror_progress stat_redis resync unmirror verify);
 
 my @functions = split(/\n/, $node->safe_psql('postgres', q{
 	SELECT p.oid::regprocedure || '|' || proname FROM pg_proc p

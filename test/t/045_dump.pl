@@ -27,6 +27,12 @@ SELECT cachegrid.create_cache('counter', transactional => false);
 SELECT cachegrid.create_cache('optional', wait_timeout => '0', on_timeout => 'error', lease_interval => '10 s', null_ttl => '1 min', on_error => 'null',
 	load_timeout => '1 s', error_backoff => '2 s',
 	stale_ttl => '3 s', soft_load_timeout => '4 s');
+CREATE FUNCTION load_many(keys text[]) RETURNS TABLE (key text, value text, lives interval) LANGUAGE sql AS $$
+	SELECT k, 'of ' || k || ' by ' || current_user, interval '1 hour' FROM unnest(keys) AS k
+$$;
+CREATE ROLE "the lender";
+GRANT USAGE ON SCHEMA public TO "the lender";
+SELECT cachegrid.create_cache('lent', ttl => '1 day', loader_function => 'load_many(text[])', loader_tags => '{a,"b c"}', ttl_column => 'lives', run_as => '"the lender"');
 SELECT cachegrid.fetch('product:1'), cachegrid.fetch('names:7');
 SQL
 
@@ -73,6 +79,10 @@ foreach my $format ('plain', 'custom')
 	is(fetch($copy, $row), 'one hit', '... and keeps it');
 	is(fetch($copy, $names), '["one", "two"] miss', 'a loader computes a list');
 	is(fetch($copy, $names), '["one", "two"] hit', '... and keeps it');
+	is(fetch($copy, q{(cachegrid.fetch_row(NULL::product, '2')).name}), 'two miss', 'a row is found by its table');
+	is(fetch($copy, q{cachegrid.fetch('lent:1')}), '"of lent:1 by the lender" miss', 'a function loads by lent rights');
+	is($node->safe_psql($copy, q{SELECT tags, cachegrid.fetch('lent:1') FROM cachegrid.entries('lent:*')}),
+		'{a,"b c"}|"of lent:1 by the lender"', '... and its values carry tags');
 	is($node->safe_psql($copy, q{SELECT cachegrid.ttl('product:1') > '23 hours'}), 't', 'for the time of its cache');
 	$node->safe_psql($copy, q{UPDATE product SET name = 'other' WHERE id = 2});
 	is(fetch($copy, $row), 'one hit', 'a change of another row leaves the row');
