@@ -150,6 +150,11 @@ UPDATE shop.offer SET price = 3 WHERE name = 'two';
 SELECT cachegrid.exists('seen:one') AS kept;
 UPDATE shop.offer SET price = 1 WHERE name = 'one';
 SELECT cachegrid.exists('seen:one') AS kept;
+-- which is none for those that take many: pinned to one, they are no less of the others
+SELECT cachegrid.alter_cache('seen', loader => 'SELECT k AS key, (SELECT price FROM shop.offer WHERE name = ''one'') AS price FROM unnest($1::text[]) AS k', loader_takes => 'keys');
+SELECT cachegrid.fetch_many('{seen:one,seen:two}');
+UPDATE shop.offer SET price = 2 WHERE name = 'one';
+SELECT cachegrid.exists('seen:one'), cachegrid.exists('seen:two');
 SELECT cachegrid.unwatch('shop.offer');
 
 -- How long it lives, the loader says, within what the cache says.
