@@ -169,6 +169,10 @@ UPDATE goods SET price = 0 WHERE id = 4503;
 SELECT cachegrid.exists('sum') AS kept;
 UPDATE goods SET price = 0 WHERE id = 4501;
 SELECT cachegrid.fetch('sum', 'SELECT sum((v ->> ''price'')::int) FROM unnest(cachegrid.fetch_many(''{goods:4501,goods:4502}'')) AS v');
+-- by whole relations, too
+SELECT cachegrid.fetch('count', 'SELECT sum(v::int) FROM unnest(cachegrid.fetch_many(''{kind:1,kind:2}'')) AS v');
+UPDATE goods SET kind = 1 WHERE id = 4503;
+SELECT cachegrid.exists('count') AS kept;
 -- circles
 SELECT cachegrid.create_cache('circle', ttl => '1 hour', loader => 'SELECT cachegrid.fetch_many(ARRAY[''circle:b'', ''circle:'' || $1])');
 SELECT code, message, detail FROM error_of($$SELECT cachegrid.fetch('circle:a')$$);
