@@ -4,10 +4,9 @@
  *	  A value from the cache, or computed once and published.
  *
  * Life of a miss: take the lease, or wait for who holds it and look again;
- * begin the fill, which samples the key; prepare the query, which locks its
- * tables; find and sample what it depends on; run it under the snapshot that
- * the miss was judged by; publish.  Where the transaction or the key allows
- * no fill, the query is checked and run all the same, as without a cache.
+ * begin the fill, which samples the key; compute and publish (compute.c).  Where the
+ * transaction or the key allows no fill, the query is checked and run all the
+ * same, as without a cache.
  *
  * A query may itself fetch.  The cache hands what the inner value depends on
  * to the outer fill, and ends that if the inner one could not be sampled.
@@ -17,9 +16,6 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
-#include "executor/spi.h"
-#include "portability/instr_time.h"
-#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
@@ -29,36 +25,10 @@
 #include "base/settings.h"
 #include "cache/cache.h"
 #include "coherence/coherence.h"
-#include "load/dependencies.h"
-#include "load/guard.h"
 #include "load/lease.h"
-#include "load/load.h"
 #include "load/query.h"
 #include "load/refuse.h"
-
-#define MICROSECONDS_IN_MS 1000
-
-/* A load under way.  Backend-local, on the stack. */
-typedef struct Load
-{
-	const LoadRequest *request;
-	const char *query; /* terminated */
-	uint64 identity;
-	uint64 lease; /* its id */
-	bool leased;  /* held here */
-	int64 ttl;
-	CacheLoading options; /* of the key's cache */
-	NameData cache;
-	uint16 cache_number;
-	LoadTarget target;
-	CacheFill *fill; /* NULL: compute only */
-	bool fruitless;	 /* computed, and not published */
-	bool failed;
-	CacheValue value;	   /* computed */
-	CacheValue stale;	   /* what is there instead, ... */
-	StoreTime stale_until; /* ... which may be given till then; 0: nothing is */
-	struct Load *outer;
-} Load;
+#include "load/running.h"
 
 /* Backend-local: the innermost load under way. */
 static Load *current_load = NULL;
@@ -173,13 +143,6 @@ typedef enum Begun
 	BEGUN_OFF	 /* do without: it has failed, and is not to be tried again yet */
 } Begun;
 
-/* Is there a stale value that may be given now? */
-static bool
-has_stale(const Load *load)
-{
-	return load->stale_until != 0 && load->stale_until > cg_store_now();
-}
-
 /*
  * Begin the fill, holding the lease where one is to be had; if another session
  * publishes the value meanwhile, there is nothing to fill.
@@ -200,7 +163,7 @@ begin_fill(Load *load, CacheValue *value)
 			/* Nobody can publish now: let all compute at once. */
 			load->fruitless = true;
 			release_lease(load);
-			return has_stale(load) ? BEGUN_STALE : BEGUN_LOAD;
+			return cg_load_has_stale(load) ? BEGUN_STALE : BEGUN_LOAD;
 		}
 		if (load->leased)
 			return BEGUN_LOAD;
@@ -214,187 +177,20 @@ begin_fill(Load *load, CacheValue *value)
 		cg_cache_fill_abandon(load->fill);
 		load->fill = NULL;
 		if (lease == LEASE_OFF)
-			return has_stale(load) ? BEGUN_STALE : BEGUN_OFF;
+			return cg_load_has_stale(load) ? BEGUN_STALE : BEGUN_OFF;
 		if (lease == LEASE_BUSY && load->options.on_timeout != ON_TIMEOUT_STALE &&
-			has_stale(load))
+			cg_load_has_stale(load))
 			return BEGUN_STALE;
 		if (!load->leased)
 			waited = cg_load_lease_wait(load->lease, deadline);
 		if (cg_cache_lookup_again(&load->request->key, load->identity, value) ==
 			CACHE_HIT)
 			return BEGUN_FOUND;
-		if (waited == LEASE_TIMEOUT && has_stale(load))
+		if (waited == LEASE_TIMEOUT && cg_load_has_stale(load))
 			return BEGUN_STALE;
 		if (waited == LEASE_TIMEOUT && load->options.on_timeout == ON_TIMEOUT_ERROR)
 			cg_load_refuse_to_wait(&load->request->key);
 	}
-}
-
-/* Record tags and dependencies; a fill that dies is given up. */
-static void
-record_dependencies(Load *load, const LoadDependencies *dependencies)
-{
-	bool alive = cg_load_dependencies_record(dependencies, load->fill);
-
-	for (int i = 0; i < load->target.tag_count && alive; i++)
-		alive = cg_cache_fill_tag(load->fill, &load->target.tags[i]);
-	if (alive)
-		return;
-	cg_cache_fill_abandon(load->fill);
-	load->fill = NULL;
-}
-
-static LoadArguments *
-make_arguments(const Load *load, const LoadQuery *query)
-{
-	if (load->request->arguments)
-		return cg_load_arguments_from_array(query, load->request->arguments);
-	return cg_load_arguments_from_key(query, &load->request->key);
-}
-
-/* Check, record and run the query; the result in the caller's context. */
-static CacheValue
-compute(Load *load)
-{
-	MemoryContext context = CurrentMemoryContext;
-	CacheValue value = {JSONBOID, (Datum) 0};
-	LoadQuery *query;
-	LoadArguments *arguments;
-	LoadDependencies *dependencies;
-	bool isnull;
-	int nest_level;
-
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "could not connect to SPI");
-	nest_level = cg_load_pin_settings();
-
-	query = cg_load_query_prepare(load->query, load->request->query_size,
-								  load->outer != NULL);
-	arguments = make_arguments(load, query);
-	dependencies = cg_load_dependencies_find(query, arguments, &load->target);
-	cg_load_dependencies_check(dependencies, &load->target, load->ttl != CG_TTL_NEVER);
-	if (load->fill)
-		record_dependencies(load, dependencies);
-	if (dependencies->purity.locale)
-		cg_load_pin_locale();
-	if (dependencies->detaching)
-		query = cg_load_query_prepare_anew(query);
-	value.datum = cg_load_query_run(query, arguments, context, &isnull);
-	if (isnull)
-		value.type = InvalidOid;
-
-	AtEOXact_GUC(true, nest_level);
-	SPI_finish();
-	return value;
-}
-
-/* A value that is too large for the cache is computed each time. */
-static bool
-publish(Load *load, const CacheValue *value)
-{
-	CacheFill *fill = load->fill;
-
-	if (!fill)
-		return false;
-	load->fill = NULL;
-	if (OidIsValid(value->type) && VARSIZE_ANY_EXHDR(value->datum) > CG_VALUE_MAX_BYTES)
-	{
-		cg_cache_fill_abandon(fill);
-		return false;
-	}
-	return cg_cache_fill_publish(fill, value, load->ttl);
-}
-
-/* The policy anew: the table may have been read again meanwhile. */
-static void
-count_load(const Load *load, instr_time start)
-{
-	instr_time duration;
-
-	INSTR_TIME_SET_CURRENT(duration);
-	INSTR_TIME_SUBTRACT(duration, start);
-	cg_cache_count_load(cg_cache_policy(&load->request->key),
-						INSTR_TIME_GET_MICROSEC(duration));
-}
-
-/* Compute and publish; what a guard runs. */
-static void
-run_load(void *argument)
-{
-	Load *load = argument;
-	instr_time start;
-
-	INSTR_TIME_SET_CURRENT(start);
-	load->value = compute(load);
-	load->fruitless = !publish(load, &load->value);
-	count_load(load, start);
-}
-
-/* NULL instead of a value that could not be computed. */
-static CacheValue
-give_nothing(void)
-{
-	cg_cache_fill_spoil();
-	return (CacheValue){InvalidOid, (Datum) 0};
-}
-
-static CacheValue
-give_stale(const Load *load)
-{
-	cg_store_count(load->cache_number, COUNT_STALE, 1);
-	return load->stale;
-}
-
-/*
- * How long it may take, and what is survived.  It is the present that decides: a stale
- * value whose time ends meanwhile is not given any more.
- */
-static void
-limit_guard(const Load *load, LoadGuard *guard)
-{
-	const CacheLoading *options = &load->options;
-	bool stale = has_stale(load);
-
-	guard->timeout = options->load_timeout;
-	guard->survive_error = options->on_error == ON_ERROR_NULL ||
-						   (options->on_error == ON_ERROR_STALE && stale);
-	guard->survive_timeout = guard->survive_error;
-	if (!stale || options->soft_load_timeout == 0)
-		return;
-	guard->survive_timeout = true;
-	if (guard->timeout == 0 || options->soft_load_timeout < guard->timeout)
-		guard->timeout = options->soft_load_timeout;
-}
-
-/* The value computed, or what the cache has instead if that fails. */
-static CacheValue
-compute_guarded(Load *load)
-{
-	LoadGuard guard = {
-		.key = &load->request->key,
-		.cache = load->cache,
-		.number = load->cache_number,
-		.role = GetUserId(),
-		.run = run_load,
-		.argument = load,
-	};
-	LoadEnd end;
-
-	limit_guard(load, &guard);
-	current_load = load;
-	end = cg_load_guarded(&guard, &load->failed);
-	if (end == LOAD_DONE)
-		return load->value;
-	if (load->fill)
-		cg_cache_fill_abandon(load->fill);
-	load->fill = NULL;
-	if (has_stale(load) &&
-		(load->options.on_error == ON_ERROR_STALE ||
-		 (end == LOAD_TIMED_OUT && load->options.soft_load_timeout > 0)))
-		return give_stale(load);
-	if (load->options.on_error != ON_ERROR_NULL)
-		cg_load_refuse_without_stale(&load->request->key);
-	return give_nothing();
 }
 
 /* stale, where stale_until is not 0: what may be given instead, until then. */
@@ -415,17 +211,18 @@ load_value(const LoadRequest *request, uint64 identity, const CacheValue *stale,
 		switch (begin_fill(&load, &value))
 		{
 			case BEGUN_LOAD:
-				value = compute_guarded(&load);
+				current_load = &load;
+				value = cg_load_compute(&load);
 				break;
 			case BEGUN_FOUND:
 				break;
 			case BEGUN_STALE:
-				value = give_stale(&load);
+				value = cg_load_give_stale(&load);
 				break;
 			case BEGUN_OFF:
 				if (load.options.on_error != ON_ERROR_NULL)
 					cg_load_refuse_to_try(&load.request->key);
-				value = give_nothing();
+				value = cg_load_give_nothing();
 				break;
 		}
 	}
