@@ -54,6 +54,7 @@ typedef struct CacheLoading
 	int64 soft_load_timeout; /* where there is a stale value, 0: none */
 	int64 stale_ttl;		 /* kept so much longer than it is a hit */
 	int64 error_backoff;	 /* after a first failed load of a key, 0: none */
+	double early_beta;		 /* how eagerly it is computed before it expires, 0: never */
 } CacheLoading;
 
 /*
@@ -127,12 +128,14 @@ extern CacheOutcome cg_cache_lookup(const CacheKey *key, uint64 identity,
 									CacheValue *value);
 
 /*
- * The same for who may do with a stale value: where there is no hit and *stale_until is
- * not 0, *value has passed its time to live, may be given until then, and is apart from that
- * what the snapshot would have read.
+ * The same for who computes what is not there.  Where there is no hit and info->stale_until
+ * is not 0, *value has passed its time to live, may be given until then, and is apart from
+ * that what the snapshot would have read.  Where there is one and info->early, it is to
+ * be computed anew before it expires, by who may (early.c).
  */
-extern CacheOutcome cg_cache_lookup_or_stale(const CacheKey *key, uint64 identity,
-											 CacheValue *value, StoreTime *stale_until);
+typedef struct CacheInfo CacheInfo;
+extern CacheOutcome cg_cache_lookup_to_load(const CacheKey *key, uint64 identity,
+											CacheValue *value, CacheInfo *info);
 
 /* The same for many keys, any identity, in less time than one after the other. */
 extern void cg_cache_lookup_many(const CacheKey *keys, int count, CacheValue *values,
@@ -143,13 +146,15 @@ extern CacheOutcome cg_cache_lookup_again(const CacheKey *key, uint64 identity,
 										  CacheValue *value);
 
 /* As lookup, but not counted; *info says more about a hit.  value may be NULL. */
-typedef struct CacheInfo
+struct CacheInfo
 {
 	uint64 version;		   /* the entry's id; 0: set by this transaction, not committed */
 	int64 microseconds;	   /* left to live, or CG_TTL_NEVER */
 	StoreTime stale_until; /* not 0: no hit, but a value that may be given till then */
 	bool derived;
-} CacheInfo;
+	bool early;		 /* see cg_cache_lookup_to_load */
+	uint8 load_time; /* of a derived entry: how long it took to compute, see early.c */
+};
 extern CacheOutcome cg_cache_inspect(const CacheKey *key, CacheValue *value,
 									 CacheInfo *info);
 
@@ -162,6 +167,8 @@ extern bool cg_cache_fill_depend(CacheFill *fill, Dependency dependency);
 /* The tag's and its prefix's dependency, and the tag for entries(). */
 extern bool cg_cache_fill_tag(CacheFill *fill, const CacheKey *tag);
 extern bool cg_cache_fill_covers_tag(const CacheFill *fill, const CacheKey *tag);
+/* Will it replace the entry of this version, and is that still there? */
+extern bool cg_cache_fill_replaces(const CacheFill *fill, uint64 version);
 /*
  * True if the value now stands in the store.  Ends the fill.  ttl: microseconds or
  * CG_TTL_NEVER; a NULL lives no longer than its cache's null_ttl.

@@ -41,7 +41,8 @@ typedef struct EntryMeta
 	uint16 gen_count;
 	uint16 tag_count;
 	uint16 tag_bytes;
-	uint16 flags;
+	uint8 flags;
+	uint8 load_time; /* of computing it: early.c */
 } EntryMeta;
 
 #define META_GRACE 0x01 /* an EntryGrace follows */
@@ -105,6 +106,10 @@ meta_tags(const EntryMeta *meta)
 extern void cg_value_flatten(const CacheValue *value, FlatValue *flat);
 extern bool cg_value_restore(uint16 cache, const StoreCopy *copy, uint32 shape,
 							 CacheValue *value);
+
+/* Functions in early.c */
+extern uint8 cg_early_load_time(int64 microseconds);
+extern bool cg_early_is_due(double beta, uint8 load_time, int64 left);
 
 /* Functions in compress.c */
 extern void cg_value_compress(const CachePolicy *policy, FlatValue *flat);

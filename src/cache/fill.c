@@ -41,6 +41,7 @@ struct CacheFill
 	Snapshot snapshot; /* active as long as the fill lasts; NULL: from a token */
 	bool dead;
 	bool from_plain; /* a plain entry was read: for a ttl only */
+	StoreTime begun_at;
 	/* Neither is later than that of what the value was computed from. */
 	StoreTime fresh_until;
 	StoreTime expires_at;
@@ -71,6 +72,7 @@ make_fill(const CacheKey *key, Dependency dependency, uint64 identity)
 	fill->key = dependency;
 	memcpy(fill->key_data, key->data, key->size);
 	fill->key_size = key->size;
+	fill->begun_at = cg_store_now();
 	fill->fresh_until = CG_STORE_NEVER;
 	fill->expires_at = CG_STORE_NEVER;
 	cg_meta_init(&fill->builder, TopTransactionContext, identity, GetUserId());
@@ -193,6 +195,15 @@ cg_cache_fill_tag(CacheFill *fill, const CacheKey *tag)
 		cg_meta_add_tag_name(&fill->builder, tag);
 	}
 	return !fill->dead;
+}
+
+bool
+cg_cache_fill_replaces(const CacheFill *fill, uint64 version)
+{
+	CacheKey key = key_of(fill);
+
+	return fill->entry_id == version &&
+		   present_id(cg_cache_policy(&key), &key, fill->key) == version;
 }
 
 bool
@@ -350,6 +361,8 @@ cg_cache_fill_publish(CacheFill *fill, const CacheValue *value, int64 ttl)
 		cg_value_flatten(value, &flat);
 		cg_value_compress(policy, &flat);
 		fill->builder.meta.shape = flat.shape;
+		fill->builder.meta.load_time =
+			cg_early_load_time(cg_store_now() - fill->begun_at);
 		entry.type = flat.type;
 		entry.flags = flat.flags | STORE_DERIVED;
 		entry.expires_at = fill->expires_at;

@@ -39,7 +39,8 @@ enum
 	COLUMN_ERROR_BACKOFF,
 	COLUMN_STALE_TTL,
 	COLUMN_SOFT_LOAD_TIMEOUT,
-	COLUMNS = COLUMN_SOFT_LOAD_TIMEOUT
+	COLUMN_EARLY_BETA,
+	COLUMNS = COLUMN_EARLY_BETA
 };
 
 /* A row, taken apart. */
@@ -121,6 +122,8 @@ read_loading(const Row *row, CacheLoading *loading)
 	loading->error_backoff = interval_of(row, COLUMN_ERROR_BACKOFF, 0);
 	loading->stale_ttl = interval_of(row, COLUMN_STALE_TTL, 0);
 	loading->soft_load_timeout = interval_of(row, COLUMN_SOFT_LOAD_TIMEOUT, 0);
+	if (!row->nulls[COLUMN_EARLY_BETA - 1])
+		loading->early_beta = DatumGetFloat8(row->values[COLUMN_EARLY_BETA - 1]);
 }
 
 /* Read the row into the policy, whose texts are made in the context. */

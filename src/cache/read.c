@@ -166,6 +166,8 @@ describe(const StoreCopy *copy, bool stale, CacheInfo *info)
 	info->stale_until = stale ? expires_at : 0;
 	if (copy->entry.meta_size > 0)
 		expires_at = meta_fresh_until((const EntryMeta *) copy->meta, expires_at);
+	if (copy->entry.flags & STORE_DERIVED)
+		info->load_time = ((const EntryMeta *) copy->meta)->load_time;
 	info->version = copy->entry.id;
 	info->derived = (copy->entry.flags & STORE_DERIVED) != 0;
 	info->microseconds = time_left(expires_at);
@@ -247,22 +249,25 @@ store_key_of(const CachePolicy *policy, const CacheKey *key)
 CacheOutcome
 cg_cache_lookup(const CacheKey *key, uint64 identity, CacheValue *value)
 {
-	StoreTime stale_until;
-
-	return cg_cache_lookup_or_stale(key, identity, value, &stale_until);
-}
-
-CacheOutcome
-cg_cache_lookup_or_stale(const CacheKey *key, uint64 identity, CacheValue *value,
-						 StoreTime *stale_until)
-{
 	const CachePolicy *policy = cg_cache_policy(key);
 	StoreKey store_key = store_key_of(policy, key);
 	CacheInfo info;
-	CacheOutcome outcome =
-		look_and_count(policy, key, &store_key, identity, value, &info);
 
-	*stale_until = info.stale_until;
+	return look_and_count(policy, key, &store_key, identity, value, &info);
+}
+
+CacheOutcome
+cg_cache_lookup_to_load(const CacheKey *key, uint64 identity, CacheValue *value,
+						CacheInfo *info)
+{
+	const CachePolicy *policy = cg_cache_policy(key);
+	double beta = policy->loading.early_beta;
+	StoreKey store_key = store_key_of(policy, key);
+	CacheOutcome outcome = look_and_count(policy, key, &store_key, identity, value, info);
+
+	info->early = beta > 0 && outcome == CACHE_HIT && info->derived &&
+				  info->microseconds != CG_TTL_NEVER &&
+				  cg_early_is_due(beta, info->load_time, info->microseconds);
 	return outcome;
 }
 

@@ -144,10 +144,10 @@ static void
 limit_guard(const Load *load, LoadGuard *guard)
 {
 	const CacheLoading *options = &load->options;
-	bool stale = cg_load_has_stale(load);
+	bool stale = load->early || cg_load_has_stale(load);
 
 	guard->timeout = options->load_timeout;
-	guard->survive_error = options->on_error == ON_ERROR_NULL ||
+	guard->survive_error = load->early || options->on_error == ON_ERROR_NULL ||
 						   (options->on_error == ON_ERROR_STALE && stale);
 	guard->survive_timeout = guard->survive_error;
 	if (!stale || options->soft_load_timeout == 0)
@@ -157,8 +157,9 @@ limit_guard(const Load *load, LoadGuard *guard)
 		guard->timeout = options->soft_load_timeout;
 }
 
-CacheValue
-cg_load_compute(Load *load)
+/* Run it within a guard; unless it is done, the fill is given up. */
+static LoadEnd
+run_guarded(Load *load)
 {
 	LoadGuard guard = {
 		.key = &load->request->key,
@@ -172,11 +173,30 @@ cg_load_compute(Load *load)
 
 	limit_guard(load, &guard);
 	end = cg_load_guarded(&guard, &load->failed);
+	if (end != LOAD_DONE && load->fill)
+	{
+		cg_cache_fill_abandon(load->fill);
+		load->fill = NULL;
+	}
+	return end;
+}
+
+bool
+cg_load_compute_early(Load *load, CacheValue *value)
+{
+	if (run_guarded(load) != LOAD_DONE)
+		return false;
+	*value = load->value;
+	return true;
+}
+
+CacheValue
+cg_load_compute(Load *load)
+{
+	LoadEnd end = run_guarded(load);
+
 	if (end == LOAD_DONE)
 		return load->value;
-	if (load->fill)
-		cg_cache_fill_abandon(load->fill);
-	load->fill = NULL;
 	if (cg_load_has_stale(load) &&
 		(load->options.on_error == ON_ERROR_STALE ||
 		 (end == LOAD_TIMED_OUT && load->options.soft_load_timeout > 0)))

@@ -8,6 +8,9 @@
  * transaction or the key allows no fill, the query is checked and run all the
  * same, as without a cache.
  *
+ * A value may also be computed before it expires (cache/early.c), by a session that has
+ * hit it: with the lease, for which nobody waits as long as the others hit the old one.
+ *
  * A query may itself fetch.  The cache hands what the inner value depends on
  * to the outer fill, and ends that if the inner one could not be sampled.
  *
@@ -15,7 +18,9 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "executor/spi.h"
 #include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
@@ -124,6 +129,16 @@ release_lease(Load *load)
 	load->leased = false;
 }
 
+static LeaseOutcome
+take_lease(Load *load)
+{
+	LeaseOutcome outcome = cg_load_lease_take(load->lease, load->options.lease_interval /
+															   MICROSECONDS_IN_MS);
+
+	load->leased = outcome == LEASE_TAKEN;
+	return outcome;
+}
+
 /* When to stop waiting for another session, by cg_clock_ms(). */
 static int64
 wait_deadline(const Load *load)
@@ -167,9 +182,7 @@ begin_fill(Load *load, CacheValue *value)
 		}
 		if (load->leased)
 			return BEGUN_LOAD;
-		lease = cg_load_lease_take(load->lease,
-								   load->options.lease_interval / MICROSECONDS_IN_MS);
-		load->leased = lease == LEASE_TAKEN;
+		lease = take_lease(load);
 		if (lease == LEASE_NONE || (lease == LEASE_BUSY && waited != LEASE_ENDED))
 			return BEGUN_LOAD;
 
@@ -235,16 +248,67 @@ load_value(const LoadRequest *request, uint64 identity, const CacheValue *stale,
 	return value;
 }
 
+/*
+ * May and should this session compute what has this version, and is there?  Then it has
+ * the fill, and the lease.
+ */
+static bool
+begin_early(Load *load, uint64 version)
+{
+	load->fill = cg_cache_fill_begin(&load->request->key, load->identity);
+	if (!load->fill)
+		return false;
+	/* Who had the lease before may have just been done. */
+	if (take_lease(load) == LEASE_TAKEN && cg_cache_fill_replaces(load->fill, version))
+		return true;
+	cg_cache_fill_abandon(load->fill);
+	load->fill = NULL;
+	return false;
+}
+
+/*
+ * Compute a value that was a hit, before it expires, if nobody else does; it stays what it is
+ * where that is not possible, or fails.  What is computed within another load is no
+ * matter of this: it would take its time.
+ */
+static void
+load_early(const LoadRequest *request, uint64 identity, uint64 version, CacheValue *value)
+{
+	Load load;
+
+	if (current_load || IsInParallelMode() ||
+		TransactionIdIsValid(GetTopTransactionIdIfAny()))
+		return;
+	init_load(&load, request, identity);
+	load.early = true;
+	PG_TRY();
+	{
+		if (begin_early(&load, version))
+		{
+			current_load = &load;
+			cg_store_count(load.cache_number, COUNT_EARLY, 1);
+			(void) cg_load_compute_early(&load, value);
+		}
+	}
+	PG_FINALLY();
+	{
+		current_load = NULL;
+		release_lease(&load);
+	}
+	PG_END_TRY();
+}
+
 Datum
 cg_load_fetch(const LoadRequest *request, bool *isnull)
 {
 	uint64 identity = cg_load_identity(request);
 	CacheValue value = {InvalidOid, (Datum) 0};
-	StoreTime stale_until;
+	CacheInfo info;
 
-	if (cg_cache_lookup_or_stale(&request->key, identity, &value, &stale_until) !=
-		CACHE_HIT)
-		value = load_value(request, identity, &value, stale_until);
+	if (cg_cache_lookup_to_load(&request->key, identity, &value, &info) != CACHE_HIT)
+		value = load_value(request, identity, &value, info.stale_until);
+	else if (info.early)
+		load_early(request, identity, info.version, &value);
 	return cg_load_value_to_jsonb(&value, isnull);
 }
 

@@ -28,6 +28,7 @@ typedef struct Load
 	uint16 cache_number;
 	LoadTarget target;
 	CacheFill *fill; /* NULL: compute only */
+	bool early;		 /* there is a value: nobody minds if this fails */
 	bool fruitless;	 /* computed, and not published */
 	bool failed;
 	CacheValue value;	   /* computed */
@@ -51,6 +52,11 @@ cg_load_has_stale(const Load *load)
  * error.  May raise whatever the query raises.
  */
 extern CacheValue cg_load_compute(Load *load);
+/*
+ * The same of a value that is there already; false if it could not be computed, which
+ * raises no error unless it is a cancelled query.
+ */
+extern bool cg_load_compute_early(Load *load, CacheValue *value);
 /* NULL instead of a value that could not be computed. */
 extern CacheValue cg_load_give_nothing(void);
 /* The stale value, which is counted. */

@@ -149,6 +149,7 @@ typedef enum StoreCounter
 	COUNT_COMPRESS_TICKS, /* there and back */
 	COUNT_LOAD_ERRORS,
 	COUNT_STALE, /* stale values that were given */
+	COUNT_EARLY, /* loads begun before the value had expired */
 	STORE_COUNTERS
 } StoreCounter;
 

@@ -56,12 +56,12 @@ INSERT INTO promised_function (name, arguments, result, may_call) VALUES
         'ttl_jitter double precision = 0, compress_above integer = NULL, max_memory text = NULL, pinned boolean = false, '
         'wait_timeout interval = NULL, on_timeout text = ''compute'', lease_interval interval = NULL, null_ttl interval = NULL, '
         'on_error text = ''raise'', load_timeout interval = NULL, error_backoff interval = NULL, '
-        'stale_ttl interval = NULL, soft_load_timeout interval = NULL', 'void', 'admin'),
+        'stale_ttl interval = NULL, soft_load_timeout interval = NULL, early_beta double precision = 0', 'void', 'admin'),
     ('alter_cache', 'name text, ttl interval = NULL, loader text = NULL, transactional boolean = NULL, '
         'ttl_jitter double precision = NULL, compress_above integer = NULL, max_memory text = NULL, pinned boolean = NULL, '
         'wait_timeout interval = NULL, on_timeout text = NULL, lease_interval interval = NULL, null_ttl interval = NULL, '
         'on_error text = NULL, load_timeout interval = NULL, error_backoff interval = NULL, '
-        'stale_ttl interval = NULL, soft_load_timeout interval = NULL', 'void', 'admin'),
+        'stale_ttl interval = NULL, soft_load_timeout interval = NULL, early_beta double precision = NULL', 'void', 'admin'),
     ('drop_cache', 'name text', 'void', 'admin'),
     ('cache_table', '"table" regclass, cache name = NULL, ttl interval = NULL', 'void', 'admin'),
     -- tables
@@ -80,7 +80,7 @@ CREATE TEMP TABLE promised_view (name text, columns text[]);
 
 INSERT INTO promised_view VALUES
     ('stat_cache', '{cache,entries,bytes,hits,misses,hit_ratio,loads,load_ms,evictions,'
-        'expirations,invalidations,compress_ratio,compress_ms,memory,load_errors,last_error,last_error_at,stale}'),
+        'expirations,invalidations,compress_ratio,compress_ms,memory,load_errors,last_error,last_error_at,stale,early}'),
     ('stat_memory', '{class,used_bytes,free_bytes,entries}'),
     ('stat_prepared', '{xid,gid,prepared,owner,database,stamps}'),
     ('stat_standby', '{in_recovery,logs,serves,reason}'),
@@ -234,7 +234,7 @@ SELECT ok(NOT has_foreign_data_wrapper_privilege('contract_stranger', 'cachegrid
 SELECT is_empty($$SELECT p.oid::regprocedure FROM extension_function p
                   WHERE has_function_privilege('cachegrid_admin', p.oid, 'EXECUTE')
                     AND p.oid NOT IN (SELECT oid FROM kept_function WHERE oid IS NOT NULL)
-                    AND p.proname NOT IN ('capture', 'capture_statement', 'check_policy', 'check_choice', 'check_time', 'mirror_status', 'mirror_progress',
+                    AND p.proname NOT IN ('capture', 'capture_statement', 'check_policy', 'check_choice', 'check_time', 'check_number', 'mirror_status', 'mirror_progress',
                                           'prepared_stamps')
                     AND p.proname NOT IN (SELECT name FROM promised_view)$$,
                 'no function may be called that is not promised, but what these stand on');
