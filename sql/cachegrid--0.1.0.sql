@@ -267,7 +267,8 @@ CREATE TABLE cache (
     error_backoff interval CHECK (error_backoff > interval '0'),
     stale_ttl     interval CHECK (stale_ttl > interval '0'),
     soft_load_timeout interval CHECK (soft_load_timeout > interval '0'),
-    early_beta    double precision NOT NULL DEFAULT 0 CHECK (early_beta BETWEEN 0 AND 1e12)
+    early_beta    double precision NOT NULL DEFAULT 0 CHECK (early_beta BETWEEN 0 AND 1e12),
+    serve_invalidated interval CHECK (serve_invalidated > interval '0')
 );
 COMMENT ON TABLE cache IS
 'Named caches: policies for the keys whose part before the first colon is the name. Written by create_cache, alter_cache and drop_cache. Example: SELECT name, ttl FROM cachegrid.cache;';
@@ -288,6 +289,7 @@ COMMENT ON COLUMN cache.error_backoff IS 'after a computation that failed, how l
 COMMENT ON COLUMN cache.stale_ttl IS 'how much longer than their time to live computed values are kept, to be given while they are computed anew; NULL: not at all';
 COMMENT ON COLUMN cache.soft_load_timeout IS 'how long a computation may take while there is a stale value; NULL: as load_timeout';
 COMMENT ON COLUMN cache.early_beta IS 'how eagerly values are computed anew before they expire, 1 as a rule; 0: not before';
+COMMENT ON COLUMN cache.serve_invalidated IS 'how long after it was invalidated a computed value may be given as a stale one; NULL: not at all';
 SELECT pg_catalog.pg_extension_config_dump('cache', '');
 
 CREATE FUNCTION cache_changed() RETURNS trigger
@@ -304,14 +306,14 @@ CREATE FUNCTION create_cache(name text, ttl interval DEFAULT NULL, loader text D
                              lease_interval interval DEFAULT NULL, null_ttl interval DEFAULT NULL,
                              on_error text DEFAULT 'raise', load_timeout interval DEFAULT NULL, error_backoff interval DEFAULT NULL,
                              stale_ttl interval DEFAULT NULL, soft_load_timeout interval DEFAULT NULL,
-                             early_beta double precision DEFAULT 0) RETURNS void
+                             early_beta double precision DEFAULT 0, serve_invalidated interval DEFAULT NULL) RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     options cachegrid.cache := ROW(name::name, ttl, loader, transactional, ttl_jitter, compress_above, pg_size_bytes(max_memory), pinned,
                                    wait_timeout, on_timeout, lease_interval, null_ttl, on_error, load_timeout,
-                                   error_backoff, stale_ttl, soft_load_timeout, early_beta);
+                                   error_backoff, stale_ttl, soft_load_timeout, early_beta, serve_invalidated);
 BEGIN
     PERFORM cachegrid.check_policy(create_cache.name, options);
     IF EXISTS (SELECT FROM cachegrid.cache AS c WHERE c.name = options.name) THEN
@@ -323,7 +325,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION create_cache IS
-'Creates a named cache: a policy for the keys whose part before the first colon is name (1 to 63 bytes, no colon). ttl: time to live of entries that are given none; NULL: they do not expire. loader: a SELECT that computes a key''s value, with $1, $2, ... for the parts of the key after its name, separated by colons. transactional: do set and delete take effect at commit (true) or at once. ttl_jitter: by how much of itself, 0 to 1, each time to live that an entry is given, the cache''s or another, is shortened at most, at random, so that what was put at once does not expire at once; ttl() and expires_at() tell what came of it. compress_above: values of more bytes than this, and of 32 at least, are compressed by lz4, if that saves at least an eighth, and decompressed when they are read; NULL: none are. The limit of 16 MB is for the value as it is put; view stat_cache tells ratio and time. max_memory: the memory that the cache''s entries may take, as text with a unit such as 64MB, or in bytes, at least 64kB: when it is full they make room for each other, and other caches lose nothing; NULL: no limit but cachegrid.memory. pinned: entries are not evicted while any entry of another cache that is not pinned can be; what nothing else can make room for, and max_memory, evict them all the same. wait_timeout: how long fetch waits for another session that computes the same value, 0 or more; NULL: as long as cachegrid.lease_timeout says. on_timeout: what it does then: compute, it computes the value, too; error, it raises one; stale, it gives a stale value, and computes if there is none. lease_interval: after a session has begun to compute the value of a key, no other begins within this time, but waits; NULL: none. What cannot be kept, as its key is being changed, everybody computes for himself all the same. null_ttl: how long a computed NULL may live, be it that of a missing row, if it is not to live shorter than that anyway; 0: it is not kept; NULL: as long as other values. on_error: what fetch does if a computation fails: raise, it raises the error; null, it gives NULL, which is not kept, and rolls back what the computation did, as PL/pgSQL does with a block that has EXCEPTION; a cancelled query and a circle of keys are raised all the same, and so is any error beside a parallel plan; stale, it gives a stale value, as null gives NULL, and raises the error if there is none. load_timeout: a computation that takes longer has failed; NULL: none. error_backoff: after a computation of a key has failed, no session tries it again within this time, within twice the time if it fails then, and so on, up to 64 times: fetch does as on_error says, at once; NULL: each tries. stale_ttl: how much longer than its time to live a value computed by fetch is kept, as a stale one: a miss, of which one session computes the value anew, while fetch gives the others the stale one at once (with on_timeout stale, after wait_timeout). It has passed its time to live, and that is all: what a change of a watched table, an invalidation or clear has ended is not given any more. NULL: none is kept. soft_load_timeout: a load_timeout for when there is a stale value, which is then given whatever on_error says; NULL: none. early_beta: how eagerly fetch computes a value anew before it expires (XFetch): each hit throws dice, and one that is so close to the end that this many times the time that the value took to compute, times a number drawn from the exponential distribution with mean 1, reaches it computes the value itself, while others go on hitting the old one; if that fails the old one is given, too. 1 suits most, more is earlier; 0: none does. Entries with such keys that are there already end. A NULL name, transactional, ttl_jitter, pinned or early_beta is an error. Example: SELECT cachegrid.create_cache(''product'', ttl => ''1 hour'', loader => ''SELECT to_jsonb(p) FROM product p WHERE id = $1'');';
+'Creates a named cache: a policy for the keys whose part before the first colon is name (1 to 63 bytes, no colon). ttl: time to live of entries that are given none; NULL: they do not expire. loader: a SELECT that computes a key''s value, with $1, $2, ... for the parts of the key after its name, separated by colons. transactional: do set and delete take effect at commit (true) or at once. ttl_jitter: by how much of itself, 0 to 1, each time to live that an entry is given, the cache''s or another, is shortened at most, at random, so that what was put at once does not expire at once; ttl() and expires_at() tell what came of it. compress_above: values of more bytes than this, and of 32 at least, are compressed by lz4, if that saves at least an eighth, and decompressed when they are read; NULL: none are. The limit of 16 MB is for the value as it is put; view stat_cache tells ratio and time. max_memory: the memory that the cache''s entries may take, as text with a unit such as 64MB, or in bytes, at least 64kB: when it is full they make room for each other, and other caches lose nothing; NULL: no limit but cachegrid.memory. pinned: entries are not evicted while any entry of another cache that is not pinned can be; what nothing else can make room for, and max_memory, evict them all the same. wait_timeout: how long fetch waits for another session that computes the same value, 0 or more; NULL: as long as cachegrid.lease_timeout says. on_timeout: what it does then: compute, it computes the value, too; error, it raises one; stale, it gives a stale value, and computes if there is none. lease_interval: after a session has begun to compute the value of a key, no other begins within this time, but waits; NULL: none. What cannot be kept, as its key is being changed, everybody computes for himself all the same. null_ttl: how long a computed NULL may live, be it that of a missing row, if it is not to live shorter than that anyway; 0: it is not kept; NULL: as long as other values. on_error: what fetch does if a computation fails: raise, it raises the error; null, it gives NULL, which is not kept, and rolls back what the computation did, as PL/pgSQL does with a block that has EXCEPTION; a cancelled query and a circle of keys are raised all the same, and so is any error beside a parallel plan; stale, it gives a stale value, as null gives NULL, and raises the error if there is none. load_timeout: a computation that takes longer has failed; NULL: none. error_backoff: after a computation of a key has failed, no session tries it again within this time, within twice the time if it fails then, and so on, up to 64 times: fetch does as on_error says, at once; NULL: each tries. stale_ttl: how much longer than its time to live a value computed by fetch is kept, as a stale one: a miss, of which one session computes the value anew, while fetch gives the others the stale one at once (with on_timeout stale, after wait_timeout). It has passed its time to live, and that is all: what a change of a watched table, an invalidation or clear has ended is not given any more, unless serve_invalidated says so. NULL: none is kept. soft_load_timeout: a load_timeout for when there is a stale value, which is then given whatever on_error says; NULL: none. early_beta: how eagerly fetch computes a value anew before it expires (XFetch): each hit throws dice, and one that is so close to the end that this many times the time that the value took to compute, times a number drawn from the exponential distribution with mean 1, reaches it computes the value itself, while others go on hitting the old one; if that fails the old one is given, too. 1 suits most, more is earlier; 0: none does. serve_invalidated: how long after a change has ended a value fetch may give it as a stale one, as it does for stale_ttl, while one session computes it anew: a change of rows of a watched table, an invalidation of its key or a tag. So fetch may give what is not in the tables any more, to the session, too, that has changed them and committed, and the promise of exact hits does not hold for it. It is not given to a transaction that has itself changed what the value depends on, nor to one of REPEATABLE READ, nor after clear, delete, a change of the cache, of a definition or of privileges, or of so many keys at once that their prefix was ended. NULL: none is. Entries with such keys that are there already end. A NULL name, transactional, ttl_jitter, pinned or early_beta is an error. Example: SELECT cachegrid.create_cache(''product'', ttl => ''1 hour'', loader => ''SELECT to_jsonb(p) FROM product p WHERE id = $1'');';
 
 CREATE FUNCTION check_choice(option text, value text, choices text[], what text) RETURNS void
     LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
@@ -451,7 +453,8 @@ BEGIN
             cachegrid.check_time('error_backoff', options.error_backoff, false, 'Use NULL for none.'),
             cachegrid.check_time('stale_ttl', options.stale_ttl, false, 'Use NULL for values that are not kept beyond their time to live.'),
             cachegrid.check_time('soft_load_timeout', options.soft_load_timeout, false, 'Use NULL for none.'),
-            cachegrid.check_number('early_beta', options.early_beta, 0, 1e12, 'Use 0 for values that are not computed before they have expired, 1 for most others.');
+            cachegrid.check_number('early_beta', options.early_beta, 0, 1e12, 'Use 0 for values that are not computed before they have expired, 1 for most others.'),
+            cachegrid.check_time('serve_invalidated', options.serve_invalidated, false, 'Use NULL for values that are not given any more.');
 END
 $$;
 COMMENT ON FUNCTION check_policy IS 'Raises an error for options that create_cache and alter_cache refuse.';
@@ -463,18 +466,18 @@ CREATE FUNCTION alter_cache(name text, ttl interval DEFAULT NULL, loader text DE
                             lease_interval interval DEFAULT NULL, null_ttl interval DEFAULT NULL,
                             on_error text DEFAULT NULL, load_timeout interval DEFAULT NULL, error_backoff interval DEFAULT NULL,
                             stale_ttl interval DEFAULT NULL, soft_load_timeout interval DEFAULT NULL,
-                            early_beta double precision DEFAULT NULL,
+                            early_beta double precision DEFAULT NULL, serve_invalidated interval DEFAULT NULL,
                             reset text[] DEFAULT '{}') RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     known CONSTANT text[] := '{ttl,loader,transactional,ttl_jitter,compress_above,max_memory,pinned,wait_timeout,on_timeout,lease_interval,null_ttl,'
-                              'on_error,load_timeout,error_backoff,stale_ttl,soft_load_timeout,early_beta}';
+                              'on_error,load_timeout,error_backoff,stale_ttl,soft_load_timeout,early_beta,serve_invalidated}';
     options cachegrid.cache := ROW(NULL, ttl, loader, coalesce(transactional, true), coalesce(ttl_jitter, 0), compress_above,
                                    pg_size_bytes(max_memory), coalesce(pinned, false), wait_timeout, coalesce(on_timeout, 'compute'),
                                    lease_interval, null_ttl, coalesce(on_error, 'raise'), load_timeout, error_backoff,
-                                   stale_ttl, soft_load_timeout, coalesce(early_beta, 0));
+                                   stale_ttl, soft_load_timeout, coalesce(early_beta, 0), serve_invalidated);
     unknown text;
 BEGIN
     PERFORM cachegrid.check_policy(alter_cache.name, options);
@@ -506,7 +509,9 @@ BEGIN
            stale_ttl = CASE WHEN 'stale_ttl' = ANY (reset) THEN NULL ELSE coalesce(alter_cache.stale_ttl, c.stale_ttl) END,
            soft_load_timeout = CASE WHEN 'soft_load_timeout' = ANY (reset) THEN NULL
                                     ELSE coalesce(alter_cache.soft_load_timeout, c.soft_load_timeout) END,
-           early_beta = CASE WHEN 'early_beta' = ANY (reset) THEN 0 ELSE coalesce(alter_cache.early_beta, c.early_beta) END
+           early_beta = CASE WHEN 'early_beta' = ANY (reset) THEN 0 ELSE coalesce(alter_cache.early_beta, c.early_beta) END,
+           serve_invalidated = CASE WHEN 'serve_invalidated' = ANY (reset) THEN NULL
+                                    ELSE coalesce(alter_cache.serve_invalidated, c.serve_invalidated) END
      WHERE c.name = alter_cache.name::name;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'cache "%" does not exist', alter_cache.name
@@ -516,7 +521,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION alter_cache IS
-'Changes the options of the cache name: ttl, loader, transactional, ttl_jitter, compress_above, max_memory, pinned, wait_timeout, on_timeout, lease_interval, null_ttl, on_error, load_timeout, error_backoff, stale_ttl, soft_load_timeout and early_beta, as for create_cache. Those that are NULL or left out stay, those named in reset go back to their defaults. The cache''s entries end. A NULL name is an error. Example: SELECT cachegrid.alter_cache(''product'', ttl => ''5 minutes'', reset => ''{loader}'');';
+'Changes the options of the cache name: ttl, loader, transactional, ttl_jitter, compress_above, max_memory, pinned, wait_timeout, on_timeout, lease_interval, null_ttl, on_error, load_timeout, error_backoff, stale_ttl, soft_load_timeout, early_beta and serve_invalidated, as for create_cache. Those that are NULL or left out stay, those named in reset go back to their defaults. The cache''s entries end. A NULL name is an error. Example: SELECT cachegrid.alter_cache(''product'', ttl => ''5 minutes'', reset => ''{loader}'');';
 
 CREATE FUNCTION drop_cache(name text) RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE

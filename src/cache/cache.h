@@ -55,6 +55,7 @@ typedef struct CacheLoading
 	int64 stale_ttl;		 /* kept so much longer than it is a hit */
 	int64 error_backoff;	 /* after a first failed load of a key, 0: none */
 	double early_beta;		 /* how eagerly it is computed before it expires, 0: never */
+	int64 serve_invalidated; /* given so long after it was invalidated, 0: not */
 } CacheLoading;
 
 /*
@@ -129,8 +130,9 @@ extern CacheOutcome cg_cache_lookup(const CacheKey *key, uint64 identity,
 
 /*
  * The same for who computes what is not there.  Where there is no hit and info->stale_until
- * is not 0, *value has passed its time to live, may be given until then, and is apart from
- * that what the snapshot would have read.  Where there is one and info->early, it is to
+ * is not 0, *value may be given until then: it has passed its time to live, and is apart from
+ * that what the snapshot would have read; or its cache has values given for a while that
+ * were invalidated (linger.c).  Where there is one and info->early, it is to
  * be computed anew before it expires, by who may (early.c).
  */
 typedef struct CacheInfo CacheInfo;
@@ -167,6 +169,8 @@ extern bool cg_cache_fill_depend(CacheFill *fill, Dependency dependency);
 /* The tag's and its prefix's dependency, and the tag for entries(). */
 extern bool cg_cache_fill_tag(CacheFill *fill, const CacheKey *tag);
 extern bool cg_cache_fill_covers_tag(const CacheFill *fill, const CacheKey *tag);
+/* May its value be given after it was invalidated?  Then it depends on definitions, too. */
+extern bool cg_cache_fill_lingers(const CacheFill *fill);
 /* Will it replace the entry of this version, and is that still there? */
 extern bool cg_cache_fill_replaces(const CacheFill *fill, uint64 version);
 /*
@@ -252,5 +256,9 @@ extern bool cg_cache_entry_info(const StoreKey *key, const StoreEntry *entry,
 
 /* At load time. */
 extern void cg_cache_init(void);
+
+/* Functions in linger.c */
+extern void cg_cache_shmem_request(void);
+extern void cg_cache_shmem_init(void);
 
 #endif /* CACHEGRID_CACHE_H */

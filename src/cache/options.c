@@ -40,7 +40,8 @@ enum
 	COLUMN_STALE_TTL,
 	COLUMN_SOFT_LOAD_TIMEOUT,
 	COLUMN_EARLY_BETA,
-	COLUMNS = COLUMN_EARLY_BETA
+	COLUMN_SERVE_INVALIDATED,
+	COLUMNS = COLUMN_SERVE_INVALIDATED
 };
 
 /* A row, taken apart. */
@@ -124,6 +125,7 @@ read_loading(const Row *row, CacheLoading *loading)
 	loading->soft_load_timeout = interval_of(row, COLUMN_SOFT_LOAD_TIMEOUT, 0);
 	if (!row->nulls[COLUMN_EARLY_BETA - 1])
 		loading->early_beta = DatumGetFloat8(row->values[COLUMN_EARLY_BETA - 1]);
+	loading->serve_invalidated = interval_of(row, COLUMN_SERVE_INVALIDATED, 0);
 }
 
 /* Read the row into the policy, whose texts are made in the context. */

@@ -92,6 +92,12 @@ typedef StoreVerdict (*StoreJudge)(const StoreEntry *present, StoreEntry *next,
 typedef bool (*StoreIsDead)(const StoreKey *key, const StoreEntry *entry);
 
 /*
+ * Until when an entry that is to be dropped may stay, 0: it may not.  Same rules as for a
+ * judge.
+ */
+typedef StoreTime (*StoreSpare)(const StoreEntry *present);
+
+/*
  * Each function's contract stands at its body.
  */
 
@@ -124,6 +130,7 @@ extern bool cg_store_put(const StoreKey *key, StoreEntry *entry, StoreJudge judg
 extern StoreVerdict cg_store_judge(const StoreKey *key, StoreEntry *next,
 								   StoreJudge judge, void *arg);
 extern void cg_store_drop(uint64 hash);
+extern void cg_store_end(uint64 hash, StoreSpare spare);
 
 /* Functions in sweep.c */
 extern int64 cg_store_sweep(uint32 pages, StoreIsDead is_dead);

@@ -56,12 +56,14 @@ INSERT INTO promised_function (name, arguments, result, may_call) VALUES
         'ttl_jitter double precision = 0, compress_above integer = NULL, max_memory text = NULL, pinned boolean = false, '
         'wait_timeout interval = NULL, on_timeout text = ''compute'', lease_interval interval = NULL, null_ttl interval = NULL, '
         'on_error text = ''raise'', load_timeout interval = NULL, error_backoff interval = NULL, '
-        'stale_ttl interval = NULL, soft_load_timeout interval = NULL, early_beta double precision = 0', 'void', 'admin'),
+        'stale_ttl interval = NULL, soft_load_timeout interval = NULL, early_beta double precision = 0, '
+        'serve_invalidated interval = NULL', 'void', 'admin'),
     ('alter_cache', 'name text, ttl interval = NULL, loader text = NULL, transactional boolean = NULL, '
         'ttl_jitter double precision = NULL, compress_above integer = NULL, max_memory text = NULL, pinned boolean = NULL, '
         'wait_timeout interval = NULL, on_timeout text = NULL, lease_interval interval = NULL, null_ttl interval = NULL, '
         'on_error text = NULL, load_timeout interval = NULL, error_backoff interval = NULL, '
-        'stale_ttl interval = NULL, soft_load_timeout interval = NULL, early_beta double precision = NULL', 'void', 'admin'),
+        'stale_ttl interval = NULL, soft_load_timeout interval = NULL, early_beta double precision = NULL, '
+        'serve_invalidated interval = NULL', 'void', 'admin'),
     ('drop_cache', 'name text', 'void', 'admin'),
     ('cache_table', '"table" regclass, cache name = NULL, ttl interval = NULL', 'void', 'admin'),
     -- tables

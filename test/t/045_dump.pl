@@ -26,7 +26,7 @@ SELECT cachegrid.create_cache('names', '1 hour', 'SELECT jsonb_agg(name ORDER BY
 SELECT cachegrid.create_cache('counter', transactional => false);
 SELECT cachegrid.create_cache('optional', wait_timeout => '0', on_timeout => 'error', lease_interval => '10 s', null_ttl => '1 min', on_error => 'null',
 	load_timeout => '1 s', error_backoff => '2 s',
-	stale_ttl => '3 s', soft_load_timeout => '4 s', early_beta => 1.5);
+	stale_ttl => '3 s', soft_load_timeout => '4 s', early_beta => 1.5, serve_invalidated => '5 s');
 SELECT cachegrid.fetch('product:1'), cachegrid.fetch('names:7');
 SQL
 
