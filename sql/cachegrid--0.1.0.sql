@@ -234,6 +234,28 @@ COMMENT ON FUNCTION invalidate_tags(text[]) IS
 'End all entries that carry one of these tags when this transaction commits. Elements must not be '
 'NULL; a NULL array does nothing. Example: SELECT cachegrid.invalidate_tags(''category:7'')';
 
+CREATE FUNCTION preload(cache text, keys text[])
+RETURNS bigint
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'cachegrid_preload_keys';
+
+COMMENT ON FUNCTION preload(text, text[]) IS
+'Has the loader of a cache compute those of these keys that are not there, before somebody asks for them, and '
+'returns how many it has; not those that another session computes already, nor those whose rows a running transaction changes. The '
+'values are those of the caller''s role: other roles compute their own. What a loader that fails raises is raised, unless the '
+'cache''s on_error survives it; what was loaded before stays. keys must all be of the cache, and not '
+'NULL. A NULL argument is an error, and so is a transaction that has written. View cachegrid.stat_preload shows how '
+'far it is. Example: SELECT cachegrid.preload(''product'', ARRAY[''product:42'', ''product:43''])';
+
+CREATE FUNCTION preload(cache text, query text)
+RETURNS bigint
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'cachegrid_preload_query';
+
+COMMENT ON FUNCTION preload(text, text) IS
+'The same for the keys that a query gives, of one cache: a SELECT of one column, run with the rights of the caller, which must not write. A '
+'NULL argument is an error, and so is a NULL key. Example: SELECT cachegrid.preload(''product'', $$SELECT ''product:'' || id FROM product ORDER BY id LIMIT 1000$$)';
+
 GRANT EXECUTE ON FUNCTION
     "fetch"(text),
     lookup(text, text[])
@@ -243,6 +265,8 @@ GRANT EXECUTE ON FUNCTION
     "fetch"(text, text, text[], interval, text[]),
     fill(text, text, text, interval, text[]),
     fill(text, anyelement, text, interval, text[]),
+    preload(text, text[]),
+    preload(text, text),
     invalidate(text[]),
     invalidate_tags(text[])
 TO cachegrid_writer;
@@ -826,6 +850,15 @@ CREATE VIEW stat_cache AS SELECT * FROM stat_cache();
 COMMENT ON VIEW stat_cache IS
 'One row a cache of this database, counted since the server started. bytes: keys, values as they are kept, and what they depend on. hit_ratio: hits among all reads, NULL without reads. load_ms: time spent in loaders, in milliseconds. bypasses: reads that could not use the cache (own uncommitted changes, SERIALIZABLE, recovery). refused: values computed but not kept, because a writer was at work. compress_ratio: of the values put that compress_above is for, the bytes kept for each byte of them, those included that it did not pay to compress; NULL without any. compress_ms: time spent compressing and decompressing, in milliseconds. memory: what the entries of a cache with max_memory take of it, in bytes, headers and rounding included, and those that are dead but not swept yet; NULL without. miss_...: why reads were no hits; the last three add up to bypasses, the others to misses. miss_absent: never there, or gone so long ago that nobody knows why. miss_evicted: thrown out for want of memory. miss_expired: its time to live had passed. miss_superseded: deleted, or invalidated: by a change of what it depends on, a clear, a change of its cache. miss_unsettled: a transaction that invalidates it was under way, or had ended after this reader''s snapshot was taken. miss_privileges: computed by another role. miss_other_query: computed by another query or arguments. miss_own_write: the reader''s own transaction changes what it depends on. miss_isolation: SERIALIZABLE, or without a snapshot. miss_recovery: on a standby that knows too little of its primary, or under a snapshot older than the server''s start; view stat_standby says more. load_errors: loaders that failed or took too long, cancelled ones not included. last_error, last_error_at: the last of these errors, its text for members of the role that ran the loader and of pg_read_all_stats; NULL if there was none. stale: stale values that fetch has given, each of them a miss. early: loads begun by a hit, before the value had expired, as early_beta has it. Example: SELECT cache, entries, hit_ratio FROM cachegrid.stat_cache;';
 
+CREATE FUNCTION preload_progress(OUT pid integer, OUT cache text, OUT keys_total bigint, OUT keys_done bigint, OUT keys_loaded bigint,
+                                 OUT started_at timestamptz) RETURNS SETOF record
+    AS 'MODULE_PATHNAME', 'cachegrid_preload_progress'
+    LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 10;
+COMMENT ON FUNCTION preload_progress() IS 'Rows of view cachegrid.stat_preload.';
+CREATE VIEW stat_preload AS SELECT * FROM preload_progress();
+COMMENT ON VIEW stat_preload IS
+'One row a preload under way in this database. pid: of the process. keys_total: keys that it was given; keys_done: those that it is through with; keys_loaded: those of them that it has computed, and not found there. Example: SELECT cache, 100 * keys_done / nullif(keys_total, 0) AS percent FROM cachegrid.stat_preload;';
+
 CREATE FUNCTION stat_memory(OUT class text, OUT used_bytes bigint, OUT free_bytes bigint, OUT entries bigint, OUT pages bigint,
                             OUT waste_bytes bigint) RETURNS SETOF record
     AS 'MODULE_PATHNAME', 'cachegrid_stat_memory'
@@ -908,8 +941,8 @@ REVOKE ALL ON ALL FUNCTIONS IN SCHEMA cachegrid FROM PUBLIC;
 REVOKE ALL ON ALL TABLES IN SCHEMA cachegrid FROM PUBLIC;
 
 GRANT EXECUTE ON FUNCTION get(text), get(text, anyelement), mget(text[]), "exists"(text), gets(text), ttl(text),
-    expires_at(text), entries(text), stat_cache(), stat_memory(), prepared_stamps(), stat_standby() TO cachegrid_reader;
-GRANT SELECT ON stat_cache, stat_memory, stat_prepared, stat_standby, cache TO cachegrid_reader;
+    expires_at(text), entries(text), stat_cache(), stat_memory(), preload_progress(), prepared_stamps(), stat_standby() TO cachegrid_reader;
+GRANT SELECT ON stat_cache, stat_preload, stat_memory, stat_prepared, stat_standby, cache TO cachegrid_reader;
 
 GRANT EXECUTE ON FUNCTION set(text, text, interval, text[]), set(text, anyelement, interval, text[]), delete(text[]),
     add(text, text, interval, text[]), add(text, anyelement, interval, text[]),

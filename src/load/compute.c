@@ -144,10 +144,10 @@ static void
 limit_guard(const Load *load, LoadGuard *guard)
 {
 	const CacheLoading *options = &load->options;
-	bool stale = load->early || cg_load_has_stale(load);
+	bool stale = load->quiet || cg_load_has_stale(load);
 
 	guard->timeout = options->load_timeout;
-	guard->survive_error = load->early || options->on_error == ON_ERROR_NULL ||
+	guard->survive_error = load->quiet || options->on_error == ON_ERROR_NULL ||
 						   (options->on_error == ON_ERROR_STALE && stale);
 	guard->survive_timeout = guard->survive_error;
 	if (!stale || options->soft_load_timeout == 0)
@@ -182,7 +182,7 @@ run_guarded(Load *load)
 }
 
 bool
-cg_load_compute_early(Load *load, CacheValue *value)
+cg_load_compute_quietly(Load *load, CacheValue *value)
 {
 	if (run_guarded(load) != LOAD_DONE)
 		return false;

@@ -38,6 +38,7 @@
 #include "load/failures.h"
 #include "load/lease.h"
 #include "load/load.h"
+#include "load/progress.h"
 
 #define LEASE_GROUPS	 1024 /* a power of two */
 #define LEASES_IN_GROUP	 8
@@ -105,7 +106,8 @@ leases_size(void)
 void
 cg_load_shmem_request(void)
 {
-	RequestAddinShmemSpace(add_size(leases_size(), cg_load_failures_size()));
+	RequestAddinShmemSpace(add_size(add_size(leases_size(), cg_load_failures_size()),
+									cg_load_progress_size()));
 }
 
 static void
@@ -124,6 +126,7 @@ cg_load_shmem_init(void)
 	bool found;
 
 	cg_load_failures_init();
+	cg_load_progress_init();
 	leases = ShmemInitStruct("leases of cachegrid", leases_size(), &found);
 	if (found)
 		return;

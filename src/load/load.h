@@ -40,6 +40,60 @@ extern Datum cg_load_fetch(const LoadRequest *request, bool *isnull);
 /* The same by the loader of the key's cache; raises an error if it has none. */
 extern Datum cg_load_fetch_by_loader(const CacheKey *key, bool *isnull);
 
+/* What the loader of the key's cache computes; raises an error if it has none. */
+extern LoadRequest cg_load_request_by_loader(const CacheKey *key);
+
+/* Functions in ahead.c */
+
+/* What became of a key that was to be loaded ahead of its use. */
+typedef enum LoadAhead
+{
+	AHEAD_LOADED,
+	AHEAD_PRESENT, /* it was there */
+	AHEAD_BUSY,	   /* another session computes it, or it must not be tried again yet */
+	AHEAD_UNKEPT, /* its key is being changed, or it failed and its cache survives that */
+} LoadAhead;
+
+/*
+ * Compute the key by the loader of its cache, for the current role, unless it is there or
+ * another session does so: without waiting for that.  Raises what the loader raises, if the
+ * cache does, and this is not to be quiet.
+ */
+extern LoadAhead cg_load_ahead(const CacheKey *key, bool quiet);
+
+/* Functions in preload.c */
+
+/*
+ * Load these keys ahead, each under a snapshot of its own where the isolation level allows
+ * it; returns how many were loaded.  Raises an error where nothing could be kept, and
+ * what loaders raise, unless it is to be quiet.
+ */
+extern int64 cg_load_preload(const char *cache, const CacheKey *keys, int count,
+							 bool quiet);
+
+/*
+ * The keys that a query gives, palloc'd with their array; run with the rights of the
+ * current role, and reading only.  Raises what the query raises, and an error if it is not
+ * one SELECT of one column of keys.
+ */
+extern int cg_load_keys_of_query(const char *query, CacheKey **keys);
+
+/* Functions in progress.c */
+
+/* A preload under way in this database. */
+typedef struct LoadProgress
+{
+	int pid;
+	NameData cache;
+	int64 total; /* keys */
+	int64 done;
+	int64 loaded; /* of those that are done */
+	TimestampTz started_at;
+} LoadProgress;
+
+/* That of the first process from *place on that has one, and the place behind it. */
+extern bool cg_load_progress_read(int *place, LoadProgress *progress);
+
 /* Functions in identity.c */
 
 /* Which computation by whom; another identity's value is never served. */

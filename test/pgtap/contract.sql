@@ -49,6 +49,8 @@ INSERT INTO promised_function (name, arguments, result, may_call) VALUES
         'boolean', 'writer'),
     ('fill', 'key text, value anyelement, token text, ttl interval = NULL, tags text[] = NULL',
         'boolean', 'writer'),
+    ('preload', 'cache text, keys text[]', 'bigint', 'writer'),
+    ('preload', 'cache text, query text', 'bigint', 'writer'),
     ('invalidate', 'VARIADIC keys text[]', 'void', 'writer'),
     ('invalidate_tags', 'VARIADIC tags text[]', 'void', 'writer'),
     -- policy
@@ -83,6 +85,7 @@ CREATE TEMP TABLE promised_view (name text, columns text[]);
 INSERT INTO promised_view VALUES
     ('stat_cache', '{cache,entries,bytes,hits,misses,hit_ratio,loads,load_ms,evictions,'
         'expirations,invalidations,compress_ratio,compress_ms,memory,load_errors,last_error,last_error_at,stale,early}'),
+    ('stat_preload', '{pid,cache,keys_total,keys_done,keys_loaded,started_at}'),
     ('stat_memory', '{class,used_bytes,free_bytes,entries}'),
     ('stat_prepared', '{xid,gid,prepared,owner,database,stamps}'),
     ('stat_standby', '{in_recovery,logs,serves,reason}'),
@@ -236,7 +239,7 @@ SELECT ok(NOT has_foreign_data_wrapper_privilege('contract_stranger', 'cachegrid
 SELECT is_empty($$SELECT p.oid::regprocedure FROM extension_function p
                   WHERE has_function_privilege('cachegrid_admin', p.oid, 'EXECUTE')
                     AND p.oid NOT IN (SELECT oid FROM kept_function WHERE oid IS NOT NULL)
-                    AND p.proname NOT IN ('capture', 'capture_statement', 'check_policy', 'check_choice', 'check_time', 'check_number', 'mirror_status', 'mirror_progress',
+                    AND p.proname NOT IN ('capture', 'capture_statement', 'check_policy', 'check_choice', 'check_time', 'check_number', 'preload_progress', 'mirror_status', 'mirror_progress',
                                           'prepared_stamps')
                     AND p.proname NOT IN (SELECT name FROM promised_view)$$,
                 'no function may be called that is not promised, but what these stand on');

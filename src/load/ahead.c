@@ -1,0 +1,121 @@
+/*-------------------------------------------------------------------------
+ *
+ * ahead.c
+ *	  Computes values before somebody waits for them.
+ *
+ * With the lease, as others do; but who finds that another session has it does not
+ * wait, for the other's value will do.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/parallel.h"
+#include "access/xact.h"
+#include "executor/spi.h"
+
+#include "load/running.h"
+
+/*
+ * May and should this session compute what has this version, and is there?  Then it has
+ * the fill, and the lease.
+ */
+static bool
+begin_early(Load *load, uint64 version)
+{
+	load->fill = cg_cache_fill_begin(&load->request->key, load->identity);
+	if (!load->fill)
+		return false;
+	/* Who had the lease before may have just been done. */
+	if (cg_load_take_lease(load) == LEASE_TAKEN &&
+		cg_cache_fill_replaces(load->fill, version))
+		return true;
+	cg_cache_fill_abandon(load->fill);
+	load->fill = NULL;
+	return false;
+}
+
+void
+cg_load_early(const LoadRequest *request, uint64 identity, uint64 version,
+			  CacheValue *value)
+{
+	Load load;
+
+	if (cg_load_is_running() || IsInParallelMode() ||
+		TransactionIdIsValid(GetTopTransactionIdIfAny()))
+		return;
+	cg_load_init(&load, request, identity);
+	load.quiet = true;
+	PG_TRY();
+	{
+		if (begin_early(&load, version))
+		{
+			cg_load_enter(&load);
+			cg_store_count(load.cache_number, COUNT_EARLY, 1);
+			(void) cg_load_compute_quietly(&load, value);
+		}
+	}
+	PG_FINALLY();
+	{
+		cg_load_leave(&load);
+	}
+	PG_END_TRY();
+}
+
+/* Begin to compute what is not there, unless another session does, or has failed to. */
+static LoadAhead
+begin_ahead(Load *load)
+{
+	CacheValue value;
+
+	load->fill = cg_cache_fill_begin(&load->request->key, load->identity);
+	if (!load->fill)
+		return AHEAD_UNKEPT;
+	if (cg_load_take_lease(load) != LEASE_TAKEN)
+		return AHEAD_BUSY;
+	/* Who had the lease before may have just been done. */
+	cg_cache_fill_abandon(load->fill);
+	load->fill = NULL;
+	if (cg_cache_lookup_again(&load->request->key, load->identity, &value) == CACHE_HIT)
+		return AHEAD_PRESENT;
+	load->fill = cg_cache_fill_begin(&load->request->key, load->identity);
+	return load->fill ? AHEAD_LOADED : AHEAD_UNKEPT;
+}
+
+LoadAhead
+cg_load_ahead(const CacheKey *key, bool quiet)
+{
+	LoadRequest request = cg_load_request_by_loader(key);
+	uint64 identity = cg_load_identity(&request);
+	volatile LoadAhead outcome;
+	CacheValue value;
+	Load load;
+
+	if (cg_cache_lookup_again(key, identity, &value) == CACHE_HIT)
+		return AHEAD_PRESENT;
+	cg_load_init(&load, &request, identity);
+	load.quiet = quiet;
+	cg_load_check_recursion(&load);
+	PG_TRY();
+	{
+		outcome = begin_ahead(&load);
+		if (outcome == AHEAD_LOADED)
+		{
+			cg_load_enter(&load);
+			if (quiet)
+				(void) cg_load_compute_quietly(&load, &value);
+			else
+				(void) cg_load_compute(&load);
+			if (load.failed || load.fruitless)
+				outcome = AHEAD_UNKEPT;
+		}
+		else if (load.fill)
+			cg_cache_fill_abandon(load.fill);
+	}
+	PG_FINALLY();
+	{
+		cg_load_leave(&load);
+	}
+	PG_END_TRY();
+	return outcome;
+}
