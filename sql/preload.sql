@@ -98,7 +98,35 @@ SET ROLE preload_other;
 SELECT cachegrid.preload('product', 'SELECT rolname FROM pg_authid');
 RESET ROLE;
 
-SELECT cachegrid.drop_cache(name::text) FROM cachegrid.cache WHERE name IN ('product', 'unloaded', 'progress');
+-- Keep warm: for whom.
+SELECT cachegrid.create_cache('warm', loader => 'SELECT 1', keep_warm => 'SELECT ''warm:1''');
+CREATE ROLE preload_app LOGIN;
+CREATE ROLE preload_admin LOGIN IN ROLE cachegrid_admin;
+SELECT cachegrid.create_cache('warm', loader => 'SELECT 1', keep_warm => 'SELECT ''warm:1''', keep_warm_role => 'preload_other');
+-- a superuser restores a cache before its role is there; nobody else may
+SELECT cachegrid.create_cache('unborn', loader => 'SELECT 1', keep_warm => 'SELECT ''unborn:1''', keep_warm_role => 'preload_none');
+SELECT cachegrid.create_cache('warm', loader => 'SELECT 1', keep_warm_role => 'preload_app');
+SELECT cachegrid.create_cache('warm', loader => 'SELECT 1', keep_warm => 'SELECT ''warm:1''', keep_warm_role => 'preload_app');
+SET ROLE preload_admin;
+SELECT cachegrid.alter_cache('unborn', loader => 'SELECT 2');
+SELECT cachegrid.alter_cache('warm', loader => 'SELECT 2');
+UPDATE cachegrid.cache SET loader = 'SELECT 2' WHERE name = 'warm';
+INSERT INTO cachegrid.cache (name, keep_warm, keep_warm_role) VALUES ('other', 'SELECT 1', 'preload_app');
+INSERT INTO cachegrid.cache (name, keep_warm) VALUES ('other', 'SELECT 1');
+SELECT cachegrid.create_cache('mine', loader => 'SELECT 1', keep_warm => 'SELECT ''mine:1''');
+SELECT keep_warm, keep_warm_role FROM cachegrid.cache WHERE name = 'mine';
+SELECT cachegrid.alter_cache('mine', reset => '{keep_warm}');
+SELECT cachegrid.alter_cache('mine', keep_warm_role => 'preload_admin');
+SELECT keep_warm, keep_warm_role FROM cachegrid.cache WHERE name = 'mine';
+RESET ROLE;
+GRANT preload_app TO preload_admin;
+SET ROLE preload_admin;
+SELECT cachegrid.alter_cache('warm', loader => 'SELECT 2');
+SELECT cachegrid.alter_cache('warm', reset => '{keep_warm_role}');
+SELECT keep_warm_role FROM cachegrid.cache WHERE name = 'warm';
+RESET ROLE;
+
+SELECT cachegrid.drop_cache(name::text) FROM cachegrid.cache WHERE name IN ('product', 'unloaded', 'progress', 'warm', 'mine', 'unborn');
 DROP TABLE product;
 DROP FUNCTION pass(jsonb), counts();
-DROP ROLE preload_other;
+DROP ROLE preload_other, preload_app, preload_admin;

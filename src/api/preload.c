@@ -44,17 +44,11 @@ cache_to_load(FunctionCallInfo fcinfo)
 	return name;
 }
 
-/* All of them belong to the cache, before any of them is loaded. */
+/* All of them are checked before any of them is loaded. */
 static int64
 preload(const char *cache, const CacheKey *keys, int count)
 {
-	for (int i = 0; i < count; i++)
-		if (strcmp(NameStr(cg_cache_policy(&keys[i])->name), cache) != 0)
-			ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					errmsg("key \"%.*s\" is not of cache \"%s\"", keys[i].size,
-						   keys[i].data, cache),
-					errdetail("The keys of a cache begin with its name and a colon."),
-					errhint("Write a key as fetch() takes it, such as \"product:42\"."));
+	cg_load_check_keys(cache, keys, count);
 	return cg_load_preload(cache, keys, count, false);
 }
 

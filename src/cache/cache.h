@@ -55,6 +55,8 @@ typedef struct CacheLoading
 	int64 stale_ttl;		 /* kept so much longer than it is a hit */
 	int64 error_backoff;	 /* after a first failed load of a key, 0: none */
 	double early_beta;		 /* how eagerly it is computed before it expires, 0: never */
+	double
+		refresh_ahead; /* part of a time to live after which it is refreshed, 0: none */
 	int64 serve_invalidated; /* given so long after it was invalidated, 0: not */
 } CacheLoading;
 
@@ -74,6 +76,8 @@ typedef struct CachePolicy
 	const char *loader; /* query text, or NULL */
 	CacheLoading loading;
 	StoreLimits limits;
+	const char *keep_warm; /* query of keys to be loaded at the server's start, or NULL */
+	NameData keep_warm_role; /* for whom */
 } CachePolicy;
 
 /* A value of any type, flat: what the store keeps. */
@@ -133,7 +137,8 @@ extern CacheOutcome cg_cache_lookup(const CacheKey *key, uint64 identity,
  * is not 0, *value may be given until then: it has passed its time to live, and is apart from
  * that what the snapshot would have read; or its cache has values given for a while that
  * were invalidated (linger.c).  Where there is one and info->early, it is to
- * be computed anew before it expires, by who may (early.c).
+ * be computed anew before it expires, by who may (early.c).  info->ahead: its cache has what is
+ * due refreshed in the background, and it is, as a hit or as what is given instead of one.
  */
 typedef struct CacheInfo CacheInfo;
 extern CacheOutcome cg_cache_lookup_to_load(const CacheKey *key, uint64 identity,
@@ -147,14 +152,20 @@ extern void cg_cache_lookup_many(const CacheKey *keys, int count, CacheValue *va
 extern CacheOutcome cg_cache_lookup_again(const CacheKey *key, uint64 identity,
 										  CacheValue *value);
 
+/* As lookup_to_load, but not counted, and without the value. */
+extern CacheOutcome cg_cache_inspect_to_load(const CacheKey *key, uint64 identity,
+											 CacheInfo *info);
+
 /* As lookup, but not counted; *info says more about a hit.  value may be NULL. */
 struct CacheInfo
 {
-	uint64 version;		   /* the entry's id; 0: set by this transaction, not committed */
-	int64 microseconds;	   /* left to live, or CG_TTL_NEVER */
+	uint64 version;		/* the entry's id; 0: set by this transaction, not committed */
+	int64 microseconds; /* left to live, or CG_TTL_NEVER */
+	StoreTime created_at;
 	StoreTime stale_until; /* not 0: no hit, but a value that may be given till then */
 	bool derived;
 	bool early;		 /* see cg_cache_lookup_to_load */
+	bool ahead;		 /* the same */
 	uint8 load_time; /* of a derived entry: how long it took to compute, see early.c */
 };
 extern CacheOutcome cg_cache_inspect(const CacheKey *key, CacheValue *value,

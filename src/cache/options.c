@@ -41,7 +41,10 @@ enum
 	COLUMN_SOFT_LOAD_TIMEOUT,
 	COLUMN_EARLY_BETA,
 	COLUMN_SERVE_INVALIDATED,
-	COLUMNS = COLUMN_SERVE_INVALIDATED
+	COLUMN_REFRESH_AHEAD,
+	COLUMN_KEEP_WARM,
+	COLUMN_KEEP_WARM_ROLE,
+	COLUMNS = COLUMN_KEEP_WARM_ROLE
 };
 
 /* A row, taken apart. */
@@ -83,6 +86,7 @@ cg_options_init(CachePolicy *policy)
 	policy->loader = NULL;
 	policy->loading = (CacheLoading){.wait_timeout = -1, .null_ttl = -1};
 	policy->limits = (StoreLimits){0};
+	policy->keep_warm = NULL;
 }
 
 /* Of a column that is an interval, in microseconds; otherwise where it is NULL. */
@@ -125,6 +129,8 @@ read_loading(const Row *row, CacheLoading *loading)
 	loading->soft_load_timeout = interval_of(row, COLUMN_SOFT_LOAD_TIMEOUT, 0);
 	if (!row->nulls[COLUMN_EARLY_BETA - 1])
 		loading->early_beta = DatumGetFloat8(row->values[COLUMN_EARLY_BETA - 1]);
+	if (!row->nulls[COLUMN_REFRESH_AHEAD - 1])
+		loading->refresh_ahead = DatumGetFloat8(row->values[COLUMN_REFRESH_AHEAD - 1]);
 	loading->serve_invalidated = interval_of(row, COLUMN_SERVE_INVALIDATED, 0);
 }
 
@@ -153,5 +159,11 @@ cg_options_read(HeapTuple tuple, TupleDesc descriptor, MemoryContext context,
 		policy->limits.max_memory = DatumGetInt64(row.values[COLUMN_MAX_MEMORY - 1]);
 	if (!row.nulls[COLUMN_PINNED - 1])
 		policy->limits.pinned = DatumGetBool(row.values[COLUMN_PINNED - 1]);
+	if (!row.nulls[COLUMN_KEEP_WARM - 1] && !row.nulls[COLUMN_KEEP_WARM_ROLE - 1])
+	{
+		policy->keep_warm = MemoryContextStrdup(
+			context, TextDatumGetCString(row.values[COLUMN_KEEP_WARM - 1]));
+		policy->keep_warm_role = *DatumGetName(row.values[COLUMN_KEEP_WARM_ROLE - 1]);
+	}
 	read_loading(&row, &policy->loading);
 }

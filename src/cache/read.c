@@ -190,6 +190,7 @@ describe(const StoreCopy *copy, StoreTime stale_until, CacheInfo *info)
 	if (copy->entry.flags & STORE_DERIVED)
 		info->load_time = ((const EntryMeta *) copy->meta)->load_time;
 	info->version = copy->entry.id;
+	info->created_at = copy->entry.created_at;
 	info->derived = (copy->entry.flags & STORE_DERIVED) != 0;
 	info->microseconds = time_left(expires_at);
 }
@@ -269,6 +270,41 @@ store_key_of(const CachePolicy *policy, const CacheKey *key)
 	return cg_policy_store_key(policy, key, cg_dependency_of_key(key));
 }
 
+/* What a policy says of loads ahead; the policy may be gone after a lookup. */
+typedef struct Eagerness
+{
+	double beta;
+	double ahead;
+} Eagerness;
+
+static Eagerness
+eagerness_of(const CachePolicy *policy)
+{
+	return (Eagerness){policy->loading.early_beta, policy->loading.refresh_ahead};
+}
+
+/* Is what was looked up to be computed anew, now or in the background? */
+static void
+find_due(const Eagerness *eagerness, CacheOutcome outcome, CacheInfo *info)
+{
+	bool ends =
+		outcome == CACHE_HIT && info->derived && info->microseconds != CG_TTL_NEVER;
+
+	info->early = ends && eagerness->beta > 0 &&
+				  cg_early_is_due(eagerness->beta, info->load_time, info->microseconds);
+	info->ahead = false;
+	if (eagerness->ahead == 0)
+		return;
+	if (ends)
+	{
+		double age = (double) (cg_store_now() - info->created_at);
+
+		info->ahead = age >= eagerness->ahead * (age + (double) info->microseconds);
+	}
+	else
+		info->ahead = info->stale_until != 0;
+}
+
 CacheOutcome
 cg_cache_lookup(const CacheKey *key, uint64 identity, CacheValue *value)
 {
@@ -284,13 +320,23 @@ cg_cache_lookup_to_load(const CacheKey *key, uint64 identity, CacheValue *value,
 						CacheInfo *info)
 {
 	const CachePolicy *policy = cg_cache_policy(key);
-	double beta = policy->loading.early_beta;
+	Eagerness eagerness = eagerness_of(policy);
 	StoreKey store_key = store_key_of(policy, key);
 	CacheOutcome outcome = look_and_count(policy, key, &store_key, identity, value, info);
 
-	info->early = beta > 0 && outcome == CACHE_HIT && info->derived &&
-				  info->microseconds != CG_TTL_NEVER &&
-				  cg_early_is_due(beta, info->load_time, info->microseconds);
+	find_due(&eagerness, outcome, info);
+	return outcome;
+}
+
+CacheOutcome
+cg_cache_inspect_to_load(const CacheKey *key, uint64 identity, CacheInfo *info)
+{
+	const CachePolicy *policy = cg_cache_policy(key);
+	Eagerness eagerness = eagerness_of(policy);
+	StoreKey store_key = store_key_of(policy, key);
+	CacheOutcome outcome = look(policy, key, &store_key, identity, NULL, info);
+
+	find_due(&eagerness, outcome, info);
 	return outcome;
 }
 

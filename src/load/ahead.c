@@ -12,8 +12,14 @@
 
 #include "access/parallel.h"
 #include "access/xact.h"
-#include "executor/spi.h"
+#include "catalog/namespace.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/snapmgr.h"
 
+#include "load/loaders.h"
+#include "load/requests.h"
 #include "load/running.h"
 
 /*
@@ -118,4 +124,103 @@ cg_load_ahead(const CacheKey *key, bool quiet)
 	}
 	PG_END_TRY();
 	return outcome;
+}
+
+/* See names as the session does whose wish it is. */
+static void
+adopt_settings(const LoadWish *wish)
+{
+	StringInfoData path;
+
+	initStringInfo(&path);
+	for (int i = 0; i < wish->schema_count; i++)
+	{
+		const char *name = get_namespace_name(wish->schemas[i]);
+
+		if (name)
+			appendStringInfo(&path, "%s%s", path.len > 0 ? ", " : "",
+							 quote_identifier(name));
+	}
+	SetConfigOption("search_path", path.len > 0 ? path.data : "\"\"", PGC_USERSET,
+					PGC_S_SESSION);
+	SetConfigOption("row_security", wish->row_security ? "on" : "off", PGC_USERSET,
+					PGC_S_SESSION);
+}
+
+/* Begin to refresh what there is of the load's value, if it is still due. */
+static LoadAhead
+begin_refresh(Load *load)
+{
+	CacheInfo info;
+	CacheOutcome outcome =
+		cg_cache_inspect_to_load(&load->request->key, load->identity, &info);
+
+	if (!info.ahead)
+		return AHEAD_PRESENT;
+	if (outcome == CACHE_HIT)
+		return begin_early(load, info.version) ? AHEAD_LOADED : AHEAD_BUSY;
+	return begin_ahead(load);
+}
+
+/*
+ * Refresh what is wished; false: try again later.  Where its computation is another by now, as
+ * the cache was altered, or a schema is gone, nobody needs it.
+ */
+static bool
+refresh(const LoadWish *wish)
+{
+	volatile LoadAhead outcome;
+	LoadRequest request;
+	CacheValue value;
+	CacheKey key;
+	Load load;
+
+	adopt_settings(wish);
+	if (!cg_key_init(&key, wish->key, wish->key_size) ||
+		cg_cache_policy(&key)->loader == NULL)
+		return true;
+	request = cg_load_request_by_loader(&key);
+	if (cg_load_identity(&request) != wish->identity)
+		return true;
+	cg_load_init(&load, &request, wish->identity);
+	load.quiet = true;
+	PG_TRY();
+	{
+		outcome = begin_refresh(&load);
+		if (outcome == AHEAD_LOADED)
+		{
+			cg_load_enter(&load);
+			cg_store_count(load.cache_number, COUNT_REFRESHES, 1);
+			(void) cg_load_compute_quietly(&load, &value);
+			if (load.failed || load.fruitless)
+				outcome = AHEAD_UNKEPT;
+		}
+		else if (load.fill)
+			cg_cache_fill_abandon(load.fill);
+	}
+	PG_FINALLY();
+	{
+		cg_load_leave(&load);
+	}
+	PG_END_TRY();
+	return outcome == AHEAD_LOADED || outcome == AHEAD_PRESENT;
+}
+
+bool
+cg_loader_refresh_one(void)
+{
+	StoreTime start = cg_store_now();
+	LoadWish wish;
+	bool done;
+
+	if (!cg_load_next_wish(&wish))
+		return false;
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	done = refresh(&wish);
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	cg_load_end_wish(&wish, done);
+	cg_loader_spend(cg_store_now() - start);
+	return true;
 }

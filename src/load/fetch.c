@@ -11,6 +11,9 @@
  * A value may also be computed before it expires (cache/early.c), by a session that has
  * hit it: with the lease, for which nobody waits as long as the others hit the old one.
  *
+ * Where the cache says so, what is due is refreshed by a process in the background
+ * (requests.c, loaders.c), and who uses it asks for that and goes on.
+ *
  * A query may itself fetch.  The cache hands what the inner value depends on
  * to the outer fill, and ends that if the inner one could not be sampled.
  *
@@ -27,6 +30,7 @@
 #include "load/lease.h"
 #include "load/query.h"
 #include "load/refuse.h"
+#include "load/requests.h"
 #include "load/running.h"
 
 /* When to stop waiting for another session, by cg_clock_ms(). */
@@ -137,16 +141,36 @@ load_value(const LoadRequest *request, uint64 identity, const CacheValue *stale,
 	return value;
 }
 
+/*
+ * Is the value, which is due, refreshed in the background, so that this session may do with
+ * what there is?  A stale one is not for loads within loads, nor for those who are to wait.
+ */
+static bool
+is_asked_for(const LoadRequest *request, uint64 identity, CacheOutcome outcome)
+{
+	if (!request->by_loader ||
+		(outcome != CACHE_HIT &&
+		 (cg_load_is_running() ||
+		  cg_cache_policy(&request->key)->loading.on_timeout == ON_TIMEOUT_STALE)))
+		return false;
+	return cg_load_ask(&request->key, identity);
+}
+
 Datum
 cg_load_fetch(const LoadRequest *request, bool *isnull)
 {
 	uint64 identity = cg_load_identity(request);
 	CacheValue value = {InvalidOid, (Datum) 0};
 	CacheInfo info;
+	CacheOutcome outcome =
+		cg_cache_lookup_to_load(&request->key, identity, &value, &info);
+	bool asked = info.ahead && is_asked_for(request, identity, outcome);
 
-	if (cg_cache_lookup_to_load(&request->key, identity, &value, &info) != CACHE_HIT)
+	if (outcome != CACHE_HIT && asked)
+		cg_store_count(cg_cache_policy(&request->key)->number, COUNT_STALE, 1);
+	else if (outcome != CACHE_HIT)
 		value = load_value(request, identity, &value, info.stale_until);
-	else if (info.early)
+	else if (info.early && !asked)
 		cg_load_early(request, identity, info.version, &value);
 	return cg_load_value_to_jsonb(&value, isnull);
 }
@@ -168,6 +192,7 @@ cg_load_request_by_loader(const CacheKey *key)
 	/* A copy: the lookup may read the policies anew. */
 	request.query = pstrdup(policy->loader);
 	request.query_size = strlen(request.query);
+	request.by_loader = true;
 	return request;
 }
 

@@ -38,7 +38,9 @@
 #include "load/failures.h"
 #include "load/lease.h"
 #include "load/load.h"
+#include "load/loaders.h"
 #include "load/progress.h"
+#include "load/requests.h"
 
 #define LEASE_GROUPS	 1024 /* a power of two */
 #define LEASES_IN_GROUP	 8
@@ -106,8 +108,13 @@ leases_size(void)
 void
 cg_load_shmem_request(void)
 {
-	RequestAddinShmemSpace(add_size(add_size(leases_size(), cg_load_failures_size()),
-									cg_load_progress_size()));
+	Size size = add_size(leases_size(), cg_load_failures_size());
+
+	size = add_size(size, cg_load_progress_size());
+	size = add_size(size, cg_load_requests_size());
+	size = add_size(size, cg_loaders_size());
+	RequestAddinShmemSpace(size);
+	RequestNamedLWLockTranche("cachegrid_load", 2);
 }
 
 static void
@@ -127,6 +134,8 @@ cg_load_shmem_init(void)
 
 	cg_load_failures_init();
 	cg_load_progress_init();
+	cg_load_requests_init(&GetNamedLWLockTranche("cachegrid_load")[0].lock);
+	cg_loaders_init(&GetNamedLWLockTranche("cachegrid_load")[1].lock);
 	leases = ShmemInitStruct("leases of cachegrid", leases_size(), &found);
 	if (found)
 		return;

@@ -10,6 +10,7 @@
 #define CACHEGRID_LOAD_H
 
 #include "datatype/timestamp.h"
+#include "nodes/pg_list.h"
 #include "utils/array.h"
 
 #include "cache/cache.h"
@@ -26,6 +27,7 @@ typedef struct LoadRequest
 	ArrayType *arguments; /* text[] of $1, $2 ...; NULL: the parts of the key */
 	ArrayType *tags;	  /* text[] or NULL */
 	const Interval *ttl;  /* NULL: the cache's own */
+	bool by_loader;		  /* the query is the loader of the key's cache */
 } LoadRequest;
 
 /* Functions in fetch.c */
@@ -71,12 +73,54 @@ extern LoadAhead cg_load_ahead(const CacheKey *key, bool quiet);
 extern int64 cg_load_preload(const char *cache, const CacheKey *keys, int count,
 							 bool quiet);
 
+/* Raises an error if one of the keys belongs to another cache. */
+extern void cg_load_check_keys(const char *cache, const CacheKey *keys, int count);
 /*
  * The keys that a query gives, palloc'd with their array; run with the rights of the
  * current role, and reading only.  Raises what the query raises, and an error if it is not
  * one SELECT of one column of keys.
  */
 extern int cg_load_keys_of_query(const char *query, CacheKey **keys);
+
+/* What is to be loaded for a role when the server has started; in one context. */
+typedef struct LoadWarm
+{
+	char *cache;
+	char *query; /* of the keys */
+} LoadWarm;
+
+/*
+ * Have loaders come for all roles that caches of this database are to be kept warm for.  In a
+ * transaction.
+ */
+extern void cg_load_find_warm(void);
+/* What is to be loaded for the current role: LoadWarm *, in this context. */
+extern List *cg_load_list_warm(void);
+/* Load it; raises what its query raises, but nothing that loaders do. */
+extern void cg_load_warm(const LoadWarm *warm);
+
+/* Functions in loaders.c: they take its lock, and raise no errors */
+
+/* This process starts loaders. */
+extern void cg_loader_set_launcher(void);
+/* Is a loader to be started?  It has a place, which it must be told of, and a database. */
+extern bool cg_loader_plan(int *place, Oid *database);
+/* It could not be started. */
+extern void cg_loader_withdraw(int place);
+/* This process is that loader; false: it is not wanted any more. */
+extern bool cg_loader_attach(int place, Oid *database, Oid *role);
+/* It is connected.  One that ends before that has no successor for a while. */
+extern void cg_loader_connected(void);
+/* Is all to be loaded that is to be at the start?  To one of a role's loaders only. */
+extern bool cg_loader_take_warm(void);
+/* Refresh the value that is used most of those that this role's sessions ask for. */
+extern bool cg_loader_refresh_one(void);
+/* How long to rest before the next one, in microseconds: the time for it is spent. */
+extern int64 cg_loader_pause(void);
+/* Does another role wait for a place? */
+extern bool cg_loader_is_crowded(void);
+/* End the loaders of a database that somebody needs for himself, or without us. */
+extern void cg_loader_dismiss(Oid database);
 
 /* Functions in progress.c */
 

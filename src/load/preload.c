@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * preload.c
- *	  Loads many keys before somebody asks for them.
+ *	  Loads many keys before somebody asks for them: when it is called for, and what
+ *	  caches are to be kept warm with when the server has started.
  *
  *-------------------------------------------------------------------------
  */
@@ -10,12 +11,14 @@
 #include "access/xact.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
 #include "coherence/coherence.h"
 #include "load/load.h"
+#include "load/loaders.h"
 #include "load/progress.h"
 
 /* An error where all would be computed, and nothing kept. */
@@ -40,6 +43,18 @@ check_keeps(void)
 						  "changes catalogs, is not kept."),
 				errhint("Call it under READ COMMITTED or REPEATABLE READ; view "
 						"cachegrid.stat_standby tells of standbys."));
+}
+
+void
+cg_load_check_keys(const char *cache, const CacheKey *keys, int count)
+{
+	for (int i = 0; i < count; i++)
+		if (strcmp(NameStr(cg_cache_policy(&keys[i])->name), cache) != 0)
+			ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					errmsg("key \"%.*s\" is not of cache \"%s\"", keys[i].size,
+						   keys[i].data, cache),
+					errdetail("The keys of a cache begin with its name and a colon."),
+					errhint("Write a key as fetch() takes it, such as \"product:42\"."));
 }
 
 /* Each under a snapshot of its own: what has changed meanwhile is kept, too. */
@@ -124,4 +139,61 @@ cg_load_keys_of_query(const char *query, CacheKey **keys)
 		(*keys)[i] = key_of_row(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, caller);
 	SPI_finish();
 	return count;
+}
+
+void
+cg_load_find_warm(void)
+{
+	ListCell *cell;
+
+	foreach (cell, cg_cache_policies())
+	{
+		const CachePolicy *policy = lfirst(cell);
+		Oid role;
+
+		if (policy->keep_warm == NULL)
+			continue;
+		role = get_role_oid(NameStr(policy->keep_warm_role), true);
+		if (OidIsValid(role))
+			cg_loader_want_warm(role);
+		else
+			ereport(
+				LOG, errcode(ERRCODE_UNDEFINED_OBJECT),
+				errmsg("cache \"%s\" cannot be kept warm", NameStr(policy->name)),
+				errdetail("Role \"%s\" does not exist.", NameStr(policy->keep_warm_role)),
+				errhint("Set its \"keep_warm_role\" by cachegrid.alter_cache()."));
+	}
+}
+
+List *
+cg_load_list_warm(void)
+{
+	const char *role = GetUserNameFromId(GetUserId(), false);
+	List *warms = NIL;
+	ListCell *cell;
+
+	foreach (cell, cg_cache_policies())
+	{
+		const CachePolicy *policy = lfirst(cell);
+		LoadWarm *warm;
+
+		if (policy->keep_warm == NULL || policy->loader == NULL ||
+			strcmp(NameStr(policy->keep_warm_role), role) != 0)
+			continue;
+		warm = palloc_object(LoadWarm);
+		warm->cache = pstrdup(NameStr(policy->name));
+		warm->query = pstrdup(policy->keep_warm);
+		warms = lappend(warms, warm);
+	}
+	return warms;
+}
+
+void
+cg_load_warm(const LoadWarm *warm)
+{
+	CacheKey *keys;
+	int count = cg_load_keys_of_query(warm->query, &keys);
+
+	cg_load_check_keys(warm->cache, keys, count);
+	(void) cg_load_preload(warm->cache, keys, count, true);
 }

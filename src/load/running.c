@@ -45,17 +45,24 @@ set_tags(LoadTarget *target, ArrayType *tags)
 	target->tag_count = count;
 }
 
+uint64
+cg_load_lease_id(const CacheKey *key, uint64 identity)
+{
+	uint64 ids[2] = {cg_dependency_of_key(key), identity};
+
+	return cg_hash(ids, sizeof(ids), 0) | 1;
+}
+
 void
 cg_load_init(Load *load, const LoadRequest *request, uint64 identity)
 {
-	uint64 ids[2] = {cg_dependency_of_key(&request->key), identity};
 	const CachePolicy *policy = cg_cache_policy(&request->key);
 
 	memset(load, 0, sizeof(Load));
 	load->request = request;
 	load->query = pnstrdup(request->query, request->query_size);
 	load->identity = identity;
-	load->lease = cg_hash(ids, sizeof(ids), 0) | 1;
+	load->lease = cg_load_lease_id(&request->key, identity);
 	load->ttl = request->ttl ? cg_cache_ttl_from_interval(request->ttl) : policy->ttl;
 	load->options = policy->loading;
 	load->cache = policy->name;

@@ -47,6 +47,8 @@ cg_load_has_stale(const Load *load)
 
 /* Functions in running.c */
 
+/* Which computation: never 0, and odd. */
+extern uint64 cg_load_lease_id(const CacheKey *key, uint64 identity);
 /* The load belongs to the caller, and what it points to is of the current context. */
 extern void cg_load_init(Load *load, const LoadRequest *request, uint64 identity);
 /*

@@ -155,8 +155,9 @@ typedef enum StoreCounter
 	COUNT_STORED_BYTES,	  /* ... and what was made of them */
 	COUNT_COMPRESS_TICKS, /* there and back */
 	COUNT_LOAD_ERRORS,
-	COUNT_STALE, /* stale values that were given */
-	COUNT_EARLY, /* loads begun before the value had expired */
+	COUNT_STALE,	 /* stale values that were given */
+	COUNT_EARLY,	 /* loads begun before the value had expired */
+	COUNT_REFRESHES, /* loads in the background, of values in use */
 	STORE_COUNTERS
 } StoreCounter;
 

@@ -59,13 +59,13 @@ INSERT INTO promised_function (name, arguments, result, may_call) VALUES
         'wait_timeout interval = NULL, on_timeout text = ''compute'', lease_interval interval = NULL, null_ttl interval = NULL, '
         'on_error text = ''raise'', load_timeout interval = NULL, error_backoff interval = NULL, '
         'stale_ttl interval = NULL, soft_load_timeout interval = NULL, early_beta double precision = 0, '
-        'serve_invalidated interval = NULL', 'void', 'admin'),
+        'serve_invalidated interval = NULL, refresh_ahead double precision = 0, keep_warm text = NULL, keep_warm_role name = NULL', 'void', 'admin'),
     ('alter_cache', 'name text, ttl interval = NULL, loader text = NULL, transactional boolean = NULL, '
         'ttl_jitter double precision = NULL, compress_above integer = NULL, max_memory text = NULL, pinned boolean = NULL, '
         'wait_timeout interval = NULL, on_timeout text = NULL, lease_interval interval = NULL, null_ttl interval = NULL, '
         'on_error text = NULL, load_timeout interval = NULL, error_backoff interval = NULL, '
         'stale_ttl interval = NULL, soft_load_timeout interval = NULL, early_beta double precision = NULL, '
-        'serve_invalidated interval = NULL', 'void', 'admin'),
+        'serve_invalidated interval = NULL, refresh_ahead double precision = NULL, keep_warm text = NULL, keep_warm_role name = NULL', 'void', 'admin'),
     ('drop_cache', 'name text', 'void', 'admin'),
     ('cache_table', '"table" regclass, cache name = NULL, ttl interval = NULL', 'void', 'admin'),
     -- tables
@@ -84,7 +84,7 @@ CREATE TEMP TABLE promised_view (name text, columns text[]);
 
 INSERT INTO promised_view VALUES
     ('stat_cache', '{cache,entries,bytes,hits,misses,hit_ratio,loads,load_ms,evictions,'
-        'expirations,invalidations,compress_ratio,compress_ms,memory,load_errors,last_error,last_error_at,stale,early}'),
+        'expirations,invalidations,compress_ratio,compress_ms,memory,load_errors,last_error,last_error_at,stale,early,refreshes}'),
     ('stat_preload', '{pid,cache,keys_total,keys_done,keys_loaded,started_at}'),
     ('stat_memory', '{class,used_bytes,free_bytes,entries}'),
     ('stat_prepared', '{xid,gid,prepared,owner,database,stamps}'),
