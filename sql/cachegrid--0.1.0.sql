@@ -274,6 +274,28 @@ COMMENT ON FUNCTION invalidate_tags(text[]) IS
 'End all entries that carry one of these tags when this transaction commits. Elements must not be '
 'NULL; a NULL array does nothing. Example: SELECT cachegrid.invalidate_tags(''category:7'')';
 
+CREATE FUNCTION preload(cache text, keys text[])
+RETURNS bigint
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'cachegrid_preload_keys';
+
+COMMENT ON FUNCTION preload(text, text[]) IS
+'Has the loader of a cache compute those of these keys that are not there, before somebody asks for them, and '
+'returns how many it has; not those that another session computes already, nor those whose rows a running transaction changes. The '
+'values are those of the caller''s role: other roles compute their own. What a loader that fails raises is raised, unless the '
+'cache''s on_error survives it; what was loaded before stays. keys must all be of the cache, and not '
+'NULL. A NULL argument is an error, and so is a transaction that has written. View cachegrid.stat_preload shows how '
+'far it is. Example: SELECT cachegrid.preload(''product'', ARRAY[''product:42'', ''product:43''])';
+
+CREATE FUNCTION preload(cache text, query text)
+RETURNS bigint
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'cachegrid_preload_query';
+
+COMMENT ON FUNCTION preload(text, text) IS
+'The same for the keys that a query gives, of one cache: a SELECT of one column, run with the rights of the caller, which must not write. A '
+'NULL argument is an error, and so is a NULL key. Example: SELECT cachegrid.preload(''product'', $$SELECT ''product:'' || id FROM product ORDER BY id LIMIT 1000$$)';
+
 GRANT EXECUTE ON FUNCTION
     "fetch"(text),
     fetch_many(text[]),
@@ -286,6 +308,8 @@ GRANT EXECUTE ON FUNCTION
     "fetch"(text, text, text[], interval, text[]),
     fill(text, text, text, interval, text[]),
     fill(text, anyelement, text, interval, text[]),
+    preload(text, text[]),
+    preload(text, text),
     invalidate(text[]),
     invalidate_tags(text[])
 TO cachegrid_writer;
@@ -314,7 +338,13 @@ CREATE TABLE cache (
     loader_tags   text[]   CHECK (array_ndims(loader_tags) = 1 AND array_position(loader_tags, NULL) IS NULL),
     ttl_column    name,
     run_as        regrole,
-    source        regclass
+    source        regclass,
+    early_beta    double precision NOT NULL DEFAULT 0 CHECK (early_beta BETWEEN 0 AND 1e12),
+    serve_invalidated interval CHECK (serve_invalidated > interval '0'),
+    refresh_ahead double precision NOT NULL DEFAULT 0 CHECK (refresh_ahead BETWEEN 0 AND 1),
+    keep_warm     text,
+    keep_warm_role name,
+    CHECK ((keep_warm IS NULL) = (keep_warm_role IS NULL))
 );
 COMMENT ON TABLE cache IS
 'Named caches: policies for the keys whose part before the first colon is the name. Written by create_cache, alter_cache and drop_cache. Example: SELECT name, ttl FROM cachegrid.cache;';
@@ -339,6 +369,11 @@ COMMENT ON COLUMN cache.loader_tags IS 'tags that all values computed by the loa
 COMMENT ON COLUMN cache.ttl_column IS 'column of the loader''s result that is the value''s time to live; NULL: none is';
 COMMENT ON COLUMN cache.run_as IS 'role by whose rights the loader runs, whoever fetches; NULL: by those of the caller';
 COMMENT ON COLUMN cache.source IS 'table whose rows cache_table has the cache hold; NULL: none';
+COMMENT ON COLUMN cache.early_beta IS 'how eagerly values are computed anew before they expire, 1 as a rule; 0: not before';
+COMMENT ON COLUMN cache.serve_invalidated IS 'how long after it was invalidated a computed value may be given as a stale one; NULL: not at all';
+COMMENT ON COLUMN cache.refresh_ahead IS 'after which part of its time to live, 0 to 1, a value in use is computed anew in the background; 0: it is not';
+COMMENT ON COLUMN cache.keep_warm IS 'SELECT of the keys that are loaded in the background when the server has started; NULL: none';
+COMMENT ON COLUMN cache.keep_warm_role IS 'role for which, and with whose rights';
 SELECT pg_catalog.pg_extension_config_dump('cache', '');
 
 CREATE FUNCTION cache_changed() RETURNS trigger
@@ -356,14 +391,18 @@ CREATE FUNCTION create_cache(name text, ttl interval DEFAULT NULL, loader text D
                              on_error text DEFAULT 'raise', load_timeout interval DEFAULT NULL, error_backoff interval DEFAULT NULL,
                              stale_ttl interval DEFAULT NULL, soft_load_timeout interval DEFAULT NULL,
                              loader_takes text DEFAULT 'parts', loader_function regprocedure DEFAULT NULL, loader_tags text[] DEFAULT NULL,
-                             ttl_column name DEFAULT NULL, run_as regrole DEFAULT NULL) RETURNS void
+                             ttl_column name DEFAULT NULL, run_as regrole DEFAULT NULL,
+                             early_beta double precision DEFAULT 0, serve_invalidated interval DEFAULT NULL,
+                             refresh_ahead double precision DEFAULT 0, keep_warm text DEFAULT NULL, keep_warm_role name DEFAULT NULL) RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     options cachegrid.cache := ROW(name::name, ttl, loader, transactional, ttl_jitter, compress_above, pg_size_bytes(max_memory), pinned,
                                    wait_timeout, on_timeout, lease_interval, null_ttl, on_error, load_timeout,
-                                   error_backoff, stale_ttl, soft_load_timeout, loader_takes, loader_tags, ttl_column, run_as, NULL);
+                                   error_backoff, stale_ttl, soft_load_timeout, loader_takes, loader_tags, ttl_column, run_as, NULL,
+                                   early_beta, serve_invalidated, refresh_ahead, keep_warm,
+                                   coalesce(keep_warm_role, CASE WHEN keep_warm IS NOT NULL THEN current_user::name END));
 BEGIN
     IF loader_function IS NOT NULL THEN
         SELECT f.loader, f.loader_takes INTO options.loader, options.loader_takes
@@ -379,7 +418,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION create_cache IS
-'Creates a named cache: a policy for the keys whose part before the first colon is name (1 to 63 bytes, no colon). ttl: time to live of entries that are given none; NULL: they do not expire. loader: a SELECT that computes a key''s value, with $1, $2, ... for the parts of the key after its name, separated by colons. transactional: do set and delete take effect at commit (true) or at once. ttl_jitter: by how much of itself, 0 to 1, each time to live that an entry is given, the cache''s or another, is shortened at most, at random, so that what was put at once does not expire at once; ttl() and expires_at() tell what came of it. compress_above: values of more bytes than this, and of 32 at least, are compressed by lz4, if that saves at least an eighth, and decompressed when they are read; NULL: none are. The limit of 16 MB is for the value as it is put; view stat_cache tells ratio and time. max_memory: the memory that the cache''s entries may take, as text with a unit such as 64MB, or in bytes, at least 64kB: when it is full they make room for each other, and other caches lose nothing; NULL: no limit but cachegrid.memory. pinned: entries are not evicted while any entry of another cache that is not pinned can be; what nothing else can make room for, and max_memory, evict them all the same. wait_timeout: how long fetch waits for another session that computes the same value, 0 or more; NULL: as long as cachegrid.lease_timeout says. on_timeout: what it does then: compute, it computes the value, too; error, it raises one; stale, it gives a stale value, and computes if there is none. lease_interval: after a session has begun to compute the value of a key, no other begins within this time, but waits; NULL: none. What cannot be kept, as its key is being changed, everybody computes for himself all the same. null_ttl: how long a computed NULL may live, be it that of a missing row, if it is not to live shorter than that anyway; 0: it is not kept; NULL: as long as other values. on_error: what fetch does if a computation fails: raise, it raises the error; null, it gives NULL, which is not kept, and rolls back what the computation did, as PL/pgSQL does with a block that has EXCEPTION; a cancelled query and a circle of keys are raised all the same, and so is any error beside a parallel plan; stale, it gives a stale value, as null gives NULL, and raises the error if there is none. load_timeout: a computation that takes longer has failed; NULL: none. error_backoff: after a computation of a key has failed, no session tries it again within this time, within twice the time if it fails then, and so on, up to 64 times: fetch does as on_error says, at once; NULL: each tries. stale_ttl: how much longer than its time to live a value computed by fetch is kept, as a stale one: a miss, of which one session computes the value anew, while fetch gives the others the stale one at once (with on_timeout stale, after wait_timeout). It has passed its time to live, and that is all: what a change of a watched table, an invalidation or clear has ended is not given any more. NULL: none is kept. soft_load_timeout: a load_timeout for when there is a stale value, which is then given whatever on_error says; NULL: none. loader_takes: what the loader''s parameters are: parts, $1, $2, ... are the parts of the key; key, $1 is the whole key; keys, $1 is a text[] of all keys that one call has to compute, and the loader returns a row for each that has a value, with a column key, of type text, beside those of the value: none for a key is NULL, several for one, or one for another key, an error. loader_function: instead of loader and loader_takes, a function of one argument: of type text, it is called with the key, of type text[], with the keys; it gives what such a loader would. Rename or replace it by one with other columns, and give it again. What it reads, the server does not see: if it is not IMMUTABLE, it needs a ttl or, if it is STABLE, loader_tags. loader_tags: tags that all values of the loader carry, for invalidate_tags and for the tags of watch; NULL: none. ttl_column: the column of the loader''s result, an interval, that is not part of the value but says how long it may live, if it is not to live shorter than that anyway: no longer than ttl; NULL there: as ttl says; 0 or less: the value is given and not kept. run_as: the role by whose rights the loader runs, with the search path pg_catalog, so that it must name schemas, and whose values are served to all who may call fetch: who declares it must be able to SET ROLE to it; NULL: the rights and the search path of the caller, and a value is served to the role that computed it. Entries with such keys that are there already end. A NULL name, transactional, ttl_jitter or pinned is an error. Example: SELECT cachegrid.create_cache(''product'', ttl => ''1 hour'', loader => ''SELECT to_jsonb(p) FROM product p WHERE id = $1''); SELECT cachegrid.create_cache(''offer'', ttl => ''1 hour'', loader_function => ''load_offers(text[])'');';
+'Creates a named cache: a policy for the keys whose part before the first colon is name (1 to 63 bytes, no colon). ttl: time to live of entries that are given none; NULL: they do not expire. loader: a SELECT that computes a key''s value, with $1, $2, ... for the parts of the key after its name, separated by colons. transactional: do set and delete take effect at commit (true) or at once. ttl_jitter: by how much of itself, 0 to 1, each time to live that an entry is given, the cache''s or another, is shortened at most, at random, so that what was put at once does not expire at once; ttl() and expires_at() tell what came of it. compress_above: values of more bytes than this, and of 32 at least, are compressed by lz4, if that saves at least an eighth, and decompressed when they are read; NULL: none are. The limit of 16 MB is for the value as it is put; view stat_cache tells ratio and time. max_memory: the memory that the cache''s entries may take, as text with a unit such as 64MB, or in bytes, at least 64kB: when it is full they make room for each other, and other caches lose nothing; NULL: no limit but cachegrid.memory. pinned: entries are not evicted while any entry of another cache that is not pinned can be; what nothing else can make room for, and max_memory, evict them all the same. wait_timeout: how long fetch waits for another session that computes the same value, 0 or more; NULL: as long as cachegrid.lease_timeout says. on_timeout: what it does then: compute, it computes the value, too; error, it raises one; stale, it gives a stale value, and computes if there is none. lease_interval: after a session has begun to compute the value of a key, no other begins within this time, but waits; NULL: none. What cannot be kept, as its key is being changed, everybody computes for himself all the same. null_ttl: how long a computed NULL may live, be it that of a missing row, if it is not to live shorter than that anyway; 0: it is not kept; NULL: as long as other values. on_error: what fetch does if a computation fails: raise, it raises the error; null, it gives NULL, which is not kept, and rolls back what the computation did, as PL/pgSQL does with a block that has EXCEPTION; a cancelled query and a circle of keys are raised all the same, and so is any error beside a parallel plan; stale, it gives a stale value, as null gives NULL, and raises the error if there is none. load_timeout: a computation that takes longer has failed; NULL: none. error_backoff: after a computation of a key has failed, no session tries it again within this time, within twice the time if it fails then, and so on, up to 64 times: fetch does as on_error says, at once; NULL: each tries. stale_ttl: how much longer than its time to live a value computed by fetch is kept, as a stale one: a miss, of which one session computes the value anew, while fetch gives the others the stale one at once (with on_timeout stale, after wait_timeout). It has passed its time to live, and that is all: what a change of a watched table, an invalidation or clear has ended is not given any more. NULL: none is kept. soft_load_timeout: a load_timeout for when there is a stale value, which is then given whatever on_error says; NULL: none. loader_takes: what the loader''s parameters are: parts, $1, $2, ... are the parts of the key; key, $1 is the whole key; keys, $1 is a text[] of all keys that one call has to compute, and the loader returns a row for each that has a value, with a column key, of type text, beside those of the value: none for a key is NULL, several for one, or one for another key, an error. loader_function: instead of loader and loader_takes, a function of one argument: of type text, it is called with the key, of type text[], with the keys; it gives what such a loader would. Rename or replace it by one with other columns, and give it again. What it reads, the server does not see: if it is not IMMUTABLE, it needs a ttl or, if it is STABLE, loader_tags. loader_tags: tags that all values of the loader carry, for invalidate_tags and for the tags of watch; NULL: none. ttl_column: the column of the loader''s result, an interval, that is not part of the value but says how long it may live, if it is not to live shorter than that anyway: no longer than ttl; NULL there: as ttl says; 0 or less: the value is given and not kept. run_as: the role by whose rights the loader runs, with the search path pg_catalog, so that it must name schemas, and whose values are served to all who may call fetch: who declares it must be able to SET ROLE to it; NULL: the rights and the search path of the caller, and a value is served to the role that computed it. early_beta: how eagerly fetch computes a value anew before it expires (XFetch): each hit throws dice, and one that is so close to the end that this many times the time that the value took to compute, times a number drawn from the exponential distribution with mean 1, reaches it computes the value itself, while others go on hitting the old one; if that fails the old one is given, too. 1 suits most, more is earlier; 0: none does. serve_invalidated: how long after a change has ended a value fetch may give it as a stale one, as it does for stale_ttl, while one session computes it anew: a change of rows of a watched table, an invalidation of its key or a tag. So fetch may give what is not in the tables any more, to the session, too, that has changed them and committed, and the promise of exact hits does not hold for it. It is not given to a transaction that has itself changed what the value depends on, nor to one of REPEATABLE READ, nor after clear, delete, a change of the cache, of a definition or of privileges, or of so many keys at once that their prefix was ended. NULL: none is. refresh_ahead: after which part of its time to live, 0 to 1, a value that the cache''s loader has computed is computed anew in the background when fetch uses it, those that are used most first; one that nobody uses expires. With stale_ttl or serve_invalidated the background computes what is stale, too, and no session does. It runs as the role that uses the value, in as many processes as cachegrid.refresh_workers and for as much time as cachegrid.refresh_time allow; not for superusers, nor for roles that may not log in. 1: not before it has expired; 0: never. keep_warm: a SELECT of keys that are loaded in the background when the server has started, also after a crash; NULL: none. keep_warm_role: the role that runs this query and the loader, and has the values: one that may log in, is no superuser, and whose rights the caller has; NULL: the caller. Entries with such keys that are there already end. A NULL name, transactional, ttl_jitter, pinned, early_beta or refresh_ahead is an error. Example: SELECT cachegrid.create_cache(''product'', ttl => ''1 hour'', loader => ''SELECT to_jsonb(p) FROM product p WHERE id = $1''); SELECT cachegrid.create_cache(''offer'', ttl => ''1 hour'', loader_function => ''load_offers(text[])'');';
 
 CREATE FUNCTION loader_of_function(function regprocedure, other text DEFAULT NULL, takes text DEFAULT NULL, OUT loader text, OUT loader_takes text)
     LANGUAGE plpgsql STABLE PARALLEL SAFE
@@ -450,6 +489,23 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION check_time IS 'Raises an error if the value of an option is no time that it may be.';
+
+CREATE FUNCTION check_number(option text, value double precision, lowest double precision, highest double precision, what text) RETURNS void
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF value IS NULL THEN
+        RAISE EXCEPTION 'option "%" must not be null', option
+            USING ERRCODE = 'null_value_not_allowed', DETAIL = 'It is a number.', HINT = what;
+    END IF;
+    IF value NOT BETWEEN lowest AND highest THEN
+        RAISE EXCEPTION 'option "%" must be from % to %', option, lowest, highest
+            USING ERRCODE = 'invalid_parameter_value', DETAIL = format('It is %s.', value), HINT = what;
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION check_number IS 'Raises an error if the value of an option is no number that it may be.';
 
 CREATE FUNCTION check_policy(name text, options cachegrid.cache) RETURNS void
     LANGUAGE plpgsql STABLE PARALLEL SAFE
@@ -527,12 +583,20 @@ BEGIN
             cachegrid.check_time('error_backoff', options.error_backoff, false, 'Use NULL for none.'),
             cachegrid.check_time('stale_ttl', options.stale_ttl, false, 'Use NULL for values that are not kept beyond their time to live.'),
             cachegrid.check_time('soft_load_timeout', options.soft_load_timeout, false, 'Use NULL for none.'),
-            cachegrid.check_choice('loader_takes', options.loader_takes, '{parts,key,keys}', 'It says what the parameters of the loader are.');
+            cachegrid.check_choice('loader_takes', options.loader_takes, '{parts,key,keys}', 'It says what the parameters of the loader are.'),
+            cachegrid.check_number('early_beta', options.early_beta, 0, 1e12, 'Use 0 for values that are not computed before they have expired, 1 for most others.'),
+            cachegrid.check_time('serve_invalidated', options.serve_invalidated, false, 'Use NULL for values that are not given any more.'),
+            cachegrid.check_number('refresh_ahead', options.refresh_ahead, 0, 1, 'Use 0.8 to have four fifths of the time to live pass before; 0 for never.');
     IF array_ndims(options.loader_tags) > 1 OR EXISTS (SELECT FROM unnest(options.loader_tags) AS tag
                                                         WHERE tag IS NULL OR octet_length(tag) NOT BETWEEN 1 AND 512) THEN
         RAISE EXCEPTION 'option "loader_tags" must be a list of tags'
             USING ERRCODE = 'invalid_parameter_value', DETAIL = 'A tag has 1 to 512 bytes, and is not NULL.',
                   HINT = 'Use NULL for none.';
+    END IF;
+    IF options.keep_warm_role IS NOT NULL AND options.keep_warm IS NULL AND options.name IS NOT NULL THEN
+        RAISE EXCEPTION 'option "keep_warm_role" needs "keep_warm"'
+            USING ERRCODE = 'invalid_parameter_value', DETAIL = 'There are no keys to be loaded for the role.',
+                  HINT = 'Give a SELECT of keys, too.';
     END IF;
 END
 $$;
@@ -547,17 +611,22 @@ CREATE FUNCTION alter_cache(name text, ttl interval DEFAULT NULL, loader text DE
                             stale_ttl interval DEFAULT NULL, soft_load_timeout interval DEFAULT NULL,
                             loader_takes text DEFAULT NULL, loader_function regprocedure DEFAULT NULL, loader_tags text[] DEFAULT NULL,
                             ttl_column name DEFAULT NULL, run_as regrole DEFAULT NULL,
+                            early_beta double precision DEFAULT NULL, serve_invalidated interval DEFAULT NULL,
+                            refresh_ahead double precision DEFAULT NULL, keep_warm text DEFAULT NULL, keep_warm_role name DEFAULT NULL,
                             reset text[] DEFAULT '{}') RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     known CONSTANT text[] := '{ttl,loader,transactional,ttl_jitter,compress_above,max_memory,pinned,wait_timeout,on_timeout,lease_interval,null_ttl,'
-                              'on_error,load_timeout,error_backoff,stale_ttl,soft_load_timeout,loader_takes,loader_tags,ttl_column,run_as}';
+                              'on_error,load_timeout,error_backoff,stale_ttl,soft_load_timeout,loader_takes,loader_tags,ttl_column,run_as,early_beta,serve_invalidated,'
+                              'refresh_ahead,keep_warm,keep_warm_role}';
     options cachegrid.cache := ROW(NULL, ttl, loader, coalesce(transactional, true), coalesce(ttl_jitter, 0), compress_above,
                                    pg_size_bytes(max_memory), coalesce(pinned, false), wait_timeout, coalesce(on_timeout, 'compute'),
                                    lease_interval, null_ttl, coalesce(on_error, 'raise'), load_timeout, error_backoff,
-                                   stale_ttl, soft_load_timeout, coalesce(loader_takes, 'parts'), loader_tags, ttl_column, run_as, NULL);
+                                   stale_ttl, soft_load_timeout, coalesce(loader_takes, 'parts'), loader_tags, ttl_column, run_as, NULL,
+                                   coalesce(early_beta, 0), serve_invalidated,
+                                   coalesce(refresh_ahead, 0), keep_warm, keep_warm_role);
     unknown text;
     new_loader boolean; -- and what it takes: another one, or none
 BEGIN
@@ -601,7 +670,16 @@ BEGIN
            loader_tags = CASE WHEN 'loader_tags' = ANY (reset) THEN NULL ELSE coalesce(alter_cache.loader_tags, c.loader_tags) END,
            ttl_column = CASE WHEN 'ttl_column' = ANY (reset) THEN NULL ELSE coalesce(alter_cache.ttl_column, c.ttl_column) END,
            run_as = CASE WHEN 'run_as' = ANY (reset) THEN NULL ELSE coalesce(alter_cache.run_as, c.run_as) END,
-           source = CASE WHEN new_loader THEN NULL ELSE c.source END
+           source = CASE WHEN new_loader THEN NULL ELSE c.source END,
+           early_beta = CASE WHEN 'early_beta' = ANY (reset) THEN 0 ELSE coalesce(alter_cache.early_beta, c.early_beta) END,
+           serve_invalidated = CASE WHEN 'serve_invalidated' = ANY (reset) THEN NULL
+                                    ELSE coalesce(alter_cache.serve_invalidated, c.serve_invalidated) END,
+           refresh_ahead = CASE WHEN 'refresh_ahead' = ANY (reset) THEN 0 ELSE coalesce(alter_cache.refresh_ahead, c.refresh_ahead) END,
+           keep_warm = CASE WHEN 'keep_warm' = ANY (reset) THEN NULL ELSE coalesce(alter_cache.keep_warm, c.keep_warm) END,
+           keep_warm_role = CASE WHEN 'keep_warm' = ANY (reset) THEN NULL
+                                 WHEN 'keep_warm_role' = ANY (reset) THEN current_user::name
+                                 ELSE coalesce(alter_cache.keep_warm_role, c.keep_warm_role,
+                                               CASE WHEN alter_cache.keep_warm IS NOT NULL THEN current_user::name END) END
      WHERE c.name = alter_cache.name::name;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'cache "%" does not exist', alter_cache.name
@@ -611,7 +689,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION alter_cache IS
-'Changes the options of the cache name: ttl, loader, transactional, ttl_jitter, compress_above, max_memory, pinned, wait_timeout, on_timeout, lease_interval, null_ttl, on_error, load_timeout, error_backoff, stale_ttl, soft_load_timeout, loader_takes, loader_function, loader_tags, ttl_column and run_as, as for create_cache; another loader takes parts of the key unless loader_takes says otherwise, and ends that fetch_row reads from the cache. Those that are NULL or left out stay, those named in reset go back to their defaults; loader_function is reset as loader. The cache''s entries end. A NULL name is an error. Example: SELECT cachegrid.alter_cache(''product'', ttl => ''5 minutes'', reset => ''{loader}'');';
+'Changes the options of the cache name: ttl, loader, transactional, ttl_jitter, compress_above, max_memory, pinned, wait_timeout, on_timeout, lease_interval, null_ttl, on_error, load_timeout, error_backoff, stale_ttl, soft_load_timeout, loader_takes, loader_function, loader_tags, ttl_column, run_as, early_beta, serve_invalidated, refresh_ahead, keep_warm and keep_warm_role, as for create_cache; another loader takes parts of the key unless loader_takes says otherwise, and ends that fetch_row reads from the cache. Those that are NULL or left out stay, those named in reset go back to their defaults; loader_function is reset as loader. The cache''s entries end. A NULL name is an error. Example: SELECT cachegrid.alter_cache(''product'', ttl => ''5 minutes'', reset => ''{loader}'');';
 
 CREATE FUNCTION drop_cache(name text) RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -909,13 +987,22 @@ CREATE FUNCTION stat_cache(OUT cache text, OUT entries bigint, OUT bytes bigint,
                            OUT miss_unsettled bigint, OUT miss_privileges bigint, OUT miss_other_query bigint,
                            OUT miss_own_write bigint, OUT miss_isolation bigint, OUT miss_recovery bigint,
                            OUT load_errors bigint, OUT last_error text, OUT last_error_at timestamptz,
-                           OUT stale bigint) RETURNS SETOF record
+                           OUT stale bigint, OUT early bigint, OUT refreshes bigint) RETURNS SETOF record
     AS 'MODULE_PATHNAME', 'cachegrid_stat_cache'
     LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 10;
 COMMENT ON FUNCTION stat_cache() IS 'Rows of view cachegrid.stat_cache.';
 CREATE VIEW stat_cache AS SELECT * FROM stat_cache();
 COMMENT ON VIEW stat_cache IS
-'One row a cache of this database, counted since the server started. bytes: keys, values as they are kept, and what they depend on. hit_ratio: hits among all reads, NULL without reads. loads: how often values were computed, one or by fetch_many many at once. load_ms: time spent in loaders, in milliseconds. bypasses: reads that could not use the cache (own uncommitted changes, SERIALIZABLE, recovery). refused: values computed but not kept, because a writer was at work. compress_ratio: of the values put that compress_above is for, the bytes kept for each byte of them, those included that it did not pay to compress; NULL without any. compress_ms: time spent compressing and decompressing, in milliseconds. memory: what the entries of a cache with max_memory take of it, in bytes, headers and rounding included, and those that are dead but not swept yet; NULL without. miss_...: why reads were no hits; the last three add up to bypasses, the others to misses. miss_absent: never there, or gone so long ago that nobody knows why. miss_evicted: thrown out for want of memory. miss_expired: its time to live had passed. miss_superseded: deleted, or invalidated: by a change of what it depends on, a clear, a change of its cache. miss_unsettled: a transaction that invalidates it was under way, or had ended after this reader''s snapshot was taken. miss_privileges: computed by another role. miss_other_query: computed by another query or arguments. miss_own_write: the reader''s own transaction changes what it depends on. miss_isolation: SERIALIZABLE, or without a snapshot. miss_recovery: on a standby that knows too little of its primary, or under a snapshot older than the server''s start; view stat_standby says more. load_errors: loaders that failed or took too long, cancelled ones not included. last_error, last_error_at: the last of these errors, its text for members of the role that ran the loader and of pg_read_all_stats; NULL if there was none. stale: stale values that fetch has given, each of them a miss. Example: SELECT cache, entries, hit_ratio FROM cachegrid.stat_cache;';
+'One row a cache of this database, counted since the server started. bytes: keys, values as they are kept, and what they depend on. hit_ratio: hits among all reads, NULL without reads. loads: how often values were computed, one or by fetch_many many at once. load_ms: time spent in loaders, in milliseconds. bypasses: reads that could not use the cache (own uncommitted changes, SERIALIZABLE, recovery). refused: values computed but not kept, because a writer was at work. compress_ratio: of the values put that compress_above is for, the bytes kept for each byte of them, those included that it did not pay to compress; NULL without any. compress_ms: time spent compressing and decompressing, in milliseconds. memory: what the entries of a cache with max_memory take of it, in bytes, headers and rounding included, and those that are dead but not swept yet; NULL without. miss_...: why reads were no hits; the last three add up to bypasses, the others to misses. miss_absent: never there, or gone so long ago that nobody knows why. miss_evicted: thrown out for want of memory. miss_expired: its time to live had passed. miss_superseded: deleted, or invalidated: by a change of what it depends on, a clear, a change of its cache. miss_unsettled: a transaction that invalidates it was under way, or had ended after this reader''s snapshot was taken. miss_privileges: computed by another role. miss_other_query: computed by another query or arguments. miss_own_write: the reader''s own transaction changes what it depends on. miss_isolation: SERIALIZABLE, or without a snapshot. miss_recovery: on a standby that knows too little of its primary, or under a snapshot older than the server''s start; view stat_standby says more. load_errors: loaders that failed or took too long, cancelled ones not included. last_error, last_error_at: the last of these errors, its text for members of the role that ran the loader and of pg_read_all_stats; NULL if there was none. stale: stale values that fetch has given, each of them a miss. early: loads begun by a hit, before the value had expired, as early_beta has it. refreshes: loads begun in the background, as refresh_ahead has it. Example: SELECT cache, entries, hit_ratio FROM cachegrid.stat_cache;';
+
+CREATE FUNCTION preload_progress(OUT pid integer, OUT cache text, OUT keys_total bigint, OUT keys_done bigint, OUT keys_loaded bigint,
+                                 OUT started_at timestamptz) RETURNS SETOF record
+    AS 'MODULE_PATHNAME', 'cachegrid_preload_progress'
+    LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 10;
+COMMENT ON FUNCTION preload_progress() IS 'Rows of view cachegrid.stat_preload.';
+CREATE VIEW stat_preload AS SELECT * FROM preload_progress();
+COMMENT ON VIEW stat_preload IS
+'One row a preload under way in this database. pid: of the process. keys_total: keys that it was given; keys_done: those that it is through with; keys_loaded: those of them that it has computed, and not found there. Example: SELECT cache, 100 * keys_done / nullif(keys_total, 0) AS percent FROM cachegrid.stat_preload;';
 
 CREATE FUNCTION stat_memory(OUT class text, OUT used_bytes bigint, OUT free_bytes bigint, OUT entries bigint, OUT pages bigint,
                             OUT waste_bytes bigint) RETURNS SETOF record
@@ -999,8 +1086,8 @@ REVOKE ALL ON ALL FUNCTIONS IN SCHEMA cachegrid FROM PUBLIC;
 REVOKE ALL ON ALL TABLES IN SCHEMA cachegrid FROM PUBLIC;
 
 GRANT EXECUTE ON FUNCTION get(text), get(text, anyelement), mget(text[]), "exists"(text), gets(text), ttl(text),
-    expires_at(text), entries(text), stat_cache(), stat_memory(), prepared_stamps(), stat_standby() TO cachegrid_reader;
-GRANT SELECT ON stat_cache, stat_memory, stat_prepared, stat_standby, cache TO cachegrid_reader;
+    expires_at(text), entries(text), stat_cache(), stat_memory(), preload_progress(), prepared_stamps(), stat_standby() TO cachegrid_reader;
+GRANT SELECT ON stat_cache, stat_preload, stat_memory, stat_prepared, stat_standby, cache TO cachegrid_reader;
 
 GRANT EXECUTE ON FUNCTION set(text, text, interval, text[]), set(text, anyelement, interval, text[]), delete(text[]),
     add(text, text, interval, text[]), add(text, anyelement, interval, text[]),
@@ -1008,7 +1095,7 @@ GRANT EXECUTE ON FUNCTION set(text, text, interval, text[]), set(text, anyelemen
     cas(text, text, bigint, interval), cas(text, anyelement, bigint, interval),
     incr(text, bigint, interval), decr(text, bigint, interval), expire(text, interval) TO cachegrid_writer;
 
-GRANT EXECUTE ON FUNCTION clear(text), create_cache, check_policy, check_choice, check_time, loader_of_function, alter_cache, drop_cache(text),
+GRANT EXECUTE ON FUNCTION clear(text), create_cache, check_policy, check_choice, check_time, check_number, loader_of_function, alter_cache, drop_cache(text),
     cache_table(regclass, name, interval)
     TO cachegrid_admin;
 GRANT INSERT, UPDATE, DELETE ON cache TO cachegrid_admin;

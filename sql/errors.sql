@@ -120,6 +120,12 @@ SELECT v, r.* FROM unnest('{''0''}'::text[]) WITH ORDINALITY AS u (v, n), refuse
 SELECT v, r.* FROM unnest('{''0''}'::text[]) WITH ORDINALITY AS u (v, n), refused('error_backoff', v) AS r ORDER BY n, r.message;
 SELECT v, r.* FROM unnest('{''0''}'::text[]) WITH ORDINALITY AS u (v, n), refused('stale_ttl', v) AS r ORDER BY n, r.message;
 SELECT v, r.* FROM unnest('{''0''}'::text[]) WITH ORDINALITY AS u (v, n), refused('soft_load_timeout', v) AS r ORDER BY n, r.message;
+SELECT v, r.* FROM unnest('{"NULL",-1,1e13,''NaN''}'::text[]) WITH ORDINALITY AS u (v, n), refused('early_beta', v) AS r ORDER BY n, r.message;
+SELECT v, r.* FROM unnest('{''0''}'::text[]) WITH ORDINALITY AS u (v, n), refused('serve_invalidated', v) AS r ORDER BY n, r.message;
+SELECT code FROM error_of($$INSERT INTO cachegrid.cache (name, serve_invalidated) VALUES ('m', '0')$$);
+SELECT v, r.* FROM unnest('{"NULL",-0.1,1.1}'::text[]) WITH ORDINALITY AS u (v, n), refused('refresh_ahead', v) AS r ORDER BY n, r.message;
+SELECT code FROM error_of($$INSERT INTO cachegrid.cache (name, refresh_ahead) VALUES ('m', '2')$$);
+SELECT code FROM error_of($$INSERT INTO cachegrid.cache (name, early_beta) VALUES ('m', '-1')$$);
 SELECT code FROM error_of($$INSERT INTO cachegrid.cache (name, stale_ttl) VALUES ('m', '0')$$);
 SELECT code FROM error_of($$INSERT INTO cachegrid.cache (name, soft_load_timeout) VALUES ('m', '0')$$);
 SELECT code FROM error_of($$INSERT INTO cachegrid.cache (name, on_error) VALUES ('m', 'retry')$$);
@@ -134,12 +140,12 @@ SELECT code FROM error_of($$INSERT INTO cachegrid.cache (name, compress_above) V
 SELECT code FROM error_of($$INSERT INTO cachegrid.cache (name, max_memory) VALUES ('m', 0)$$);
 SELECT cachegrid.alter_cache('n', ttl_jitter => NULL, compress_above => NULL, max_memory => NULL, pinned => NULL);
 SELECT cachegrid.alter_cache('n', wait_timeout => '1 s', on_timeout => 'error', lease_interval => '10 s', null_ttl => '0',
-    on_error => 'null', load_timeout => '1 s', error_backoff => '2 s', stale_ttl => '3 s', soft_load_timeout => '4 s');
+    on_error => 'null', load_timeout => '1 s', error_backoff => '2 s', stale_ttl => '3 s', soft_load_timeout => '4 s', early_beta => 1.5, serve_invalidated => '5 s', refresh_ahead => 0.8);
 SELECT cachegrid.alter_cache('n', wait_timeout => NULL, on_timeout => NULL, lease_interval => NULL, null_ttl => NULL,
-    on_error => NULL, load_timeout => NULL, error_backoff => NULL, stale_ttl => NULL, soft_load_timeout => NULL);
-SELECT wait_timeout, on_timeout, lease_interval, null_ttl, on_error, load_timeout, error_backoff, stale_ttl, soft_load_timeout FROM cachegrid.cache WHERE name = 'n';
-SELECT cachegrid.alter_cache('n', reset => '{wait_timeout,on_timeout,lease_interval,null_ttl,on_error,load_timeout,error_backoff,stale_ttl,soft_load_timeout}');
-SELECT wait_timeout, on_timeout, lease_interval, null_ttl, on_error, load_timeout, error_backoff, stale_ttl, soft_load_timeout FROM cachegrid.cache WHERE name = 'n';
+    on_error => NULL, load_timeout => NULL, error_backoff => NULL, stale_ttl => NULL, soft_load_timeout => NULL, early_beta => NULL, serve_invalidated => NULL, refresh_ahead => NULL);
+SELECT wait_timeout, on_timeout, lease_interval, null_ttl, on_error, load_timeout, error_backoff, stale_ttl, soft_load_timeout, early_beta, serve_invalidated, refresh_ahead FROM cachegrid.cache WHERE name = 'n';
+SELECT cachegrid.alter_cache('n', reset => '{wait_timeout,on_timeout,lease_interval,null_ttl,on_error,load_timeout,error_backoff,stale_ttl,soft_load_timeout,early_beta,serve_invalidated,refresh_ahead}');
+SELECT wait_timeout, on_timeout, lease_interval, null_ttl, on_error, load_timeout, error_backoff, stale_ttl, soft_load_timeout, early_beta, serve_invalidated, refresh_ahead FROM cachegrid.cache WHERE name = 'n';
 SELECT ttl_jitter, compress_above, max_memory, pinned FROM cachegrid.cache WHERE name = 'n';
 SELECT cachegrid.drop_cache('n');
 DROP FUNCTION refused(text, text);

@@ -40,6 +40,7 @@ request_shmem(void)
 
 	cg_store_shmem_request();
 	cg_coherence_shmem_request();
+	cg_cache_shmem_request();
 	cg_outbox_shmem_request();
 	cg_mirror_shmem_request();
 	cg_load_shmem_request();
@@ -54,6 +55,7 @@ startup_shmem(void)
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
 	cg_store_shmem_init();
 	cg_coherence_shmem_init();
+	cg_cache_shmem_init();
 	cg_outbox_shmem_init();
 	cg_mirror_shmem_init();
 	cg_load_shmem_init();

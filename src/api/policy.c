@@ -7,11 +7,15 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
+#include "catalog/pg_authid.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
+#include "utils/syscache.h"
 
 #include "api/api.h"
 #include "base/compat.h"
@@ -65,6 +69,49 @@ check_lending(HeapTuple row, TupleDesc descriptor)
 }
 
 static void
+refuse_warm_role(const char *role, int code, const char *detail)
+{
+	ereport(
+		ERROR, errcode(code), errmsg("cannot keep a cache warm for role \"%s\"", role),
+		errdetail("%s", detail),
+		errhint("Set \"keep_warm_role\" to a role that may log in, is no superuser, and "
+				"whose rights you have."));
+}
+
+/*
+ * What the row says is run in the background with the rights of this role: so who writes the
+ * row must have them.  A superuser may restore it before the role is there.
+ */
+static void
+check_warm_role(HeapTuple row, TupleDesc descriptor)
+{
+	bool is_null;
+	Datum value = column_of(row, descriptor, "keep_warm_role", &is_null);
+	const char *name = is_null ? NULL : NameStr(*DatumGetName(value));
+	Oid role = is_null ? InvalidOid : get_role_oid(name, superuser());
+	HeapTuple tuple;
+
+	if (!OidIsValid(role))
+		return;
+	if (!has_privs_of_role(GetUserId(), role))
+		refuse_warm_role(name, ERRCODE_INSUFFICIENT_PRIVILEGE,
+						 "You do not have the rights of that role.");
+	if (superuser_arg(role))
+		refuse_warm_role(name, ERRCODE_INVALID_PARAMETER_VALUE,
+						 "It is a superuser, and loaders of caches are not run in the "
+						 "background by one.");
+	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(role));
+	if (HeapTupleIsValid(tuple))
+	{
+		bool can_login = ((Form_pg_authid) GETSTRUCT(tuple))->rolcanlogin;
+
+		ReleaseSysCache(tuple);
+		if (!can_login)
+			refuse_warm_role(name, ERRCODE_INVALID_PARAMETER_VALUE, "It may not log in.");
+	}
+}
+
+static void
 updated(const char *old_name, const char *new_name, const StoreLimits *limits)
 {
 	if (strcmp(old_name, new_name) == 0)
@@ -95,7 +142,10 @@ cachegrid_cache_changed(PG_FUNCTION_ARGS)
 	row = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_newtuple
 													 : trigger->tg_trigtuple;
 	if (!TRIGGER_FIRED_BY_DELETE(trigger->tg_event))
+	{
 		check_lending(row, descriptor);
+		check_warm_role(row, descriptor);
+	}
 	if (!cg_store_attached())
 		return PointerGetDatum(NULL);
 	name = name_of(trigger->tg_trigtuple, descriptor);

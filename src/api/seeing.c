@@ -162,8 +162,8 @@ put_failure(const CachePolicy *policy, int64 count, Datum *values, bool *nulls)
 static void
 put_cache(ReturnSetInfo *result, const CachePolicy *policy)
 {
-	Datum values[31];
-	bool nulls[31] = {false};
+	Datum values[33];
+	bool nulls[33] = {false};
 	StoreCacheStat stat;
 	const int64 *lookups = &stat.counters[COUNT_LOOKUPS];
 	int64 hits, misses, bypasses, reads;
@@ -202,6 +202,8 @@ put_cache(ReturnSetInfo *result, const CachePolicy *policy)
 		values[16 + outcome] = Int64GetDatum(lookups[outcome]);
 	put_failure(policy, stat.counters[COUNT_LOAD_ERRORS], &values[27], &nulls[27]);
 	values[30] = Int64GetDatum(stat.counters[COUNT_STALE]);
+	values[31] = Int64GetDatum(stat.counters[COUNT_EARLY]);
+	values[32] = Int64GetDatum(stat.counters[COUNT_REFRESHES]);
 	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 }
 

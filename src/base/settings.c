@@ -22,6 +22,8 @@ bool cg_wal_log_invalidations = false;
 int cg_outbox_limit = 1024;
 int cg_redis_connect_timeout = 2000;
 int cg_redis_timeout = 5000;
+int cg_refresh_time = 500;
+int cg_refresh_workers = 2;
 int cg_write_through_timeout = 10000;
 
 /* More than the machine has would be given, and found missing when it is used. */
@@ -39,14 +41,33 @@ check_memory(int *megabytes, void **extra, GucSource source)
 	return false;
 }
 
-void
-cg_settings_init(void)
+static void
+define_loading(void)
 {
 	DefineCustomIntVariable(
 		"cachegrid.lease_timeout",
 		"Sets how long to wait for another session that computes a value.",
 		"After it the value is computed here too; 0 does not wait.", &cg_lease_timeout,
 		10000, 0, 3600000, PGC_USERSET, GUC_UNIT_MS, NULL, NULL, NULL);
+
+	DefineCustomIntVariable(
+		"cachegrid.refresh_time",
+		"Sets how much of each second may be spent on loads in the background.",
+		"By all processes that do it together, on average; what is too much waits.",
+		&cg_refresh_time, 500, 1, 64000, PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+
+	DefineCustomIntVariable(
+		"cachegrid.refresh_workers",
+		"Sets how many loads in the background may run at the same time.",
+		"Each in a process of its own, one of max_worker_processes. 0: nothing is "
+		"refreshed in the background, nor kept warm.",
+		&cg_refresh_workers, 2, 0, 64, PGC_SIGHUP, 0, NULL, NULL, NULL);
+}
+
+void
+cg_settings_init(void)
+{
+	define_loading();
 	DefineCustomBoolVariable(
 		"cachegrid.lock_reads", "Has every lookup of the store take a lock.",
 		"Slower, and of the same result: for comparing the two, and for ruling the "

@@ -63,6 +63,10 @@ typedef struct CacheLoading
 	int64 soft_load_timeout; /* where there is a stale value, 0: none */
 	int64 stale_ttl;		 /* kept so much longer than it is a hit */
 	int64 error_backoff;	 /* after a first failed load of a key, 0: none */
+	double early_beta;		 /* how eagerly it is computed before it expires, 0: never */
+	double
+		refresh_ahead; /* part of a time to live after which it is refreshed, 0: none */
+	int64 serve_invalidated; /* given so long after it was invalidated, 0: not */
 } CacheLoading;
 
 /*
@@ -84,8 +88,10 @@ typedef struct CachePolicy
 	CacheLoaderTakes loader_takes;
 	ArrayType *loader_tags; /* text[] without NULLs, or NULL */
 	const char *ttl_column; /* of the loader's result, or NULL */
-	Oid run_as; /* by whose rights the loader runs; InvalidOid: the caller's */
-	Oid source; /* the table whose rows it holds, or InvalidOid */
+	Oid run_as;			   /* by whose rights the loader runs; InvalidOid: the caller's */
+	Oid source;			   /* the table whose rows it holds, or InvalidOid */
+	const char *keep_warm; /* query of keys to be loaded at the server's start, or NULL */
+	NameData keep_warm_role; /* for whom */
 } CachePolicy;
 
 /* A value of any type, flat: what the store keeps. */
@@ -141,12 +147,16 @@ extern CacheOutcome cg_cache_lookup(const CacheKey *key, uint64 identity,
 									CacheValue *value);
 
 /*
- * The same for who may do with a stale value: where there is no hit and *stale_until is
- * not 0, *value has passed its time to live, may be given until then, and is apart from that
- * what the snapshot would have read.
+ * The same for who computes what is not there.  Where there is no hit and info->stale_until
+ * is not 0, *value may be given until then: it has passed its time to live, and is apart from
+ * that what the snapshot would have read; or its cache has values given for a while that
+ * were invalidated (linger.c).  Where there is one and info->early, it is to
+ * be computed anew before it expires, by who may (early.c).  info->ahead: its cache has what is
+ * due refreshed in the background, and it is, as a hit or as what is given instead of one.
  */
-extern CacheOutcome cg_cache_lookup_or_stale(const CacheKey *key, uint64 identity,
-											 CacheValue *value, StoreTime *stale_until);
+typedef struct CacheInfo CacheInfo;
+extern CacheOutcome cg_cache_lookup_to_load(const CacheKey *key, uint64 identity,
+											CacheValue *value, CacheInfo *info);
 
 /* The same for many keys, any identity, in less time than one after the other. */
 extern void cg_cache_lookup_many(const CacheKey *keys, int count, CacheValue *values,
@@ -156,14 +166,22 @@ extern void cg_cache_lookup_many(const CacheKey *keys, int count, CacheValue *va
 extern CacheOutcome cg_cache_lookup_again(const CacheKey *key, uint64 identity,
 										  CacheValue *value);
 
+/* As lookup_to_load, but not counted, and without the value. */
+extern CacheOutcome cg_cache_inspect_to_load(const CacheKey *key, uint64 identity,
+											 CacheInfo *info);
+
 /* As lookup, but not counted; *info says more about a hit.  value may be NULL. */
-typedef struct CacheInfo
+struct CacheInfo
 {
-	uint64 version;		   /* the entry's id; 0: set by this transaction, not committed */
-	int64 microseconds;	   /* left to live, or CG_TTL_NEVER */
+	uint64 version;		/* the entry's id; 0: set by this transaction, not committed */
+	int64 microseconds; /* left to live, or CG_TTL_NEVER */
+	StoreTime created_at;
 	StoreTime stale_until; /* not 0: no hit, but a value that may be given till then */
 	bool derived;
-} CacheInfo;
+	bool early;		 /* see cg_cache_lookup_to_load */
+	bool ahead;		 /* the same */
+	uint8 load_time; /* of a derived entry: how long it took to compute, see early.c */
+};
 extern CacheOutcome cg_cache_inspect(const CacheKey *key, CacheValue *value,
 									 CacheInfo *info);
 
@@ -176,6 +194,10 @@ extern bool cg_cache_fill_depend(CacheFill *fill, Dependency dependency);
 /* The tag's and its prefix's dependency, and the tag for entries(). */
 extern bool cg_cache_fill_tag(CacheFill *fill, const CacheKey *tag);
 extern bool cg_cache_fill_covers_tag(const CacheFill *fill, const CacheKey *tag);
+/* May its value be given after it was invalidated?  Then it depends on definitions, too. */
+extern bool cg_cache_fill_lingers(const CacheFill *fill);
+/* Will it replace the entry of this version, and is that still there? */
+extern bool cg_cache_fill_replaces(const CacheFill *fill, uint64 version);
 /*
  * True if the value now stands in the store.  Ends the fill.  ttl: microseconds or
  * CG_TTL_NEVER; a NULL lives no longer than its cache's null_ttl.
@@ -278,5 +300,9 @@ extern bool cg_cache_entry_info(const StoreKey *key, const StoreEntry *entry,
 
 /* At load time. */
 extern void cg_cache_init(void);
+
+/* Functions in linger.c */
+extern void cg_cache_shmem_request(void);
+extern void cg_cache_shmem_init(void);
 
 #endif /* CACHEGRID_CACHE_H */

@@ -5,7 +5,7 @@
  *
  * An entry's meta, as the store keeps it for us:
  *
- *	EntryMeta | EntryGrace | gens: DependencyGen[gen_count] | tags: (size, bytes)...
+ *	EntryMeta | EntryGrace | EntryLinger | gens: DependencyGen[gen_count] | tags: (size, bytes)...
  *
  * The gens are of everything the entry depends on but its own key: the key's
  * prefix first, then (in the default cache) the cache, then tags, their
@@ -14,6 +14,9 @@
  * Most entries have no grace: when they expire they are gone.  A computed one whose
  * cache has a stale_ttl is kept for that much longer.  It is a miss then for all, but
  * fetch() may give it instead of the value that is being computed.
+ *
+ * One whose cache has serve_invalidated says so in an EntryLinger (linger.c), depends
+ * on its key, too, and has room for an expiry though it may have none.
  *
  * A plain entry without tags has no meta.  It depends on its home alone, the
  * prefix and perhaps the cache, and its id is the time when it was put: it is
@@ -43,15 +46,26 @@ typedef struct EntryMeta
 	uint16 gen_count;
 	uint16 tag_count;
 	uint16 tag_bytes;
-	uint16 flags;
+	uint8 flags;
+	uint8 load_time; /* of computing it: early.c */
 } EntryMeta;
 
-#define META_GRACE 0x01 /* an EntryGrace follows */
+#define META_GRACE	 0x01 /* an EntryGrace follows */
+#define META_LINGERS 0x02 /* an EntryLinger does */
+
+/* Expires as late as never, with room for another expiry. */
+#define EXPIRES_NEVER_YET (CG_STORE_NEVER - 1)
 
 typedef struct EntryGrace
 {
 	StoreTime fresh_until;
 } EntryGrace;
+
+typedef struct EntryLinger
+{
+	StoreTime current_at; /* nothing that it depends on had changed by then */
+	int64 for_time;		  /* given so long after it was invalidated */
+} EntryLinger;
 
 /* A flattened value, ready for the store. */
 typedef struct FlatValue
@@ -68,7 +82,8 @@ typedef struct FlatValue
 typedef struct MetaBuilder
 {
 	EntryMeta meta;
-	EntryGrace grace; /* if the meta's flags say so */
+	EntryGrace grace; /* if the meta's flags say so, and the same: */
+	EntryLinger linger;
 	MemoryContext context;
 	int gen_size; /* allocated */
 	DependencyGen *gens;
@@ -93,28 +108,40 @@ struct CacheFill
 	bool from_plain; /* a plain entry was read: for a ttl only */
 	bool is_aside;	 /* not within another: on the list of those */
 	dlist_node place_aside;
+	StoreTime begun_at;
 	/* Neither is later than that of what the value was computed from. */
 	StoreTime fresh_until;
 	StoreTime expires_at;
 	MetaBuilder builder;
 };
 
-static inline const DependencyGen *
-meta_gens(const EntryMeta *meta)
+/* Where it is, if there is one. */
+static inline const EntryLinger *
+meta_linger(const EntryMeta *meta)
 {
 	const char *after = (const char *) (meta + 1);
 
-	return (const DependencyGen *) (after +
-									(meta->flags & META_GRACE ? sizeof(EntryGrace) : 0));
+	return (const EntryLinger *) (after +
+								  (meta->flags & META_GRACE ? sizeof(EntryGrace) : 0));
+}
+
+static inline const DependencyGen *
+meta_gens(const EntryMeta *meta)
+{
+	const char *after = (const char *) meta_linger(meta);
+
+	return (const DependencyGen *) (after + (meta->flags & META_LINGERS
+												 ? sizeof(EntryLinger)
+												 : 0));
 }
 
 /* Until when an entry with this meta that expires then is a hit. */
 static inline StoreTime
 meta_fresh_until(const EntryMeta *meta, StoreTime expires_at)
 {
-	if ((meta->flags & META_GRACE) == 0)
-		return expires_at;
-	return Min(((const EntryGrace *) (meta + 1))->fresh_until, expires_at);
+	if (meta->flags & META_GRACE)
+		expires_at = Min(((const EntryGrace *) (meta + 1))->fresh_until, expires_at);
+	return expires_at == EXPIRES_NEVER_YET ? CG_STORE_NEVER : expires_at;
 }
 
 static inline const char *
@@ -131,6 +158,17 @@ meta_tags(const EntryMeta *meta)
 extern void cg_value_flatten(const CacheValue *value, FlatValue *flat);
 extern bool cg_value_restore(uint16 cache, const StoreCopy *copy, uint32 shape,
 							 CacheValue *value);
+
+/* Functions in early.c */
+extern uint8 cg_early_load_time(int64 microseconds);
+extern bool cg_early_is_due(double beta, uint8 load_time, int64 left);
+
+/* Functions in linger.c */
+extern StoreTime cg_linger_until(const StoreEntry *entry, const EntryMeta *meta,
+								 Dependency key);
+extern bool cg_linger_is_over(const StoreKey *key, const StoreEntry *entry);
+extern void cg_linger_note(const EntryMeta *meta, Dependency key, StoreTime now);
+extern StoreTime cg_linger_spare(const StoreEntry *present);
 
 /* Functions in compress.c */
 extern void cg_value_compress(const CachePolicy *policy, FlatValue *flat);

@@ -57,9 +57,13 @@ cg_fill_make(const CacheKey *key, Dependency dependency, uint64 identity)
 	fill->key = dependency;
 	memcpy(fill->key_data, key->data, key->size);
 	fill->key_size = key->size;
+	fill->begun_at = cg_store_now();
 	fill->fresh_until = CG_STORE_NEVER;
 	fill->expires_at = CG_STORE_NEVER;
 	cg_meta_init(&fill->builder, TopTransactionContext, identity, GetUserId());
+	fill->builder.linger.for_time = cg_cache_policy(key)->loading.serve_invalidated;
+	if (identity != 0 && fill->builder.linger.for_time > 0)
+		fill->builder.meta.flags |= META_LINGERS;
 	return fill;
 }
 
@@ -193,6 +197,21 @@ cg_cache_fill_tag(CacheFill *fill, const CacheKey *tag)
 }
 
 bool
+cg_cache_fill_lingers(const CacheFill *fill)
+{
+	return (fill->builder.meta.flags & META_LINGERS) != 0;
+}
+
+bool
+cg_cache_fill_replaces(const CacheFill *fill, uint64 version)
+{
+	CacheKey key = key_of(fill);
+
+	return fill->entry_id == version &&
+		   present_id(cg_cache_policy(&key), &key, fill->key) == version;
+}
+
+bool
 cg_cache_fill_covers_tag(const CacheFill *fill, const CacheKey *tag)
 {
 	return cg_meta_covers(&fill->builder, cg_dependency_of_tag(tag));
@@ -205,6 +224,8 @@ cg_fill_inherit(CacheFill *fill, Dependency key, uint64 key_gen, const EntryMeta
 {
 	const DependencyGen *gens = meta_gens(meta);
 
+	if (expires_at == EXPIRES_NEVER_YET)
+		expires_at = CG_STORE_NEVER;
 	fill->fresh_until = Min(fill->fresh_until, meta_fresh_until(meta, expires_at));
 	fill->expires_at = Min(fill->expires_at, expires_at);
 	cg_meta_add_gen(&fill->builder, key, key_gen);
@@ -358,6 +379,17 @@ limit_life(CacheFill *fill, const CachePolicy *policy, int64 ttl)
 	fill->builder.grace.fresh_until = fill->fresh_until;
 }
 
+/* Before it is found current, as it is said to be since. */
+static void
+let_linger(CacheFill *fill)
+{
+	if (!cg_cache_fill_lingers(fill))
+		return;
+	fill->builder.linger.current_at = cg_store_now();
+	cg_meta_add_gen(&fill->builder, fill->key, fill->key_gen);
+	fill->expires_at = Min(fill->expires_at, EXPIRES_NEVER_YET);
+}
+
 bool
 cg_cache_fill_publish(CacheFill *fill, const CacheValue *value, int64 ttl)
 {
@@ -377,11 +409,14 @@ cg_cache_fill_publish(CacheFill *fill, const CacheValue *value, int64 ttl)
 		return false;
 	}
 	limit_life(fill, policy, ttl);
+	let_linger(fill);
 	if (may_publish(fill, ttl))
 	{
 		cg_value_flatten(value, &flat);
 		cg_value_compress(policy, &flat);
 		fill->builder.meta.shape = flat.shape;
+		fill->builder.meta.load_time =
+			cg_early_load_time(cg_store_now() - fill->begun_at);
 		entry.type = flat.type;
 		entry.flags = flat.flags | STORE_DERIVED;
 		entry.expires_at = fill->expires_at;

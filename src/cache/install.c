@@ -149,14 +149,17 @@ give_up_write(Dependency key)
 			own->top->deleted = true;
 }
 
-/* TransactionListener: after the stamps, drop the touched keys' entries. */
+/*
+ * TransactionListener: after the stamps, drop the touched keys' entries, but for those that
+ * linger.  Of what was deleted, or set and not kept, nothing does.
+ */
 static void
 stamped(const Dependency *keys, int count, bool preparing)
 {
 	MemoryContext caller;
 
 	for (int i = 0; i < count; i++)
-		cg_store_drop(keys[i]);
+		cg_store_end(keys[i], cg_linger_spare);
 	for (int i = 0; i < count && is_decided; i++)
 		give_up_write(keys[i]);
 	is_decided = true;
@@ -165,8 +168,12 @@ stamped(const Dependency *keys, int count, bool preparing)
 
 	caller = MemoryContextSwitchTo(cg_own_context());
 	for (OwnKey *own = cg_own_keys(); own; own = own->next)
-		if (own->top && !own->top->deleted)
+	{
+		if (own->top && own->top->deleted)
+			cg_store_drop(own->dependency);
+		else if (own->top)
 			settle_write(own, own->top);
+	}
 	MemoryContextSwitchTo(caller);
 }
 
@@ -284,6 +291,13 @@ committed(void)
 	forget();
 }
 
+/* TransactionListener, on a standby. */
+static void
+redone(Dependency key)
+{
+	cg_store_end(key, cg_linger_spare);
+}
+
 static const TransactionListener own_listener = {
 	.stamped = stamped,
 	.before_stamp = before_stamp,
@@ -291,7 +305,7 @@ static const TransactionListener own_listener = {
 	.aborted = forget,
 	.subcommitted = cg_own_subcommitted,
 	.subaborted = cg_own_subaborted,
-	.redone = cg_store_drop,
+	.redone = redone,
 	.database_dropped = cg_store_database_dropped,
 };
 

@@ -14,7 +14,7 @@
 bool
 cg_cache_entry_is_dead(const StoreKey *key, const StoreEntry *entry)
 {
-	return !cg_meta_is_current(key, entry);
+	return !cg_meta_is_current(key, entry) && cg_linger_is_over(key, entry);
 }
 
 bool
@@ -25,7 +25,7 @@ cg_cache_entry_info(const StoreKey *key, const StoreEntry *entry, CacheEntryInfo
 	Oid database;
 
 	if (!cg_store_cache_name(key->cache, &database, &info->cache) ||
-		database != MyDatabaseId || cg_cache_entry_is_dead(key, entry))
+		database != MyDatabaseId || !cg_meta_is_current(key, entry))
 		return false;
 
 	info->expires_at = entry->expires_at;

@@ -130,9 +130,10 @@ Size
 cg_meta_size(const MetaBuilder *builder)
 {
 	Size grace = builder->meta.flags & META_GRACE ? sizeof(EntryGrace) : 0;
+	Size linger = builder->meta.flags & META_LINGERS ? sizeof(EntryLinger) : 0;
 
-	return sizeof(EntryMeta) + grace + builder->meta.gen_count * sizeof(DependencyGen) +
-		   builder->meta.tag_bytes;
+	return sizeof(EntryMeta) + grace + linger +
+		   builder->meta.gen_count * sizeof(DependencyGen) + builder->meta.tag_bytes;
 }
 
 /* The meta in one piece, palloc'd. */
@@ -148,6 +149,11 @@ cg_meta_finish(const MetaBuilder *builder)
 	{
 		memcpy(to, &builder->grace, sizeof(EntryGrace));
 		to += sizeof(EntryGrace);
+	}
+	if (builder->meta.flags & META_LINGERS)
+	{
+		memcpy(to, &builder->linger, sizeof(EntryLinger));
+		to += sizeof(EntryLinger);
 	}
 	memcpy(to, builder->gens, gens);
 	if (builder->meta.tag_bytes > 0)

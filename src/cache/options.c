@@ -45,7 +45,12 @@ enum
 	COLUMN_TTL_COLUMN,
 	COLUMN_RUN_AS,
 	COLUMN_SOURCE,
-	COLUMNS = COLUMN_SOURCE
+	COLUMN_EARLY_BETA,
+	COLUMN_SERVE_INVALIDATED,
+	COLUMN_REFRESH_AHEAD,
+	COLUMN_KEEP_WARM,
+	COLUMN_KEEP_WARM_ROLE,
+	COLUMNS = COLUMN_KEEP_WARM_ROLE
 };
 
 /* A row, taken apart. */
@@ -98,6 +103,7 @@ cg_options_init(CachePolicy *policy)
 	policy->ttl_column = NULL;
 	policy->run_as = InvalidOid;
 	policy->source = InvalidOid;
+	policy->keep_warm = NULL;
 }
 
 /* Of a column that is an interval, in microseconds; otherwise where it is NULL. */
@@ -139,6 +145,11 @@ read_loading(const Row *row, CacheLoading *loading)
 	loading->error_backoff = interval_of(row, COLUMN_ERROR_BACKOFF, 0);
 	loading->stale_ttl = interval_of(row, COLUMN_STALE_TTL, 0);
 	loading->soft_load_timeout = interval_of(row, COLUMN_SOFT_LOAD_TIMEOUT, 0);
+	if (!row->nulls[COLUMN_EARLY_BETA - 1])
+		loading->early_beta = DatumGetFloat8(row->values[COLUMN_EARLY_BETA - 1]);
+	if (!row->nulls[COLUMN_REFRESH_AHEAD - 1])
+		loading->refresh_ahead = DatumGetFloat8(row->values[COLUMN_REFRESH_AHEAD - 1]);
+	loading->serve_invalidated = interval_of(row, COLUMN_SERVE_INVALIDATED, 0);
 }
 
 /* What is of the loader itself; the context is the policy's. */
@@ -185,6 +196,12 @@ cg_options_read(HeapTuple tuple, TupleDesc descriptor, MemoryContext context,
 		policy->limits.max_memory = DatumGetInt64(row.values[COLUMN_MAX_MEMORY - 1]);
 	if (!row.nulls[COLUMN_PINNED - 1])
 		policy->limits.pinned = DatumGetBool(row.values[COLUMN_PINNED - 1]);
+	if (!row.nulls[COLUMN_KEEP_WARM - 1] && !row.nulls[COLUMN_KEEP_WARM_ROLE - 1])
+	{
+		policy->keep_warm = MemoryContextStrdup(
+			context, TextDatumGetCString(row.values[COLUMN_KEEP_WARM - 1]));
+		policy->keep_warm_role = *DatumGetName(row.values[COLUMN_KEEP_WARM_ROLE - 1]);
+	}
 	read_loading(&row, &policy->loading);
 	read_loader(&row, context, policy);
 }

@@ -8,7 +8,8 @@
  * that the reader's snapshot does not see.
  *
  * A stale value is judged as any other, and is past its time to live.  So it is what
- * the reader's snapshot sees of all that is watched.
+ * the reader's snapshot sees of all that is watched; unless its cache has invalidated
+ * values given, too (linger.c).
  *
  *-------------------------------------------------------------------------
  */
@@ -132,6 +133,7 @@ judge(const StoreCopy *copy, Dependency dependency, uint64 identity)
 {
 	const EntryMeta *meta = (const EntryMeta *) copy->meta;
 	CacheFill *outer = cg_fill_current();
+	StoreTime now = meta->flags & META_LINGERS ? cg_store_now() : 0;
 	CacheOutcome outcome;
 	uint64 key_gen = 0;
 
@@ -149,6 +151,8 @@ judge(const StoreCopy *copy, Dependency dependency, uint64 identity)
 		return CACHE_OTHER_QUERY;
 
 	outcome = judge_derived(meta, dependency, &key_gen);
+	if (outcome == CACHE_HIT && (meta->flags & META_LINGERS))
+		cg_linger_note(meta, dependency, now);
 	if (outcome == CACHE_HIT && (meta->flags & META_GRACE) &&
 		meta_fresh_until(meta, copy->entry.expires_at) <= cg_store_now())
 		return CACHE_EXPIRED;
@@ -157,16 +161,36 @@ judge(const StoreCopy *copy, Dependency dependency, uint64 identity)
 	return outcome;
 }
 
-/* stale: its value may do instead of a fresh one. */
+/*
+ * Until when the value of what is no hit may be given instead of a fresh one, 0: it may
+ * not be.
+ */
+static StoreTime
+find_stale_until(const StoreCopy *copy, Dependency key, CacheOutcome outcome)
+{
+	const EntryMeta *meta = (const EntryMeta *) copy->meta;
+
+	if (outcome == CACHE_EXPIRED)
+		return copy->entry.expires_at;
+	if ((outcome != CACHE_SUPERSEDED && outcome != CACHE_UNSETTLED) ||
+		copy->entry.meta_size == 0)
+		return 0;
+	return cg_linger_until(&copy->entry, meta, key);
+}
+
+/* stale_until: not 0 if its value may do instead of a fresh one till then. */
 static void
-describe(const StoreCopy *copy, bool stale, CacheInfo *info)
+describe(const StoreCopy *copy, StoreTime stale_until, CacheInfo *info)
 {
 	StoreTime expires_at = copy->entry.expires_at;
 
-	info->stale_until = stale ? expires_at : 0;
+	info->stale_until = stale_until;
 	if (copy->entry.meta_size > 0)
 		expires_at = meta_fresh_until((const EntryMeta *) copy->meta, expires_at);
+	if (copy->entry.flags & STORE_DERIVED)
+		info->load_time = ((const EntryMeta *) copy->meta)->load_time;
 	info->version = copy->entry.id;
+	info->created_at = copy->entry.created_at;
 	info->derived = (copy->entry.flags & STORE_DERIVED) != 0;
 	info->microseconds = time_left(expires_at);
 }
@@ -182,7 +206,7 @@ look(const CachePolicy *policy, const CacheKey *key, const StoreKey *store_key,
 	Dependency home[2];
 	int home_count = cg_policy_home(policy, key, home);
 	uint32 shape = 0;
-	bool stale;
+	StoreTime stale_until;
 
 	memset(info, 0, sizeof(*info));
 	switch (cg_own_lookup(key, dependency, value, &expires_at))
@@ -209,17 +233,19 @@ look(const CachePolicy *policy, const CacheKey *key, const StoreKey *store_key,
 		outcome = judge(&copy, dependency, identity);
 		shape = ((EntryMeta *) copy.meta)->shape;
 	}
-	stale = outcome == CACHE_EXPIRED && identity != 0;
-	if ((outcome == CACHE_HIT || stale) &&
+	stale_until = outcome == CACHE_HIT || identity == 0
+					  ? 0
+					  : find_stale_until(&copy, dependency, outcome);
+	if ((outcome == CACHE_HIT || stale_until != 0) &&
 		!cg_value_restore(store_key->cache, &copy, shape, value))
 	{
 		outcome = CACHE_SUPERSEDED;
-		stale = false;
+		stale_until = 0;
 	}
-	describe(&copy, stale, info);
+	describe(&copy, stale_until, info);
 	if (copy.meta != copy.meta_inline)
 		pfree(copy.meta);
-	if ((outcome != CACHE_HIT && !stale) || value == NULL ||
+	if ((outcome != CACHE_HIT && stale_until == 0) || value == NULL ||
 		(copy.entry.flags & STORE_ENCODED) != 0)
 		cg_store_free_value(&copy);
 	return outcome;
@@ -244,25 +270,73 @@ store_key_of(const CachePolicy *policy, const CacheKey *key)
 	return cg_policy_store_key(policy, key, cg_dependency_of_key(key));
 }
 
-CacheOutcome
-cg_cache_lookup(const CacheKey *key, uint64 identity, CacheValue *value)
+/* What a policy says of loads ahead; the policy may be gone after a lookup. */
+typedef struct Eagerness
 {
-	StoreTime stale_until;
+	double beta;
+	double ahead;
+} Eagerness;
 
-	return cg_cache_lookup_or_stale(key, identity, value, &stale_until);
+static Eagerness
+eagerness_of(const CachePolicy *policy)
+{
+	return (Eagerness){policy->loading.early_beta, policy->loading.refresh_ahead};
+}
+
+/* Is what was looked up to be computed anew, now or in the background? */
+static void
+find_due(const Eagerness *eagerness, CacheOutcome outcome, CacheInfo *info)
+{
+	bool ends =
+		outcome == CACHE_HIT && info->derived && info->microseconds != CG_TTL_NEVER;
+
+	info->early = ends && eagerness->beta > 0 &&
+				  cg_early_is_due(eagerness->beta, info->load_time, info->microseconds);
+	info->ahead = false;
+	if (eagerness->ahead == 0)
+		return;
+	if (ends)
+	{
+		double age = (double) (cg_store_now() - info->created_at);
+
+		info->ahead = age >= eagerness->ahead * (age + (double) info->microseconds);
+	}
+	else
+		info->ahead = info->stale_until != 0;
 }
 
 CacheOutcome
-cg_cache_lookup_or_stale(const CacheKey *key, uint64 identity, CacheValue *value,
-						 StoreTime *stale_until)
+cg_cache_lookup(const CacheKey *key, uint64 identity, CacheValue *value)
 {
 	const CachePolicy *policy = cg_cache_policy(key);
 	StoreKey store_key = store_key_of(policy, key);
 	CacheInfo info;
-	CacheOutcome outcome =
-		look_and_count(policy, key, &store_key, identity, value, &info);
 
-	*stale_until = info.stale_until;
+	return look_and_count(policy, key, &store_key, identity, value, &info);
+}
+
+CacheOutcome
+cg_cache_lookup_to_load(const CacheKey *key, uint64 identity, CacheValue *value,
+						CacheInfo *info)
+{
+	const CachePolicy *policy = cg_cache_policy(key);
+	Eagerness eagerness = eagerness_of(policy);
+	StoreKey store_key = store_key_of(policy, key);
+	CacheOutcome outcome = look_and_count(policy, key, &store_key, identity, value, info);
+
+	find_due(&eagerness, outcome, info);
+	return outcome;
+}
+
+CacheOutcome
+cg_cache_inspect_to_load(const CacheKey *key, uint64 identity, CacheInfo *info)
+{
+	const CachePolicy *policy = cg_cache_policy(key);
+	Eagerness eagerness = eagerness_of(policy);
+	StoreKey store_key = store_key_of(policy, key);
+	CacheOutcome outcome = look(policy, key, &store_key, identity, NULL, info);
+
+	find_due(&eagerness, outcome, info);
 	return outcome;
 }
 

@@ -52,20 +52,28 @@ touch_arguments(Relation relation, WholeRows rows)
 	}
 }
 
+/* Whoever makes do with what it was before, its rows, must not with what it means. */
+static void
+touch_relation(Oid relid)
+{
+	cg_coherence_touch(cg_dependency_of_relation(relid));
+	cg_coherence_touch(cg_dependency_of_definition(relid));
+}
+
 void
 cg_whole_touch(Relation relation, WholeRows rows)
 {
 	Oid relid = RelationGetRelid(relation);
 
 	cg_coherence_catalog_changes();
-	cg_coherence_touch(cg_dependency_of_relation(relid));
+	touch_relation(relid);
 	touch_arguments(relation, rows);
 	if (relation->rd_rel->relispartition)
 	{
 		ListCell *cell;
 
 		foreach (cell, cg_place_ancestors(relid))
-			cg_coherence_touch(cg_dependency_of_relation(lfirst_oid(cell)));
+			touch_relation(lfirst_oid(cell));
 	}
 }
 
@@ -77,7 +85,7 @@ cg_whole_touch_oid(Oid relid, WholeRows rows)
 	if (relation == NULL)
 	{
 		cg_coherence_catalog_changes();
-		cg_coherence_touch(cg_dependency_of_relation(relid));
+		touch_relation(relid);
 		return;
 	}
 	cg_whole_touch(relation, rows);

@@ -35,7 +35,7 @@ typedef enum DependencyKind
 	DEPENDENCY_TAG,
 	DEPENDENCY_TAG_PREFIX,
 	DEPENDENCY_RELATION,
-	DEPENDENCY_CACHE,	   /* all keys of a cache; name = its name */
+	DEPENDENCY_CACHE,	   /* all keys of a cache; name = its name.  Or a definition */
 	DEPENDENCY_PRIVILEGES, /* what anybody may read, in any database; no name */
 } DependencyKind;
 
@@ -97,6 +97,8 @@ extern Dependency cg_dependency_of_key_prefix(const CacheKey *key);
 extern Dependency cg_dependency_of_tag(const CacheKey *tag);
 extern Dependency cg_dependency_of_tag_prefix(const CacheKey *tag);
 extern Dependency cg_dependency_of_relation(Oid relation);
+/* What a relation is, and who may read it, but for its rows. */
+extern Dependency cg_dependency_of_definition(Oid relation);
 
 /*
  * Functions in pending.c: what the current transaction touches.  May be

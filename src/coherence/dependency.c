@@ -61,3 +61,13 @@ cg_dependency_of_relation(Oid relation)
 {
 	return cg_dependency(DEPENDENCY_RELATION, &relation, sizeof(relation));
 }
+
+/* No cache has a name with a byte that is zero. */
+Dependency
+cg_dependency_of_definition(Oid relation)
+{
+	char name[1 + sizeof(relation)] = {0};
+
+	memcpy(name + 1, &relation, sizeof(relation));
+	return cg_dependency(DEPENDENCY_CACHE, name, sizeof(name));
+}

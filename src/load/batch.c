@@ -163,19 +163,21 @@ static Missing *
 look_up(const Asked *asked, const LoadRequest *request, uint64 identity,
 		CacheValue *value)
 {
-	CacheValue stale = {InvalidOid, (Datum) 0};
+	CacheValue found = {InvalidOid, (Datum) 0};
+	LoadRequest one = *request;
 	StoreTime stale_until;
 	Missing *missing;
 
-	if (cg_cache_lookup_or_stale(asked->key, identity, &stale, &stale_until) == CACHE_HIT)
+	one.key = *asked->key;
+	if (cg_load_find(&one, identity, &found, &stale_until))
 	{
-		*value = stale;
+		*value = found;
 		return NULL;
 	}
 	missing = palloc0(sizeof(Missing));
-	missing->request = *request;
-	missing->request.key = *asked->key;
-	cg_load_init(&missing->load, &missing->request, identity, &stale, stale_until);
+	missing->request = one;
+	cg_load_init_missing(&missing->load, &missing->request, identity, &found,
+						 stale_until);
 	missing->deadline = cg_load_wait_deadline(&missing->load);
 	missing->waited = LEASE_ENDED;
 	missing->value = value;

@@ -268,10 +268,11 @@ static void
 limit_guard(const Batch *batch, LoadGuard *guard)
 {
 	const CacheLoading *options = &batch->loads[0]->options;
-	bool stale = have_stale(batch);
+	bool quiet = batch->loads[0]->quiet;
+	bool stale = quiet || have_stale(batch);
 
 	guard->timeout = options->load_timeout;
-	guard->survive_error = options->on_error == ON_ERROR_NULL ||
+	guard->survive_error = quiet || options->on_error == ON_ERROR_NULL ||
 						   (options->on_error == ON_ERROR_STALE && stale);
 	guard->survive_timeout = guard->survive_error;
 	if (!stale || options->soft_load_timeout == 0)
@@ -294,6 +295,7 @@ give_instead(const Load *load, LoadEnd end)
 	return cg_load_give_nothing();
 }
 
+/* Unless it is done, the fills are given up. */
 static LoadEnd
 run_guarded(Batch *batch)
 {
@@ -320,6 +322,14 @@ run_guarded(Batch *batch)
 			batch->loads[i]->failed = batch->failed;
 	}
 	PG_END_TRY();
+	for (int i = 0; i < batch->count && end != LOAD_DONE; i++)
+	{
+		Load *load = batch->loads[i];
+
+		if (load->fill)
+			cg_cache_fill_abandon(load->fill);
+		load->fill = NULL;
+	}
 	return end;
 }
 
@@ -328,17 +338,7 @@ compute_batch(Batch *batch)
 {
 	LoadEnd end = run_guarded(batch);
 
-	if (end == LOAD_DONE)
-		return;
-	for (int i = 0; i < batch->count; i++)
-	{
-		Load *load = batch->loads[i];
-
-		if (load->fill)
-			cg_cache_fill_abandon(load->fill);
-		load->fill = NULL;
-	}
-	for (int i = 0; i < batch->count; i++)
+	for (int i = 0; i < batch->count && end != LOAD_DONE; i++)
 		batch->loads[i]->value = give_instead(batch->loads[i], end);
 }
 
@@ -349,6 +349,17 @@ cg_load_compute(Load *load)
 
 	compute_batch(&batch);
 	return load->value;
+}
+
+bool
+cg_load_compute_quietly(Load *load, CacheValue *value)
+{
+	Batch batch = {.loads = &load, .count = 1};
+
+	if (run_guarded(&batch) != LOAD_DONE)
+		return false;
+	*value = load->value;
+	return true;
 }
 
 void

@@ -344,7 +344,13 @@ cg_load_dependencies_record(const LoadDependencies *dependencies, CacheFill *fil
 		!cg_cache_fill_depend(fill, cg_dependency(DEPENDENCY_PRIVILEGES, "", 0)))
 		return false;
 	foreach (cell, dependencies->relations)
-		if (!cg_cache_fill_depend(fill, cg_dependency_of_relation(lfirst_oid(cell))))
+	{
+		Oid relation = lfirst_oid(cell);
+
+		if (!cg_cache_fill_depend(fill, cg_dependency_of_relation(relation)) ||
+			(cg_cache_fill_lingers(fill) &&
+			 !cg_cache_fill_depend(fill, cg_dependency_of_definition(relation))))
 			return false;
+	}
 	return true;
 }

@@ -8,6 +8,12 @@
  * transaction or the key allows no fill, the query is checked and run all the
  * same, as without a cache.
  *
+ * A value may also be computed before it expires (cache/early.c), by a session that has
+ * hit it: with the lease, for which nobody waits as long as the others hit the old one.
+ *
+ * Where the cache says so, what is due is refreshed by a process in the background
+ * (requests.c, loaders.c), and who uses it asks for that and goes on.
+ *
  * A query may itself fetch.  The cache hands what the inner value depends on
  * to the outer fill, and ends that if the inner one could not be sampled.
  *
@@ -15,132 +21,17 @@
  */
 #include "postgres.h"
 
-#include "catalog/pg_type.h"
-#include "executor/spi.h"
-#include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
 #include "base/clock.h"
-#include "base/compat.h"
-#include "base/hash.h"
 #include "base/settings.h"
 #include "cache/cache.h"
 #include "coherence/coherence.h"
 #include "load/lease.h"
 #include "load/query.h"
 #include "load/refuse.h"
+#include "load/requests.h"
 #include "load/running.h"
-
-Load *cg_load_current = NULL;
-
-static void
-set_tags(LoadTarget *target, ArrayType *tags)
-{
-	CacheKey *names;
-	Datum *elements;
-	bool *nulls;
-	int count;
-
-	if (!tags)
-		return;
-	deconstruct_array(tags, TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, &count);
-	names = palloc_array(CacheKey, count + 1);
-	for (int i = 0; i < count; i++)
-	{
-		if (nulls[i])
-			cg_key_refuse_null("tag");
-		names[i] = cg_tag_from_text(DatumGetTextPP(elements[i]));
-	}
-	target->tags = names;
-	target->tag_count = count;
-}
-
-static void
-init_load(Load *load, const LoadRequest *request, uint64 identity)
-{
-	uint64 ids[2] = {cg_dependency_of_key(&request->key), identity};
-	const CachePolicy *policy = cg_cache_policy(&request->key);
-
-	memset(load, 0, sizeof(Load));
-	load->request = request;
-	load->query = pnstrdup(request->query, request->query_size);
-	load->identity = identity;
-	load->lease = cg_hash(ids, sizeof(ids), 0) | 1;
-	load->ttl = request->ttl ? cg_cache_ttl_from_interval(request->ttl) : policy->ttl;
-	load->options = policy->loading;
-	load->cache = policy->name;
-	load->cache_number = policy->number;
-	load->target.key = request->row_key ? request->row_key : &request->key;
-	if (!request->arguments && request->takes == LOADER_TAKES_KEYS)
-		load->target.key = NULL;
-	set_tags(&load->target, request->tags);
-	load->outer = cg_load_current;
-}
-
-/*
- * Append the keys of the loads from first, an outer one, to last.  Of those in between that
- * are computed together, one stands for all.
- */
-static void
-append_chain(StringInfo chain, const Load *first, const Load *last)
-{
-	const CacheKey *key = &last->request->key;
-
-	if (last != first)
-		append_chain(chain, first, last->outer);
-	if (last != first && last->companion)
-		return;
-	appendStringInfo(chain, "%s\"%.*s\"", last == first ? "" : ", ", key->size,
-					 key->data);
-}
-
-/*
- * A query that fetches the very value that it computes would never end.  The load is
- * not the current one yet, but it knows its outer one.
- */
-static void
-check_recursion(const Load *load)
-{
-	for (const Load *outer = load->outer; outer; outer = outer->outer)
-	{
-		StringInfoData chain;
-
-		if (outer->lease != load->lease)
-			continue;
-		initStringInfo(&chain);
-		append_chain(&chain, outer, load);
-		ereport(ERROR, errcode(ERRCODE_STATEMENT_TOO_COMPLEX),
-				errmsg("key \"%.*s\" is computed from itself", load->request->key.size,
-					   load->request->key.data),
-				errdetail("Each of these is fetched by what computes the one before: %s.",
-						  chain.data),
-				errhint("Let the query read tables, or fetch other keys."));
-	}
-}
-
-void
-cg_load_init(Load *load, const LoadRequest *request, uint64 identity,
-			 const CacheValue *stale, StoreTime stale_until)
-{
-	init_load(load, request, identity);
-	load->stale = *stale;
-	/* What is computed from a stale value would be stale from the start. */
-	load->stale_until = load->outer ? 0 : stale_until;
-	check_recursion(load);
-}
-
-void
-cg_load_release(Load *load)
-{
-	LeaseEnd end = load->failed		 ? LEASE_END_FAILED
-				   : load->fruitless ? LEASE_END_FRUITLESS
-									 : LEASE_END_QUIET;
-
-	if (load->leased)
-		cg_load_lease_release(load->lease, end,
-							  load->options.error_backoff / MICROSECONDS_IN_MS);
-	load->leased = false;
-}
 
 int64
 cg_load_wait_deadline(const Load *load)
@@ -169,9 +60,7 @@ cg_load_begin(Load *load, LeaseWait waited, CacheValue *value)
 	load->fill = cg_cache_fill_begin(&load->request->key, load->identity);
 	if (!load->fill)
 		return begin_without_fill(load);
-	lease = cg_load_lease_take(load->lease,
-							   load->options.lease_interval / MICROSECONDS_IN_MS);
-	load->leased = lease == LEASE_TAKEN;
+	lease = cg_load_take_lease(load);
 	if (lease == LEASE_NONE || (lease == LEASE_BUSY && waited != LEASE_ENDED))
 		return BEGUN_LOAD;
 
@@ -238,13 +127,13 @@ load_value(const LoadRequest *request, uint64 identity, const CacheValue *stale,
 	CacheValue value = {InvalidOid, (Datum) 0};
 	Load load;
 
-	cg_load_init(&load, request, identity, stale, stale_until);
+	cg_load_init_missing(&load, request, identity, stale, stale_until);
 	PG_TRY();
 	{
 		switch (begin_or_wait(&load, &value))
 		{
 			case BEGUN_LOAD:
-				cg_load_current = &load;
+				cg_load_enter(&load);
 				value = cg_load_compute(&load);
 				break;
 			case BEGUN_FOUND:
@@ -260,11 +149,41 @@ load_value(const LoadRequest *request, uint64 identity, const CacheValue *stale,
 	}
 	PG_FINALLY();
 	{
-		cg_load_current = load.outer;
-		cg_load_release(&load);
+		cg_load_leave(&load);
 	}
 	PG_END_TRY();
 	return value;
+}
+
+/*
+ * Is the value, which is due, refreshed in the background, so that this session may do with
+ * what there is?  A stale one is not for loads within loads, nor for those who are to wait.
+ */
+static bool
+is_asked_for(const LoadRequest *request, uint64 identity, CacheOutcome outcome)
+{
+	if (!request->by_loader ||
+		(outcome != CACHE_HIT &&
+		 (cg_load_is_running() ||
+		  cg_cache_policy(&request->key)->loading.on_timeout == ON_TIMEOUT_STALE)))
+		return false;
+	return cg_load_ask(&request->key, identity);
+}
+
+bool
+cg_load_find(const LoadRequest *request, uint64 identity, CacheValue *value,
+			 StoreTime *stale_until)
+{
+	CacheInfo info;
+	CacheOutcome outcome = cg_cache_lookup_to_load(&request->key, identity, value, &info);
+	bool asked = info.ahead && is_asked_for(request, identity, outcome);
+
+	*stale_until = info.stale_until;
+	if (outcome != CACHE_HIT && asked)
+		cg_store_count(cg_cache_policy(&request->key)->number, COUNT_STALE, 1);
+	else if (outcome == CACHE_HIT && info.early && !asked)
+		cg_load_early(request, identity, info.version, value);
+	return outcome == CACHE_HIT || asked;
 }
 
 /* The value of whatever type, by the rights that the request says. */
@@ -278,8 +197,7 @@ cg_load_value(const LoadRequest *request)
 
 	cg_load_rights_begin(&caller, request->run_as);
 	identity = cg_load_identity(request);
-	if (cg_cache_lookup_or_stale(&request->key, identity, &value, &stale_until) !=
-		CACHE_HIT)
+	if (!cg_load_find(request, identity, &value, &stale_until))
 		value = load_value(request, identity, &value, stale_until);
 	cg_load_rights_end(&caller);
 	return value;
@@ -317,6 +235,7 @@ cg_load_request_by_loader(const CacheKey *key)
 	/* Copies: the lookup may read the policies anew. */
 	request.query = pstrdup(policy->loader);
 	request.query_size = strlen(request.query);
+	request.by_loader = true;
 	request.takes = policy->loader_takes;
 	request.run_as = policy->run_as;
 	if (policy->ttl_column)

@@ -42,7 +42,6 @@
 #include "base/clock.h"
 #include "base/compat.h"
 #include "cache/cache.h"
-#include "load/failures.h"
 #include "load/lease.h"
 #include "load/load.h"
 
@@ -116,17 +115,11 @@ process_count(void)
 	return MaxBackends + NUM_AUXILIARY_PROCS;
 }
 
-static Size
-leases_size(void)
+Size
+cg_load_leases_size(void)
 {
 	return add_size(offsetof(SharedLeases, waits_for),
 					mul_size(process_count(), sizeof(pg_atomic_uint64)));
-}
-
-void
-cg_load_shmem_request(void)
-{
-	RequestAddinShmemSpace(add_size(leases_size(), cg_load_failures_size()));
 }
 
 static void
@@ -138,18 +131,16 @@ init_group(LeaseGroup *group)
 		group->leases[i].holder = NOBODY;
 }
 
-/* The caller holds AddinShmemInitLock. */
 void
-cg_load_shmem_init(void)
+cg_load_leases_init(void)
 {
 	bool found;
 
-	cg_load_failures_init();
-	leases = ShmemInitStruct("leases of cachegrid", leases_size(), &found);
+	leases = ShmemInitStruct("leases of cachegrid", cg_load_leases_size(), &found);
 	if (found)
 		return;
 
-	memset(leases, 0, leases_size());
+	memset(leases, 0, cg_load_leases_size());
 	if (!pg_strong_random(&leases->secret, sizeof(leases->secret)))
 		ereport(FATAL, errcode(ERRCODE_INTERNAL_ERROR),
 				errmsg("could not generate a random number"));

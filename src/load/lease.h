@@ -73,4 +73,8 @@ extern void cg_load_lease_release(uint64 id, LeaseEnd end, int64 backoff);
 /* A random number of this server's run; raises an error if not preloaded. */
 extern uint64 cg_load_secret(void);
 
+/* Shared memory of the leases; init: the caller holds AddinShmemInitLock. */
+extern Size cg_load_leases_size(void);
+extern void cg_load_leases_init(void);
+
 #endif /* CACHEGRID_LEASE_H */

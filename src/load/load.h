@@ -10,6 +10,7 @@
 #define CACHEGRID_LOAD_H
 
 #include "datatype/timestamp.h"
+#include "nodes/pg_list.h"
 #include "utils/array.h"
 
 #include "cache/cache.h"
@@ -31,6 +32,7 @@ typedef struct LoadRequest
 	Oid run_as;				/* by whose rights; InvalidOid: the caller's */
 	Oid row_type; /* the result's one column, kept as it is; InvalidOid: jsonb */
 	const CacheKey *row_key; /* of a row: the key that its changes come by, or NULL */
+	bool by_loader;			 /* the query is the loader of the key's cache */
 } LoadRequest;
 
 /* Functions in fetch.c */
@@ -44,6 +46,102 @@ typedef struct LoadRequest
 extern Datum cg_load_fetch(const LoadRequest *request, bool *isnull);
 /* The same by the loader of the key's cache; raises an error if it has none. */
 extern Datum cg_load_fetch_by_loader(const CacheKey *key, bool *isnull);
+
+/* What the loader of the key's cache computes; raises an error if it has none. */
+extern LoadRequest cg_load_request_by_loader(const CacheKey *key);
+
+/* Functions in ahead.c */
+
+/* What became of a key that was to be loaded ahead of its use. */
+typedef enum LoadAhead
+{
+	AHEAD_LOADED,
+	AHEAD_PRESENT, /* it was there */
+	AHEAD_BUSY,	   /* another session computes it, or it must not be tried again yet */
+	AHEAD_UNKEPT, /* its key is being changed, or it failed and its cache survives that */
+} LoadAhead;
+
+/*
+ * Compute the key by the loader of its cache, for the current role, unless it is there or
+ * another session does so: without waiting for that.  Raises what the loader raises, if the
+ * cache does, and this is not to be quiet.
+ */
+extern LoadAhead cg_load_ahead(const CacheKey *key, bool quiet);
+
+/* Functions in preload.c */
+
+/*
+ * Load these keys ahead, each under a snapshot of its own where the isolation level allows
+ * it; returns how many were loaded.  Raises an error where nothing could be kept, and
+ * what loaders raise, unless it is to be quiet.
+ */
+extern int64 cg_load_preload(const char *cache, const CacheKey *keys, int count,
+							 bool quiet);
+
+/* Raises an error if one of the keys belongs to another cache. */
+extern void cg_load_check_keys(const char *cache, const CacheKey *keys, int count);
+/*
+ * The keys that a query gives, palloc'd with their array; run with the rights of the
+ * current role, and reading only.  Raises what the query raises, and an error if it is not
+ * one SELECT of one column of keys.
+ */
+extern int cg_load_keys_of_query(const char *query, CacheKey **keys);
+
+/* What is to be loaded for a role when the server has started; in one context. */
+typedef struct LoadWarm
+{
+	char *cache;
+	char *query; /* of the keys */
+} LoadWarm;
+
+/*
+ * Have loaders come for all roles that caches of this database are to be kept warm for.  In a
+ * transaction.
+ */
+extern void cg_load_find_warm(void);
+/* What is to be loaded for the current role: LoadWarm *, in this context. */
+extern List *cg_load_list_warm(void);
+/* Load it; raises what its query raises, but nothing that loaders do. */
+extern void cg_load_warm(const LoadWarm *warm);
+
+/* Functions in loaders.c: they take its lock, and raise no errors */
+
+/* This process starts loaders. */
+extern void cg_loader_set_launcher(void);
+/* Is a loader to be started?  It has a place, which it must be told of, and a database. */
+extern bool cg_loader_plan(int *place, Oid *database);
+/* It could not be started. */
+extern void cg_loader_withdraw(int place);
+/* This process is that loader; false: it is not wanted any more. */
+extern bool cg_loader_attach(int place, Oid *database, Oid *role);
+/* It is connected.  One that ends before that has no successor for a while. */
+extern void cg_loader_connected(void);
+/* Is all to be loaded that is to be at the start?  To one of a role's loaders only. */
+extern bool cg_loader_take_warm(void);
+/* Refresh the value that is used most of those that this role's sessions ask for. */
+extern bool cg_loader_refresh_one(void);
+/* How long to rest before the next one, in microseconds: the time for it is spent. */
+extern int64 cg_loader_pause(void);
+/* Does another role wait for a place? */
+extern bool cg_loader_is_crowded(void);
+/* End the loaders of a database that somebody needs for himself, or without us. */
+extern void cg_loader_dismiss(Oid database);
+
+/* Functions in progress.c */
+
+/* A preload under way in this database. */
+typedef struct LoadProgress
+{
+	int pid;
+	NameData cache;
+	int64 total; /* keys */
+	int64 done;
+	int64 loaded; /* of those that are done */
+	TimestampTz started_at;
+} LoadProgress;
+
+/* That of the first process from *place on that has one, and the place behind it. */
+extern bool cg_load_progress_read(int *place, LoadProgress *progress);
 
 /* Functions in batch.c */
 
@@ -109,7 +207,7 @@ typedef struct LoadFailure
 } LoadFailure;
 extern bool cg_load_failure_read(const CachePolicy *policy, LoadFailure *failure);
 
-/* Functions in lease.c */
+/* Functions in shmem.c; init: the caller holds AddinShmemInitLock. */
 extern void cg_load_shmem_request(void);
 extern void cg_load_shmem_init(void);
 

@@ -30,6 +30,7 @@ typedef struct Load
 	uint16 cache_number;
 	LoadTarget target;
 	CacheFill *fill; /* NULL: compute only */
+	bool quiet;		 /* nobody waits for it: that it fails is counted, and no more */
 	bool fruitless;	 /* computed, and not published */
 	bool failed;
 	CacheValue value;	   /* computed */
@@ -46,10 +47,33 @@ cg_load_has_stale(const Load *load)
 	return load->stale_until != 0 && load->stale_until > cg_store_now();
 }
 
-/* Functions in fetch.c */
+/* Functions in running.c */
 
 /* The innermost load under way in this backend, or NULL. */
 extern Load *cg_load_current;
+/* Which computation: never 0, and odd. */
+extern uint64 cg_load_lease_id(const CacheKey *key, uint64 identity);
+/* The load belongs to the caller; the request, which it points to, lives at least as long. */
+extern void cg_load_init(Load *load, const LoadRequest *request, uint64 identity);
+/*
+ * A query that fetches the very value that it computes would never end: an error.  The
+ * load is not the current one yet, but it knows its outer one.
+ */
+extern void cg_load_check_recursion(const Load *load);
+/* Both, for a value that is not there; stale_until is not 0: the stale one may be given. */
+extern void cg_load_init_missing(Load *load, const LoadRequest *request, uint64 identity,
+								 const CacheValue *stale, StoreTime stale_until);
+/* Does this session compute something? */
+extern bool cg_load_is_running(void);
+/* What is fetched from here on is fetched by it, until it is left, which must be ensured. */
+extern void cg_load_enter(Load *load);
+/* It is over, whether it was entered or not; its lease, if it has one, is released. */
+extern void cg_load_leave(Load *load);
+extern LeaseOutcome cg_load_take_lease(Load *load);
+/* Release the lease if the load has it. */
+extern void cg_load_release(Load *load);
+
+/* Functions in fetch.c */
 
 /* What is to be done for a value that was not there. */
 typedef enum Begun
@@ -61,16 +85,15 @@ typedef enum Begun
 	BEGUN_OFF	 /* do without: it has failed, and is not to be tried again yet */
 } Begun;
 
-/*
- * A load of the request, which lives at least as long.  Raises an error if the load is
- * within one of the same value.
- */
-extern void cg_load_init(Load *load, const LoadRequest *request, uint64 identity,
-						 const CacheValue *stale, StoreTime stale_until);
 /* The policy of the key's cache; raises an error if that has no loader. */
 extern const CachePolicy *cg_load_policy_with_loader(const CacheKey *key);
-/* By the loader of the key's cache, or an error if it has none; texts are palloc'd. */
-extern LoadRequest cg_load_request_by_loader(const CacheKey *key);
+/*
+ * Look the value up, for who computes what is not there: true if *value may be given, be it
+ * a stale one that is refreshed in the background.  False: *stale_until as for
+ * cg_cache_lookup_to_load.  A hit that is due may be computed anew on the way.
+ */
+extern bool cg_load_find(const LoadRequest *request, uint64 identity, CacheValue *value,
+						 StoreTime *stale_until);
 /* The value of the request, of whatever type, by the rights that it says. */
 extern CacheValue cg_load_value(const LoadRequest *request);
 /* When to stop waiting for another session, by cg_clock_ms(). */
@@ -85,8 +108,16 @@ extern Begun cg_load_wait(Load *load, int64 deadline, LeaseWait *waited,
 						  CacheValue *value);
 /* What there is instead of the value: NULL, or an error, if it is not to be tried yet. */
 extern CacheValue cg_load_do_without(const Load *load);
-/* Release the lease if the load has it. */
-extern void cg_load_release(Load *load);
+
+/* Functions in ahead.c */
+
+/*
+ * Compute a value that was a hit, of this version, before it expires, if nobody else does;
+ * *value stays what it is where that is not possible, or fails.  Within another load,
+ * whose time it would take, nothing is done.
+ */
+extern void cg_load_early(const LoadRequest *request, uint64 identity, uint64 version,
+						  CacheValue *value);
 
 /* Functions in compute.c */
 
@@ -96,6 +127,11 @@ extern void cg_load_release(Load *load);
  * error.  May raise whatever the query raises.
  */
 extern CacheValue cg_load_compute(Load *load);
+/*
+ * The same of a load that is quiet; false if it could not be computed, which raises no
+ * error unless it is a cancelled query.
+ */
+extern bool cg_load_compute_quietly(Load *load, CacheValue *value);
 /*
  * The same of many loads of one cache, in the order of their keys, by one query.  Their
  * fills are set aside.  The values are left in the loads.

@@ -88,9 +88,10 @@ cg_index_find_locked(const StoreKey *key, IndexSlot *slot)
 	return ref;
 }
 
-/* Any item with this hash, and where it stands; 0 if there is none. */
+/* Any item with this hash but one (0: any), and where it stands; 0 if there is none. */
 ItemRef
-cg_index_find_hash_locked(const Partition *partition, uint64 hash, IndexSlot *slot)
+cg_index_find_hash_locked(const Partition *partition, uint64 hash, ItemRef but,
+						  IndexSlot *slot)
 {
 	Bucket *heads[] = {first_bucket(hash), second_bucket(hash)};
 
@@ -105,7 +106,7 @@ cg_index_find_hash_locked(const Partition *partition, uint64 hash, IndexSlot *sl
 				ItemRef ref = pg_atomic_read_u32(&bucket->refs[place]);
 				ItemView view;
 
-				if (ref & GHOST)
+				if ((ref & GHOST) || ref == but)
 					continue;
 				cg_layout_view(ref, &view);
 				*slot = (IndexSlot){bucket, place};

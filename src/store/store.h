@@ -92,6 +92,12 @@ typedef StoreVerdict (*StoreJudge)(const StoreEntry *present, StoreEntry *next,
 typedef bool (*StoreIsDead)(const StoreKey *key, const StoreEntry *entry);
 
 /*
+ * Until when an entry that is to be dropped may stay, 0: it may not.  Same rules as for a
+ * judge.
+ */
+typedef StoreTime (*StoreSpare)(const StoreEntry *present);
+
+/*
  * Each function's contract stands at its body.
  */
 
@@ -124,6 +130,7 @@ extern bool cg_store_put(const StoreKey *key, StoreEntry *entry, StoreJudge judg
 extern StoreVerdict cg_store_judge(const StoreKey *key, StoreEntry *next,
 								   StoreJudge judge, void *arg);
 extern void cg_store_drop(uint64 hash);
+extern void cg_store_end(uint64 hash, StoreSpare spare);
 
 /* Functions in sweep.c */
 extern int64 cg_store_sweep(uint32 pages, StoreIsDead is_dead);
@@ -148,7 +155,9 @@ typedef enum StoreCounter
 	COUNT_STORED_BYTES,	  /* ... and what was made of them */
 	COUNT_COMPRESS_TICKS, /* there and back */
 	COUNT_LOAD_ERRORS,
-	COUNT_STALE, /* stale values that were given */
+	COUNT_STALE,	 /* stale values that were given */
+	COUNT_EARLY,	 /* loads begun before the value had expired */
+	COUNT_REFRESHES, /* loads in the background, of values in use */
 	STORE_COUNTERS
 } StoreCounter;
 

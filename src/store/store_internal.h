@@ -469,7 +469,7 @@ extern void cg_arena_rezone_page_locked(Partition *partition, uint32 page, Zone 
 /* Functions in index.c: the partition's lock is held */
 extern ItemRef cg_index_find_locked(const StoreKey *key, IndexSlot *slot);
 extern ItemRef cg_index_find_hash_locked(const Partition *partition, uint64 hash,
-										 IndexSlot *slot);
+										 ItemRef but, IndexSlot *slot);
 extern bool cg_index_is_full_locked(uint64 hash);
 extern void cg_index_insert_locked(uint64 hash, ItemRef ref, ItemRef *cell);
 extern void cg_index_remove_locked(Partition *partition, IndexSlot *slot, uint64 hash);

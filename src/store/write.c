@@ -291,12 +291,46 @@ cg_store_judge(const StoreKey *key, StoreEntry *next, StoreJudge judge, void *ar
 void
 cg_store_drop(uint64 hash)
 {
+	cg_store_end(hash, NULL);
+}
+
+/* May the item stay for a while?  Then it does not for longer, from now on. */
+static bool
+is_spared(Partition *partition, ItemRef ref, StoreSpare spare)
+{
+	StoreEntry entry;
+	StoreTime until;
+	ItemView view;
+
+	cg_layout_view(ref, &view);
+	if (spare == NULL || !cg_store_is_alive(&view))
+		return false;
+	cg_layout_describe(&view, &entry);
+	until = spare(&entry);
+	return until != 0 &&
+		   (until >= view.expires_at || cg_item_retime_locked(partition, ref, until));
+}
+
+/*
+ * The same, but an entry that is spared (NULL: none is) stays for so long, if it has an
+ * expiry that can be changed.  Of several with one hash, which are of different keys or
+ * caches, one is spared at most.  Raises no errors.
+ */
+void
+cg_store_end(uint64 hash, StoreSpare spare)
+{
 	Partition *partition = partition_of(hash);
+	ItemRef spared = 0;
 	IndexSlot slot;
 	ItemRef ref;
 
 	cg_partition_lock(partition);
-	while ((ref = cg_index_find_hash_locked(partition, hash, &slot)) != 0)
-		cg_item_remove_locked(partition, ref, &slot, ABSENCE_DROPPED);
+	while ((ref = cg_index_find_hash_locked(partition, hash, spared, &slot)) != 0)
+	{
+		if (spared == 0 && is_spared(partition, ref, spare))
+			spared = ref;
+		else
+			cg_item_remove_locked(partition, ref, &slot, ABSENCE_DROPPED);
+	}
 	LWLockRelease(partition->lock);
 }

@@ -12,6 +12,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "commands/extension.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
@@ -20,6 +21,7 @@
 #include "utils/snapmgr.h"
 
 #include "base/compat.h"
+#include "load/load.h"
 #include "mirror/mirror.h"
 #include "outbox/outbox.h"
 #include "worker/worker.h"
@@ -53,6 +55,18 @@ leave_if_idle(void)
 		proc_exit(0);
 }
 
+/* The first who looks into the database since the server started has its caches warmed. */
+static void
+find_warm(void)
+{
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	if (OidIsValid(get_extension_oid("cachegrid", true)))
+		cg_load_find_warm();
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+}
+
 static void
 pin_settings(void)
 {
@@ -72,6 +86,7 @@ cg_worker_database_main(Datum argument)
 	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(argument), InvalidOid, 0);
 	pin_settings();
 
+	find_warm();
 	if (!cg_outbox_attach())
 		proc_exit(0);
 	leave_if_idle();

@@ -1,11 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * launcher.c
- *	  Starts a worker in each database that has mirrors, and sweeps the store.
+ *	  Starts a worker in each database that has mirrors, and loaders, and sweeps the
+ *	  store.
  *
  * Which databases have mirrors is known only inside them: when the launcher
  * begins, it starts a worker in one database after the other, which leaves
- * at once if there is nothing to do.  Later a database is registered with
+ * at once if there is nothing to do, but for caches that are to be kept warm.  Later a database is registered with
  * the outbox by its first mirror; if it has no worker then, it gets one.
  *
  * The launcher sees shared catalogs only.  Workers are not restarted by the
@@ -38,6 +39,7 @@
 #include "base/compat.h"
 #include "cache/cache.h"
 #include "coherence/coherence.h"
+#include "load/load.h"
 #include "mirror/mirror.h"
 #include "outbox/outbox.h"
 #include "store/store.h"
@@ -221,6 +223,7 @@ cg_worker_launcher_main(Datum argument)
 	cg_worker_begin();
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 	cg_outbox_set_launcher();
+	cg_loader_set_launcher();
 	sweep_in_recovery();
 	list_databases();
 
@@ -230,6 +233,7 @@ cg_worker_launcher_main(Datum argument)
 		cg_coherence_log_round();
 		explore();
 		adopt_orphans();
+		cg_worker_start_loaders();
 		sweep();
 		cg_worker_rest(scout ? 50 : ROUND_MS);
 	}

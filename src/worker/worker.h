@@ -2,7 +2,7 @@
  *
  * worker.h
  *	  When things are done that no session does: a launcher for the server,
- *	  and a worker for each database that has mirrors.
+ *	  a worker for each database that has mirrors, and loaders.
  *
  *-------------------------------------------------------------------------
  */
@@ -21,6 +21,10 @@ extern PGDLLEXPORT void cg_worker_launcher_main(Datum argument);
 
 /* Functions in database.c */
 extern PGDLLEXPORT void cg_worker_database_main(Datum argument);
+
+/* Functions in loader.c; the launcher calls the second in each round */
+extern PGDLLEXPORT void cg_worker_loader_main(Datum argument);
+extern void cg_worker_start_loaders(void);
 
 /* Functions in yield.c: only for the files of this floor */
 extern void cg_worker_install_hooks(void);

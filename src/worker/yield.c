@@ -26,6 +26,7 @@
 #include "utils/acl.h"
 
 #include "base/compat.h"
+#include "load/load.h"
 #include "outbox/outbox.h"
 #include "worker/worker.h"
 
@@ -39,8 +40,10 @@ static ProcessUtility_hook_type previous_utility = NULL;
 static void
 dismiss(Oid database, int milliseconds)
 {
-	if (OidIsValid(database))
-		cg_outbox_dismiss(database, milliseconds);
+	if (!OidIsValid(database))
+		return;
+	cg_outbox_dismiss(database, milliseconds);
+	cg_loader_dismiss(database);
 }
 
 static void

@@ -52,6 +52,8 @@ INSERT INTO promised_function (name, arguments, result, may_call) VALUES
     ('fill', 'key text, value anyelement, token text, ttl interval = NULL, tags text[] = NULL',
         'boolean', 'writer'),
     ('give_up', 'key text, token text', 'boolean', 'reader'),
+    ('preload', 'cache text, keys text[]', 'bigint', 'writer'),
+    ('preload', 'cache text, query text', 'bigint', 'writer'),
     ('invalidate', 'VARIADIC keys text[]', 'void', 'writer'),
     ('invalidate_tags', 'VARIADIC tags text[]', 'void', 'writer'),
     -- policy
@@ -60,13 +62,17 @@ INSERT INTO promised_function (name, arguments, result, may_call) VALUES
         'wait_timeout interval = NULL, on_timeout text = ''compute'', lease_interval interval = NULL, null_ttl interval = NULL, '
         'on_error text = ''raise'', load_timeout interval = NULL, error_backoff interval = NULL, '
         'stale_ttl interval = NULL, soft_load_timeout interval = NULL, loader_takes text = ''parts'', loader_function regprocedure = NULL, '
-        'loader_tags text[] = NULL, ttl_column name = NULL, run_as regrole = NULL', 'void', 'admin'),
+        'loader_tags text[] = NULL, ttl_column name = NULL, run_as regrole = NULL, '
+        'early_beta double precision = 0, '
+        'serve_invalidated interval = NULL, refresh_ahead double precision = 0, keep_warm text = NULL, keep_warm_role name = NULL', 'void', 'admin'),
     ('alter_cache', 'name text, ttl interval = NULL, loader text = NULL, transactional boolean = NULL, '
         'ttl_jitter double precision = NULL, compress_above integer = NULL, max_memory text = NULL, pinned boolean = NULL, '
         'wait_timeout interval = NULL, on_timeout text = NULL, lease_interval interval = NULL, null_ttl interval = NULL, '
         'on_error text = NULL, load_timeout interval = NULL, error_backoff interval = NULL, '
         'stale_ttl interval = NULL, soft_load_timeout interval = NULL, loader_takes text = NULL, loader_function regprocedure = NULL, '
-        'loader_tags text[] = NULL, ttl_column name = NULL, run_as regrole = NULL', 'void', 'admin'),
+        'loader_tags text[] = NULL, ttl_column name = NULL, run_as regrole = NULL, '
+        'early_beta double precision = NULL, '
+        'serve_invalidated interval = NULL, refresh_ahead double precision = NULL, keep_warm text = NULL, keep_warm_role name = NULL', 'void', 'admin'),
     ('drop_cache', 'name text', 'void', 'admin'),
     ('cache_table', '"table" regclass, cache name = NULL, ttl interval = NULL', 'void', 'admin'),
     -- tables
@@ -85,7 +91,8 @@ CREATE TEMP TABLE promised_view (name text, columns text[]);
 
 INSERT INTO promised_view VALUES
     ('stat_cache', '{cache,entries,bytes,hits,misses,hit_ratio,loads,load_ms,evictions,'
-        'expirations,invalidations,compress_ratio,compress_ms,memory,load_errors,last_error,last_error_at,stale}'),
+        'expirations,invalidations,compress_ratio,compress_ms,memory,load_errors,last_error,last_error_at,stale,early,refreshes}'),
+    ('stat_preload', '{pid,cache,keys_total,keys_done,keys_loaded,started_at}'),
     ('stat_memory', '{class,used_bytes,free_bytes,entries}'),
     ('stat_prepared', '{xid,gid,prepared,owner,database,stamps}'),
     ('stat_standby', '{in_recovery,logs,serves,reason}'),
@@ -239,7 +246,7 @@ SELECT ok(NOT has_foreign_data_wrapper_privilege('contract_stranger', 'cachegrid
 SELECT is_empty($$SELECT p.oid::regprocedure FROM extension_function p
                   WHERE has_function_privilege('cachegrid_admin', p.oid, 'EXECUTE')
                     AND p.oid NOT IN (SELECT oid FROM kept_function WHERE oid IS NOT NULL)
-                    AND p.proname NOT IN ('capture', 'capture_statement', 'check_policy', 'check_choice', 'check_time', 'loader_of_function', 'mirror_status', 'mirror_progress',
+                    AND p.proname NOT IN ('capture', 'capture_statement', 'check_policy', 'check_choice', 'check_time', 'check_number', 'preload_progress', 'loader_of_function', 'mirror_status', 'mirror_progress',
                                           'prepared_stamps')
                     AND p.proname NOT IN (SELECT name FROM promised_view)$$,
                 'no function may be called that is not promised, but what these stand on');

@@ -62,7 +62,7 @@ $node->restart;
 # What reads and writes tables alone needs no memory: it works, or finds that
 # there is no such mirror.
 my %catalog_only = map { $_ => 1 }
-  qw(create_cache alter_cache drop_cache check_policy check_choice check_time loader_of_function watched mirror_status mirror_progress stat_redis resync unmirror verify);
+  qw(create_cache alter_cache drop_cache check_policy check_choice check_time check_number loader_of_function watched mirror_status mirror_progress stat_redis resync unmirror verify);
 
 my @functions = split(/\n/, $node->safe_psql('postgres', q{
 	SELECT p.oid::regprocedure || '|' || proname FROM pg_proc p

@@ -16,6 +16,7 @@ $node->append_conf('postgresql.conf', "shared_preload_libraries = 'cachegrid'");
 $node->start;
 $node->safe_psql('postgres', <<'SQL');
 CREATE EXTENSION cachegrid;
+CREATE ROLE app LOGIN;
 CREATE TABLE product (gone int, id int PRIMARY KEY, gone_too text, category int, "odd } name" text, name text);
 ALTER TABLE product DROP COLUMN gone;
 ALTER TABLE product DROP COLUMN gone_too;
@@ -26,7 +27,8 @@ SELECT cachegrid.create_cache('names', '1 hour', 'SELECT jsonb_agg(name ORDER BY
 SELECT cachegrid.create_cache('counter', transactional => false);
 SELECT cachegrid.create_cache('optional', wait_timeout => '0', on_timeout => 'error', lease_interval => '10 s', null_ttl => '1 min', on_error => 'null',
 	load_timeout => '1 s', error_backoff => '2 s',
-	stale_ttl => '3 s', soft_load_timeout => '4 s');
+	stale_ttl => '3 s', soft_load_timeout => '4 s', early_beta => 1.5, serve_invalidated => '5 s', refresh_ahead => 0.8,
+	loader => 'SELECT 1', keep_warm => 'SELECT 1', keep_warm_role => 'app');
 CREATE FUNCTION load_many(keys text[]) RETURNS TABLE (key text, value text, lives interval) LANGUAGE sql AS $$
 	SELECT k, 'of ' || k || ' by ' || current_user, interval '1 hour' FROM unnest(keys) AS k
 $$;
