@@ -17,7 +17,7 @@ $$;
 CREATE VIEW work AS SELECT cache, hits, loads FROM cachegrid.stat_cache WHERE cache IN ('product', 'inventory', 'search') ORDER BY cache;
 
 -- popular products, before the shop opens
-SELECT count(cachegrid.fetch('product:' || product_id)) FROM (SELECT product_id FROM sale GROUP BY product_id ORDER BY sum(pieces) DESC LIMIT 5) AS popular;
+SELECT cachegrid.preload('product', $$SELECT 'product:' || product_id FROM sale GROUP BY product_id ORDER BY sum(pieces) DESC LIMIT 5$$);
 SELECT * FROM work;
 
 -- a page of a popular product: the row was there, the stock is asked for once
