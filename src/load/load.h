@@ -116,6 +116,8 @@ extern void cg_loader_withdraw(int place);
 extern bool cg_loader_attach(int place, Oid *database, Oid *role);
 /* It is connected.  One that ends before that has no successor for a while. */
 extern void cg_loader_connected(void);
+/* It must not work: what it was started for is forgotten.  Only a loader may call it. */
+extern void cg_loader_decline(void);
 /* Is all to be loaded that is to be at the start?  To one of a role's loaders only. */
 extern bool cg_loader_take_warm(void);
 /* Refresh the value that is used most of those that this role's sessions ask for. */

@@ -12,7 +12,9 @@
  * A place is given by the launcher to whoever has something to do, as long as there are
  * fewer than cachegrid.refresh_workers; a loader without anything to do for a while ends,
  * and sooner if others wait for a place.  One that was started and does not come, as
- * its role may not connect, say, costs its role all that it has asked for.
+ * its role may not connect, say, costs its role all that it has asked for; and so does
+ * one that comes and must not work, as its role is a superuser by now: else the launcher
+ * would start the next one at once.
  *
  * The time that loaders spend computing is limited, too, all of them together: each load
  * moves a mark ahead, by its time as a part of what a second may have.  While the
@@ -182,6 +184,28 @@ cg_loader_connected(void)
 	is_connected = true;
 }
 
+/* Nobody comes for what this role is to have loaded. */
+static void
+settle_warms_locked(Oid database, Oid role)
+{
+	for (int i = 0; i < WARMS_MAX; i++)
+		if (shared->warms[i].database == database && shared->warms[i].role == role)
+			shared->warms[i].taken = true;
+}
+
+void
+cg_loader_decline(void)
+{
+	/* Nobody else writes these two as long as this process is there. */
+	Oid database = mine->database;
+	Oid role = mine->role;
+
+	cg_load_forget_wishes(database, role);
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	settle_warms_locked(database, role);
+	LWLockRelease(lock);
+}
+
 bool
 cg_loader_is_crowded(void)
 {
@@ -333,10 +357,8 @@ expire_start(LoadParty *party)
 		*party = (LoadParty){.database = place->database, .role = place->role};
 		memset(place, 0, sizeof(SharedLoader));
 	}
-	for (int i = 0; i < WARMS_MAX && found; i++)
-		if (shared->warms[i].database == party->database &&
-			shared->warms[i].role == party->role)
-			shared->warms[i].taken = true;
+	if (found)
+		settle_warms_locked(party->database, party->role);
 	LWLockRelease(lock);
 	return found;
 }

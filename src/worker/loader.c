@@ -97,8 +97,10 @@ leave_if_unwanted(void)
 	StartTransactionCommand();
 	wanted = OidIsValid(get_extension_oid("cachegrid", true)) && !superuser();
 	CommitTransactionCommand();
-	if (!wanted)
-		proc_exit(0);
+	if (wanted)
+		return;
+	cg_loader_decline();
+	proc_exit(0);
 }
 
 static void

@@ -64,8 +64,9 @@ foreach my $function ('pg_cancel_backend', 'pg_terminate_backend')
 $crowd->sql(<<'SQL');
 CREATE ROLE app LOGIN IN ROLE cachegrid_writer;
 CREATE ROLE limited LOGIN;
+CREATE ROLE risen LOGIN;
 REVOKE CONNECT ON DATABASE postgres FROM PUBLIC;
-GRANT CONNECT ON DATABASE postgres TO app;
+GRANT CONNECT ON DATABASE postgres TO app, risen;
 CREATE SCHEMA shop;
 GRANT USAGE ON SCHEMA shop TO app;
 ALTER ROLE app SET search_path = shop, public;
@@ -85,7 +86,11 @@ SELECT cachegrid.create_cache('bad', loader => 'SELECT 1', keep_warm => 'SELECT 
 SELECT cachegrid.create_cache('worse', loader => 'SELECT 1', keep_warm => 'nonsense', keep_warm_role => 'app');
 SELECT cachegrid.create_cache('broken', ttl => '1 hour', loader => 'SELECT 1 / $1', keep_warm => 'SELECT ''broken:'' || i FROM generate_series(-1, 1) AS i', keep_warm_role => 'app');
 SELECT cachegrid.create_cache('limited', ttl => '1 hour', loader => 'SELECT 1', keep_warm => 'SELECT ''limited:1''', keep_warm_role => 'limited');
+SELECT cachegrid.create_cache('risen', ttl => '1 hour', loader => 'SELECT 1', keep_warm => 'SELECT ''risen:1''', keep_warm_role => 'risen');
+ALTER ROLE risen SUPERUSER;
 SQL
+# Starts of processes are in the log then.
+$node->append_conf('postgresql.conf', 'log_min_messages = debug1');
 my $here = q{SELECT count(*) FROM cachegrid.entries('product:*')};
 my $got = q{SELECT cachegrid.get('product:7')};
 my @app = (extra_params => [ '-U', 'app' ]);
@@ -121,6 +126,9 @@ foreach my $how ('a restart', 'a crash')
 # The loader ends when it has nothing to do; those that nobody has loaded do not come back.
 ok($node->poll_query_until('postgres', q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'cachegrid loader'}, 0), 'loaders end');
 is($crowd->sql($here), 10, 'what is warm stays');
+is($crowd->sql(q{SELECT count(*) FROM cachegrid.entries('risen:*')}), 0, 'nothing is loaded by a role that is a superuser by now');
+my $starts = () = slurp_file($node->logfile) =~ /starting background worker process "cachegrid loader/g;
+cmp_ok($starts, '<=', 12, '... and no loader is started for it again and again');
 
 # What is needed by others
 $crowd->sql('DROP EXTENSION cachegrid CASCADE');
