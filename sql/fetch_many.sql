@@ -173,6 +173,10 @@ SELECT cachegrid.fetch('sum', 'SELECT sum((v ->> ''price'')::int) FROM unnest(ca
 SELECT cachegrid.fetch('count', 'SELECT sum(v::int) FROM unnest(cachegrid.fetch_many(''{kind:1,kind:2}'')) AS v');
 UPDATE goods SET kind = 1 WHERE id = 4503;
 SELECT cachegrid.exists('count') AS kept;
+-- ... whose direct arguments are columns, which do not say what it is an aggregate of
+SELECT cachegrid.create_cache('ordered', ttl => '1 hour', loader => 'SELECT percentile_cont(s) WITHIN GROUP (ORDER BY $1::float8) FROM (VALUES (0.5::float8)) AS v (s) GROUP BY s');
+SELECT cachegrid.fetch_many('{ordered:1,ordered:2}');
+SELECT cachegrid.drop_cache('ordered');
 -- circles
 SELECT cachegrid.create_cache('circle', ttl => '1 hour', loader => 'SELECT cachegrid.fetch_many(ARRAY[''circle:b'', ''circle:'' || $1])');
 SELECT code, message, detail FROM error_of($$SELECT cachegrid.fetch('circle:a')$$);

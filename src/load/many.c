@@ -80,6 +80,14 @@ has_parameter(Node *node, void *context)
 		   expression_tree_walker(node, has_parameter, context);
 }
 
+/* Does nothing that is aggregated say whose level it is?  Direct arguments do not. */
+static bool
+has_no_column(const Aggref *aggregate)
+{
+	return !has_column((Node *) aggregate->args, NULL) &&
+		   !has_column((Node *) aggregate->aggfilter, NULL);
+}
+
 static bool
 has_foreign_aggregate(Node *node, void *context)
 {
@@ -87,8 +95,7 @@ has_foreign_aggregate(Node *node, void *context)
 		return false;
 	if (IsA(node, Query))
 		return query_tree_walker((Query *) node, has_foreign_aggregate, context, 0);
-	if (IsA(node, Aggref) && !expression_tree_walker(node, has_column, NULL) &&
-		has_parameter(node, NULL))
+	if (IsA(node, Aggref) && has_no_column((Aggref *) node) && has_parameter(node, NULL))
 		return true;
 	return expression_tree_walker(node, has_foreign_aggregate, context);
 }
