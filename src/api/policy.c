@@ -93,7 +93,7 @@ check_warm_role(HeapTuple row, TupleDesc descriptor)
 
 	if (!OidIsValid(role))
 		return;
-	if (!has_privs_of_role(GetUserId(), role))
+	if (!has_privs_of_role(GetUserId(), role) || !cg_can_set_role(GetUserId(), role))
 		refuse_warm_role(name, ERRCODE_INSUFFICIENT_PRIVILEGE,
 						 "You do not have the rights of that role.");
 	if (superuser_arg(role))
