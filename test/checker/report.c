@@ -61,6 +61,9 @@ static const char *const questions[] = {
 	"FROM pg_stat_activity WHERE backend_xid IS NOT NULL OR backend_xmin IS NOT NULL",
 	"SELECT checker_slot(:key) AS slot",
 	"SELECT id, xmin, xmax, ctid, writer, n FROM item WHERE 'item:' || id = :key",
+	"SELECT inhrelid::regclass AS partition, inhdetachpending, i.xmin, i.xmax FROM "
+	"pg_inherits i "
+	"WHERE inhparent = to_regclass('shelf') AND :key LIKE 'shel%'",
 };
 
 static void
