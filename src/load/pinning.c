@@ -92,8 +92,9 @@ pin_search_path(void)
 }
 
 /*
- * Pin all settings but the locale's; with lent rights the search path, too.  They are restored by AtEOXact_GUC()
- * with the nest level that this returns, or when the (sub)transaction aborts.
+ * Pin all settings but the locale's; with lent rights the search path, too.  They are
+ * restored by AtEOXact_GUC() with the nest level that this returns, or when the
+ * (sub)transaction aborts.
  */
 int
 cg_load_pin_settings(bool lent_rights)
